@@ -1,0 +1,103 @@
+"""Denoisers: `denoise(x, t) -> x0`, the best guess of the clean data, from a trained network or from anything else.
+
+A network's output is F = p x0 + q eps; with x_t = alpha x0 + sigma eps these are two lines in two unknowns, so
+x0 = (q x_t - sigma F) / (q alpha - sigma p). What changes sampling maps denoise -> denoise: guidance, clipping, inpainting.
+
+Papers: DDPM (Ho 2020), v-prediction (Salimans 2022), rectified flow (Liu 2023), classifier-free guidance (Ho 2022).
+"""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.schedules import Schedule, add_noise, coefficients
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+PREDICTIONS = {  # name -> (p, q) of the network's output F = p x0 + q eps, given (alpha, sigma)
+    "eps": lambda a, s: (0 * a, 1 + 0 * s),
+    "x0": lambda a, s: (1 + 0 * a, 0 * s),
+    "v": lambda a, s: (-s, a),
+    "flow": lambda a, s: (-1 + 0 * a, 1 + 0 * s),
+}
+SMALLEST = 1e-6  # alpha and sigma when x0 is solved for: keeps both ends finite (x0 at t = 0, eps at t = 1)
+
+
+class Denoiser(nn.Module):
+    """A network, a schedule and what the network predicts: together, the posterior mean E[x0 | x_t].
+
+    net: `net(x, t, cond) -> like x` with x (B, C, H, W) or (B, T, C, H, W), t (B,) in [0, 1], cond (B, ...) or None.
+    prediction: "eps" (Ho 2020), "x0", "v" (Salimans 2022 eq. 9) or "flow" (eps - x0, Liu 2023). Raises ValueError for another.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, prediction: str = "v"):
+        super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"Unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}.")
+        self.net, self.schedule, self.prediction = net, schedule, prediction
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """x_t -> x0, like x. t: one time or (B,), in [0, 1].
+
+        Where x0 is not determined (eps-prediction at alpha = 0) the answer is finite, but as wrong as the network makes it.
+        """
+        t = torch.as_tensor(t)
+        a, s = (c.clamp(min=SMALLEST) for c in coefficients(self.schedule, t, x))
+        p, q = PREDICTIONS[self.prediction](a, s)
+        out = self.net(x, t.to(x).expand(len(x)), cond)
+        return (q * x - s * out) / (q * a - s * p)
+
+    def loss(self, x0: Tensor, cond: Tensor | None = None, t: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Mean squared error of the network's output, one per sample: (B,). t: (B,), uniform unless given.
+
+        For eps this is DDPM's simple loss (Ho 2020 eq. 14); for flow it is conditional flow matching (Lipman 2023 eq. 23).
+        """
+        t = torch.rand(len(x0), device=x0.device) if t is None else t
+        noise = torch.randn_like(x0) if noise is None else noise
+        a, s = coefficients(self.schedule, t, x0)
+        p, q = PREDICTIONS[self.prediction](a, s)
+        out = self.net(add_noise(self.schedule, x0, noise, t), t.to(x0), cond)
+        return (out - (p * x0 + q * noise)).square().flatten(1).mean(1)
+
+
+def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
+           interval: tuple[float, float] | None = None, rescale: float = 0.0) -> Denoise:
+    """Classifier-free guidance: x0 = x0_null + scale (x0_cond - x0_null) (Ho 2022 eq. 6, in x0 instead of eps).
+
+    scale: 0 = unconditional, 1 = conditional, more = further along the line through both. cond: (B, ...); null: like cond, or
+    one value for all. interval: guide only where low <= t <= high (Kynkaanniemi 2024), elsewhere scale 1.
+    rescale: in [0, 1], how far each sample's standard deviation is brought back to the conditional one's (Lin 2023 eq. 16).
+    Both branches are one network call. Raises ValueError for a rescale out of range or an empty interval.
+    """
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"rescale must be between 0 and 1, got {rescale}.")
+    if interval is not None and not interval[0] <= interval[1]:
+        raise ValueError(f"interval must be (low, high) with low <= high, got {interval}.")
+    null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device).expand_as(cond)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        if scale == 1 or (interval is not None and not interval[0] <= float(t) <= interval[1]):
+            return denoiser(x, t, cond)
+        twice = torch.cat([t, t]) if t.ndim else t
+        x0, x0_null = denoiser(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
+        guess = x0_null + scale * (x0 - x0_null)
+        if rescale:
+            axes = tuple(range(1, x.ndim))
+            same_std = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)
+            guess = torch.lerp(guess, same_std, rescale)
+        return guess
+    return denoise
+
+
+def clipped(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
+    """x0 held inside [low, high]. For pixels, whose range is known; never for latents."""
+    return lambda x, t: denoise(x, t).clamp(low, high)
+
+
+def inpainted(denoise: Denoise, known: Tensor, mask: Tensor) -> Denoise:
+    """x0 is `known` where mask is true and free elsewhere. Both broadcast against x.
+
+    The sampler then carries the known part from its noise to itself. With the first frames known it predicts the rest.
+    """
+    mask = torch.as_tensor(mask, dtype=torch.bool)
+    return lambda x, t: torch.where(mask.to(x.device), known.to(x), denoise(x, t))

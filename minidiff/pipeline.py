@@ -1,0 +1,137 @@
+"""From a name to a video: load a trained model and call it.
+
+    video = minidiff.load("mmnist32")(3, n=4, seed=0)     # four clips of a 3
+    video.tensor                                          # (4, 8, 1, 32, 32) in [0, 1]
+    video.save("three.gif")
+"""
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minidiff import files
+from minidiff.denoiser import Denoiser, clipped, guided
+from minidiff.precision import autocast
+from minidiff.recipes import Recipe, build
+from minidiff.samplers import SAMPLERS, State, last
+from minidiff.schedules import timesteps
+from minidiff.seeds import generator
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+
+class Video:
+    """Clips that a model made: `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for, the `trajectory` if it was kept."""
+
+    def __init__(self, tensor: Tensor, labels: Tensor, trajectory: list[State] | None = None):
+        self.tensor, self.labels, self.trajectory = tensor, labels, trajectory
+
+    def save(self, path: str | Path) -> None:
+        """Write .gif, .png (a contact sheet) or .npy (float32), by the path's ending."""
+        from minidiff import media
+        media.save(self.tensor, path)
+
+    def __repr__(self) -> str:
+        n, frames, _, height, width = self.tensor.shape
+        return f"<{n} clips of {frames} frames, {height}x{width}; asked for {self.labels.tolist()}>"
+
+
+class Pipeline:
+    """A trained denoiser and what is known about it (`about`: recipe, digits, seed, steps, clips, minutes)."""
+
+    def __init__(self, denoiser: Denoiser, about: dict):
+        self.denoiser, self.about = denoiser.eval(), about
+        self.recipe = Recipe(**about["recipe"])
+        self.device = next(denoiser.parameters()).device
+
+    def to(self, device) -> "Pipeline":
+        return Pipeline(self.denoiser.to(device), self.about)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """One clip's shape, (T, C, H, W)."""
+        c = self.recipe.clips
+        return c["frames"], 1, c["size"], c["size"]
+
+    def steps(self, labels: Tensor, *, steps: int = 20, guidance: float = 1.5, sampler: str = "ddim", seed: int = 0,
+              shift: float = 3.0, first: int = 0) -> Iterator[State]:
+        """The sampler itself, a `State` per step, for the labels (N,); x in [-1, 1].
+
+        Clip i's noise depends on (seed, first + i) alone, whatever the batch. shift: see `schedules.timesteps`.
+        """
+        if sampler not in SAMPLERS:
+            raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
+        if not guidance >= 0:
+            raise ValueError(f"guidance must be 0 or more, got {guidance}.")
+        noise = [generator(seed, first + i) for i in range(len(labels))]
+
+        def randn(*_) -> Tensor:
+            return torch.stack([torch.randn(self.shape, generator=g) for g in noise]).to(self.device)
+
+        def denoise(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            with autocast(self.device):
+                return self.denoiser(x, t, cond).float()
+
+        labels = labels.to(self.device)
+        guess = clipped(guided(denoise, labels, self.recipe.model["net"]["classes"], guidance))
+        noisy = dict(randn_like=randn) if sampler in ("ddpm", "euler_ancestral") else {}
+        return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), timesteps(steps, shift), **noisy)
+
+    def labels(self, digit: int | None, n: int) -> Tensor:
+        """(n,) labels: the digit asked for, or 0, 1, 2, ... in turn."""
+        classes = self.recipe.model["net"]["classes"]
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}.")
+        if digit is None:
+            return torch.arange(n) % classes
+        if not 0 <= int(digit) < classes:
+            raise ValueError(f"There is no digit {digit}; choose one from 0 to {classes - 1}.")
+        return torch.full((n,), int(digit))
+
+    def __call__(self, prompt: int | None = None, *, n: int | None = None, labels: Tensor | None = None, batch: int = 64,
+                 keep_trajectory: bool = False, first: int = 0, **settings) -> Video:
+        """Make n clips of the digit `prompt`, or of all digits in turn (n = 10 unless given), or of the given labels.
+
+        settings: steps, guidance, sampler, seed, shift, as in `steps`. keep_trajectory: keep every state of every step.
+        """
+        if labels is None:
+            labels = self.labels(prompt, n or (10 if prompt is None else 1)) if n != 0 else self.labels(prompt, 0)
+        parts, states = [], []
+        for i in range(0, len(labels), batch):
+            steps = self.steps(labels[i:i + batch], first=first + i, **settings)
+            if keep_trajectory:
+                steps = list(steps)
+                states.append(steps)
+            parts.append(last(steps))
+        trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s])) for s in zip(*states, strict=True)]
+        return Video((torch.cat(parts).clamp(-1, 1) + 1).cpu() / 2, labels.cpu(), trajectory or None)
+
+
+def save_model(path: Path, denoiser: Denoiser, about: dict) -> str:
+    """Weights in half precision with the facts that rebuild the model; returns the weights' sha256."""
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in denoiser.state_dict().items()}
+    return files.save_tensors(path, weights, about)
+
+
+def load(name: str | Path, device="cpu") -> Pipeline:
+    """A shipped checkpoint by its name, or a `model.safetensors` by its path.
+
+    Raises ValueError for a name that is not there (naming those that are), or a damaged, foreign or altered file.
+    """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        path = CHECKPOINTS / f"{name}.safetensors"
+        if str(name) not in shipped():
+            raise ValueError(f"There is no checkpoint {str(name)!r}; choose one of {', '.join(shipped())}, or give a .safetensors file.")
+    tensors, about = files.load_tensors(path)
+    if "recipe" not in about:
+        raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")
+    denoiser = build(Recipe(**about["recipe"]).model)
+    files.load_weights(denoiser, tensors, path)
+    return Pipeline(denoiser.to(device, memory_format=torch.channels_last), about)
+
+
+def shipped() -> list[str]:
+    """The names of the checkpoints that come with the package: those with a card."""
+    return sorted(p.stem for p in CHECKPOINTS.glob("*.json"))

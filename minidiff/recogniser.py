@@ -1,0 +1,212 @@
+"""The reader of digits: a small CNN that says which digit a frame shows, or that it shows none.
+
+It looks through a 16 x 16 window around the ink's centre, knows ten digits and an eleventh class, junk, and hands out 32 features. It is
+never a loss and shares no digit with any generator: it learns from curves of its own seed and from MNIST's "val" rows.
+Junk is what bad generators make: noise, blur, halves, overlaps, cross-fades, smears, shuffled quarters, faint and blank frames (an outlier class,
+Hendrycks 2019, Deep Anomaly Detection with Outlier Exposure).
+"""
+from collections.abc import Iterator
+from functools import cache
+from math import cos, pi
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from minidiff.digits import Digits, mnist, strokes
+from minidiff.files import digest, load_tensors, load_weights, save_tensors
+from minidiff.layers import group_norm
+from minidiff.moving_mnist import place, shrink
+from minidiff.seeds import generator
+from minidiff.tracker import ink_centres, windows
+
+SHIPPED = Path(__file__).parent / "checkpoints" / "recogniser.safetensors"
+JUNK, SURE = 10, 0.9
+STROKES_SEED = 77        # no split of `digits.built_in` has it
+
+
+class Recogniser(nn.Module):
+    """Windows (N, 16, 16) in [0, 1] -> log-odds (N, 11) and features (N, 32). 75,000 parameters."""
+
+    def __init__(self, features: int = 32):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                           # no norm yet: faint must not look like bright
+            nn.Conv2d(16, 32, 3, 2, 1), group_norm(32), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1), group_norm(32), nn.SiLU(),
+            nn.Conv2d(32, 48, 3, 2, 1), group_norm(48), nn.SiLU(), nn.Conv2d(48, 48, 3, padding=1), group_norm(48), nn.SiLU())
+        self.features = nn.Linear(48 * 16, features)
+        self.read = nn.Linear(features, 11)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.features(self.body(2 * x[:, None]).flatten(1))                  # (N, 32)
+        return self.read(F.silu(h)), h
+
+
+def readings(log_odds: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-odds (N, 11) -> the most likely digit (N,) and whether it is sure: at least .9 of eleven classes, junk among them."""
+    p = log_odds.softmax(-1)[:, :JUNK]
+    best, digit = p.max(-1)
+    return digit, best >= SURE
+
+
+@cache
+def load_recogniser(path: Path = SHIPPED) -> tuple[Recogniser, str]:
+    """The shipped recogniser, ready to read, and the sha256 of its tensors. Nothing is unpickled.
+
+    Raises FileNotFoundError where there is no such file, ValueError for a damaged or foreign one.
+    """
+    tensors, _ = load_tensors(path)
+    net = Recogniser()
+    load_weights(net, {k: v.float() for k, v in tensors.items()}, path)
+    return net.eval().requires_grad_(False), digest(tensors)
+
+
+# Training
+
+def bend(images: Tensor, g: torch.Generator) -> Tensor:
+    """Digits (N, 1, h, w) turned, scaled, sheared, wobbled and made bolder, thinner or greyer, as if by other hands."""
+    n = len(images)
+    turn, shear, high, wide = torch.randn(4, n, generator=g) * torch.tensor([0.12, 0.12, 0.08, 0.08])[:, None]
+    rows = [torch.stack([wide.exp() * turn.cos(), shear - turn.sin()], -1), torch.stack([turn.sin(), high.exp() * turn.cos()], -1)]
+    affine = torch.cat([torch.stack(rows, 1), 0.04 * torch.randn(n, 2, 1, generator=g)], -1)            # (N, 2, 3)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    wobble = F.interpolate(torch.randn(n, 2, 5, 5, generator=g), images.shape[-2:], mode="bicubic", align_corners=True)
+    x = F.grid_sample(images, grid + 0.055 * rearrange(wobble, "n d h w -> n h w d"), align_corners=False)
+    bold = torch.rand(n, 1, 1, 1, generator=g) - 0.4                             # > 0 bolder, < 0 thinner
+    x = x + bold.clamp(min=0) * (F.max_pool2d(x, 3, 1, 1) - x) + bold.clamp(max=0) * (x + F.max_pool2d(-x, 3, 1, 1))
+    return (x * (0.85 + 0.15 * torch.rand(n, 1, 1, 1, generator=g))).clamp(0, 1)
+
+
+def placed(sprites: Tensor, g: torch.Generator, spread: float = 1., size: int = 24) -> Tensor:
+    """Sprites (N, 1, 14, 14) at random sub-pixel places about the middle of frames (N, size, size)."""
+    corners = (size - 14 - spread) / 2 + spread * torch.rand(len(sprites), 1, 1, 2, generator=g)
+    return place(sprites[:, None], corners, size)[:, 0, 0, 0]
+
+
+def blurred(frames: Tensor, kernel: int = 3) -> Tensor:
+    """Each pixel the mean of its kernel x kernel neighbours."""
+    return F.avg_pool2d(frames[:, None], kernel, 1, kernel // 2)[:, 0]
+
+
+def junk_noise(a, b, g):
+    """Noise from fine to coarse, from a little to all."""
+    n, size = len(a), a.shape[-1]
+    fine, amount = torch.rand(a.shape, generator=g), torch.rand(n, 1, 1, generator=g)
+    coarse = F.interpolate(torch.rand(n, 1, 7, 7, generator=g), (size, size), mode="bicubic")[:, 0]
+    noise = torch.where(torch.rand(n, 1, 1, generator=g) < 0.5, fine, 1.6 * coarse - 0.5 * amount)
+    return (noise * (0.3 + 0.7 * amount) + a * (torch.rand(n, 1, 1, generator=g) < 0.3)).clamp(0, 1)
+
+
+def junk_blur(a, b, g):
+    """A box of 3 or 5 pixels, or 3 twice."""
+    which = torch.randint(4, (len(a), 1, 1), generator=g)
+    return torch.where(which < 2, blurred(a), torch.where(which == 2, blurred(a, 5), blurred(blurred(a))))
+
+
+def junk_half(a, b, g):
+    """One half, or one quarter more, of the digit is gone."""
+    n, size = len(a), a.shape[-1]
+    at = torch.arange(size) - size / 2 + 0.5
+    angle = torch.randint(8, (n, 1, 1), generator=g) * pi / 4
+    side = at[:, None] * angle.sin() + at * angle.cos()
+    return a * (side > 2 * torch.rand(n, 1, 1, generator=g) - 0.7).float()
+
+
+def junk_overlap(a, b, g):
+    """Two digits over one another."""
+    shift = torch.randint(-4, 5, (2,), generator=g).tolist()
+    return torch.maximum(a, b.roll(shift, (1, 2)))
+
+
+def junk_fade(a, b, g):
+    """One digit fading into another."""
+    w = 0.3 + 0.4 * torch.rand(len(a), 1, 1, generator=g)
+    return w * a + (1 - w) * b
+
+
+def junk_smear(a, b, g):
+    """The mean of a digit over a path of 3 to 7 pixels."""
+    far, angle = 3 + 4 * torch.rand((), generator=g), 2 * pi * torch.rand((), generator=g)
+    steps = [(round(float(far * s * angle.sin())), round(float(far * s * angle.cos()))) for s in torch.linspace(-0.5, 0.5, 6)]
+    return torch.stack([a.roll(s, (1, 2)) for s in steps]).mean(0)
+
+
+def junk_shuffled(a, b, g):
+    """The quarters of a digit in other places."""
+    middle = a[:, 5:19, 5:19].roll((7, 7), (1, 2))
+    return F.pad(torch.where(torch.rand(len(a), 1, 1, generator=g) < 0.5, middle, middle.flip(1)), (5, 5, 5, 5))
+
+
+def junk_faint(a, b, g):
+    """Digits too faint to be ink, blank frames, blots."""
+    n = len(a)
+    blot = blurred(blurred((a > 0.2).float(), 5), 5) * 1.5
+    kind = torch.randint(4, (n, 1, 1), generator=g)
+    faint = a * 0.3 * torch.rand(n, 1, 1, generator=g)
+    return torch.where(kind < 2, faint, torch.where(kind == 2, blot.clamp(0, 1), torch.zeros_like(a)))
+
+
+JUNKS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, junk_shuffled, junk_faint)
+
+
+def junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
+    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, made of sprites (N, 1, 14, 14); two digits meet only if labels differ."""
+    other = labels.roll(1) == labels
+    b = torch.where(other[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
+    a, b = placed(images, g), placed(b, g)
+    parts = [make(x, y, g) for make, x, y in zip(JUNKS, a.tensor_split(len(JUNKS)), b.tensor_split(len(JUNKS)), strict=True)]
+    return torch.cat(parts)
+
+
+def look(frames: Tensor) -> Tensor:
+    """Frames (N, H, W) with sprites of 14 px -> the windows (N, 16, 16) that the recogniser reads."""
+    return windows(frames, ink_centres(frames, 14)[0], 14)
+
+
+def lesson(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
+    """One batch: windows (batch, 16, 16) and labels, three quarters digits and one quarter junk. The digits' halves are two sources."""
+    half = len(digits.images) // 2
+    rows = torch.randint(half, (batch,), generator=g) + half * (torch.arange(batch) % 2)
+    labels, sprites = digits.labels[rows], shrink(bend(digits.images[rows], g), 14)
+    cut = batch * 3 // 4
+    frames = torch.cat([placed(sprites[:cut], g), junk(sprites[cut:], labels[cut:], g)])
+    return look(frames), torch.cat([labels[:cut], torch.full((batch - cut,), JUNK)])
+
+
+def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digits:
+    """What the recogniser learns from: n digits of MNIST's "val" rows, repeated, then n curves of its own seed."""
+    real, (drawn, labels) = mnist(Path(folder), "val"), strokes(n, seed=seed)
+    rows = torch.arange(n) % len(real.images)
+    return Digits(torch.cat([real.images[rows], drawn]), torch.cat([real.labels[rows], labels]), "recogniser")
+
+
+def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float = 3e-3, path: Path = SHIPPED) -> Iterator[dict]:
+    """Train the recogniser on the digits of `own_digits` and write it to `path`: yields step, loss and accuracy, at the end its sha256.
+
+    Deterministic for a number of threads; the weights are averaged over the last tenth. About two minutes on a core.
+    """
+    digits, g = own_digits(folder), generator(seed, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Recogniser()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
+    mean = {k: torch.zeros_like(v) for k, v in net.state_dict().items()}
+    tail = max(1, steps // 10)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / 100) * (0.02 + 0.49 * (1 + cos(pi * step / steps)))
+        x, y = lesson(digits, g)
+        log_odds, _ = net(x)
+        loss = F.cross_entropy(log_odds, y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step >= steps - tail:
+            mean = {k: mean[k] + v / tail for k, v in net.state_dict().items()}
+        yield {"step": step + 1, "loss": loss.item(), "accuracy": (log_odds.argmax(-1) == y).float().mean().item()}
+    about = {"what": "recogniser", "seed": seed, "steps": steps, "lr": lr, "strokes_seed": STROKES_SEED, "digits": "strokes, MNIST val"}
+    sha256 = save_tensors(path, {k: v.half() for k, v in mean.items()}, about)
+    load_recogniser.cache_clear()
+    yield {"step": steps, "evaluator": sha256}

@@ -1,0 +1,91 @@
+"""Where the digit is in every frame, and how it moves: from pixels alone.
+
+The centre of a digit is the ink-weighted mean of the pixels in a window around it. Sub-pixel placing keeps that centre exactly, so a
+real clip's centres lie on straight lines between two walls to within float32. Coordinates are (y, x) in pixels from the frame's upper
+left corner, as in `moving_mnist`: the first pixel's middle is at .5.
+"""
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+WINDOW = 16            # the recogniser sees 16 x 16 samples, on which a sprite measures 14
+OFF = (-0.002, 0.038)  # of a sprite: a digit's mass lies on the pixel after the middle of its square (MNIST and built-in), rounded
+
+
+class Flight(NamedTuple):
+    """How the digits of N clips with T frames move; lengths in pixels."""
+    speeds: Tensor   # (N, T - 1), from frame to frame; 0 where a frame has no ink
+    jolts: Tensor    # (N, T - 2), size of the second difference at frames 1 .. T - 2; inf where a frame has no ink
+    free: Tensor     # (N, T - 2) bool, no wall within a step before or after
+    contact: Tensor  # (N, T - 3, 2) bool, a wall stands in the way (y, x) between frames k and k + 1, k = 1 .. T - 3
+    turned: Tensor   # (N, T - 3, 2) bool, the velocity on that axis turns round there and keeps its size
+
+
+def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
+    """Frames (N, H, W) in [0, 1] -> the ink's centre (N, 2) and whether there is ink at all (N,).
+
+    First the square of about a sprite that holds most ink, then three times the centre of the ink around the last centre; ink
+    elsewhere does not count. Without ink the centre is the frame's middle.
+    """
+    size, half = frames.shape[-1], sprite / 2 + 1
+    pixels = torch.arange(size, device=frames.device) + 0.5
+    band = ((pixels[:, None] - pixels).abs() <= half).to(frames.dtype)           # (S, S)
+    best = (band @ frames @ band).flatten(1).argmax(1)                           # row-major
+    centres = torch.stack([best // size, best % size], -1) + 0.5                 # (N, 2)
+    for _ in range(3):
+        rows, columns = ((half + 0.5 - (pixels - centres[..., None]).abs()).clamp(0, 1)).unbind(1)      # (N, S) each
+        down = (frames @ columns[..., None])[..., 0] * rows                      # (N, S), ink by row
+        across = (rows[:, None] @ frames)[:, 0] * columns                        # (N, S), ink by column
+        ink = down.sum(1)
+        moments = torch.stack([down @ pixels, across @ pixels], -1) / ink.clamp(min=1e-6)[:, None]
+        seen = ink > sprite**2 / 200                                             # a thin 1 has ten times as much
+        centres = torch.where(seen[:, None], moments, size / 2)
+    return centres, seen
+
+
+def windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
+    """Cut (N, WINDOW, WINDOW) around the centres out of frames (N, H, W), sub-pixel, at the scale where a sprite measures 14.
+
+    Each sample is a mean under a hat function as wide as its step: bilinear at 14 px, smoothing where the sprite is larger.
+    """
+    step = sprite / 14
+    pixels = torch.arange(frames.shape[-1], device=frames.device) + 0.5
+    grid = (torch.arange(WINDOW, device=frames.device) - (WINDOW - 1) / 2) * step
+    at = centres[..., None] + grid                                               # (N, 2, WINDOW)
+    hats = (1 - (at[..., None] - pixels).abs() / max(step, 1)).clamp(min=0) / max(step, 1)
+    rows, columns = hats.unbind(1)                                               # (N, WINDOW, S) each
+    return rows @ frames @ columns.mT
+
+
+def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
+    """1 where a pixel lies outside the digit's box, 0 inside: centres (N, 2) -> (N, size, size)."""
+    pixels = torch.arange(size, device=centres.device) + 0.5
+    rows, columns = ((pixels - centres[..., None]).abs() < sprite / 2 + 2).to(centres.dtype).unbind(1)
+    return 1 - rows[:, :, None] * columns[:, None, :]
+
+
+def flight(centres: Tensor, seen: Tensor, size: int, sprite: int, off: tuple[float, float] = OFF) -> Flight:
+    """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, second differences, free-flight steps and wall contacts.
+
+    A step is free where the flight carried on and the flight carried back both stay clear of the walls, whatever the digit's ink. A
+    contact is an axis on which the flight carried on goes through a wall, the first time that it does; or, the film run backwards,
+    the same. A turn there keeps its speed to 20 % or a quarter of a pixel (at size 32).
+    off: how far the ink's centre may lie from the middle of the digit's square, least and most, as a share of the sprite.
+    """
+    low, high = ([wall + o * sprite for o in off] for wall in (sprite / 2, size - sprite / 2))
+    d = centres.diff(dim=1)                                                      # (N, T-1, 2)
+    both = seen[:, 1:] & seen[:, :-1]                                            # (N, T-1)
+    ahead, back = centres[:, 1:-1] + d[:, :-1], centres[:, 1:-1] - d[:, 1:]      # (N, T-2, 2), carried on, carried back
+    known = both[:, 1:] & both[:, :-1]                                           # (N, T-2)
+    jolts = d.diff(dim=1).norm(dim=-1).masked_fill(~known, float("inf"))
+    clear = [(p > low[1]) & (p < high[0]) for p in (ahead, back)]      # (N, T-2, 2) each
+    through = [(p < low[0]) | (p > high[1]) for p in (ahead, back)]
+    contact = torch.zeros_like(through[0][:, 1:])                                # (N, T-3, 2)
+    contact[:, 1:] |= through[0][:, 1:-1] & clear[0][:, :-2]                     # a second contact in a row would be the first one's echo
+    contact[:, :-1] |= through[1][:, 1:-1] & clear[1][:, 2:]
+    contact &= (known[:, :-1] & known[:, 1:])[..., None]
+    before, after = d[:, :-2], d[:, 2:]                                          # (N, T-3, 2)
+    kept = (after.abs() - before.abs()).abs() <= (0.2 * before.abs()).clamp(min=size / 128)
+    free = (clear[0] & clear[1]).all(-1) | ~known
+    return Flight(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)

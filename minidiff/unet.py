@@ -1,0 +1,134 @@
+"""A U-Net for images and videos alike.
+
+Frames are folded into the batch, so every 2-D layer sees (B T, C, H, W); time enters only through inserted modules: a 3-tap temporal
+convolution (motion is local in time) and temporal attention. A video of one frame and an image are the same thing to it.
+
+Papers: DDPM's U-Net (Ho 2020), Video Diffusion Models (Ho 2022), Stable Video Diffusion's temporal layers (Blattmann 2023).
+"""
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from minidiff.layers import Attention, ResBlock, TemporalConv, TimeEmbedding, axes_embedding, group_norm, zero
+
+TIME_MODES = ("none", "factorised", "full", "causal")
+
+
+class Mixer(nn.Module):
+    """What follows a residual block: a temporal convolution, then, if `attend`, attention over space and over time.
+
+    x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised": each place looks through all
+    frames. "causal": through its past. "full": every place of every frame looks at every other.
+    """
+
+    def __init__(self, channels: int, mode: str, attend: bool):
+        super().__init__()
+        self.mode = mode
+        self.conv = TemporalConv(channels, causal=mode == "causal") if mode != "none" else None
+        self.space = Attention(channels) if attend and mode != "full" else None
+        self.time = Attention(channels) if attend and mode != "none" else None
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        C, H, W = x.shape[1:]
+        if self.conv is not None:
+            x = self.conv(x, T)
+        if self.space is not None:
+            y = rearrange(x, "n c h w -> n (h w) c")
+            x = rearrange(self.space(y, axes_embedding((H, W), C, x.device)), "n (h w) c -> n c h w", h=H)
+        if self.time is not None and self.mode == "full":
+            y = rearrange(x, "(b t) c h w -> b (t h w) c", t=T)
+            x = rearrange(self.time(y, axes_embedding((T, H, W), C, x.device)), "b (t h w) c -> (b t) c h w", t=T, h=H)
+        elif self.time is not None:
+            y = rearrange(x, "(b t) c h w -> b (h w) t c", t=T)
+            past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril() if self.mode == "causal" else None
+            x = rearrange(self.time(y, axes_embedding((T,), C, x.device), past), "b (h w) t c -> (b t) c h w", h=H)
+        return x
+
+
+class Level(nn.Module):
+    """Residual blocks, each followed by a mixer, at one resolution. x (B T, C, H, W), emb (B T, E)."""
+
+    def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
+        self.mixers = nn.ModuleList(Mixer(c_out, mode, attend) for _ in range(blocks))
+
+    def forward(self, x: Tensor, emb: Tensor, T: int) -> Tensor:
+        for block, mixer in zip(self.blocks, self.mixers, strict=True):
+            x = mixer(block(x, emb), T)
+        return x
+
+
+class UNet(nn.Module):
+    """`net(x, t, cond) -> like x` for x (B, C, H, W) or (B, T, C, H, W), t (B,) in [0, 1], cond (B,) class ids or None.
+
+    channels: one width per resolution, each a multiple of 32, fine to coarse. patch: pixels are folded patch x patch into channels
+    first (space to depth), which makes the finest level cheaper. attention: how many of the coarsest levels attend.
+    time: "none", "factorised", "full" or "causal". classes: number of class ids; the id `classes` is the null condition.
+    Raises ValueError for settings or inputs that do not fit, saying which sizes would.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2, blocks: int = 1,
+                 attention: int = 1, time: str = "factorised", classes: int | None = None, emb_dim: int = 128):
+        super().__init__()
+        if time not in TIME_MODES:
+            raise ValueError(f"Unknown time mode {time!r}; choose one of {', '.join(TIME_MODES)}.")
+        if not channels or any(c % 32 for c in channels):
+            raise ValueError(f"channels must be multiples of 32, one per level, got {tuple(channels)}.")
+        self.patch, self.in_channels, self.classes = patch, in_channels, classes
+        self.factor = patch * 2 ** (len(channels) - 1)
+        attend = [i >= len(channels) - attention for i in range(len(channels))]
+
+        self.time_embedding = TimeEmbedding(emb_dim)
+        self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
+        self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
+        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        for i, c in enumerate(channels):
+            self.down.append(Level(channels[max(i - 1, 0)], c, emb_dim, blocks, time, attend[i]))
+            self.shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1) if i + 1 < len(channels) else nn.Identity())
+        self.middle = Level(channels[-1], channels[-1], emb_dim, 1, time, attention > 0)
+        self.up = nn.ModuleList()
+        for i, c in reversed(list(enumerate(channels))):
+            below = channels[min(i + 1, len(channels) - 1)]
+            self.up.append(Level(below + c, c, emb_dim, blocks, time, attend[i]))
+        self.norm = group_norm(channels[0])
+        self.leave = zero(nn.Conv2d(channels[0], in_channels * patch**2, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        if x.ndim == 4:
+            return self(x[:, None], t, cond)[:, 0]
+        self.check(x)
+        T = x.shape[1]
+        emb = F.silu(self.embed(t, cond)).repeat_interleave(T, 0)                # (B T, E)
+        h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
+        h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W), and so on below
+        skips = []
+        for level, shrink in zip(self.down, self.shrink, strict=True):
+            h = level(h, emb, T)
+            skips.append(h)
+            h = shrink(h)
+        h = self.middle(h, emb, T)
+        for level in self.up:
+            skip = skips.pop()
+            if h.shape[-1] != skip.shape[-1]:
+                h = F.interpolate(h, scale_factor=2)
+            h = level(torch.cat([h, skip], 1), emb, T)
+        h = self.leave(F.silu(self.norm(h)))
+        return F.pixel_shuffle(h, self.patch).unflatten(0, (-1, T))
+
+    def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
+        """Time and class as one vector, (B, E). Without a condition a class-conditional network gets the null one."""
+        emb = self.time_embedding(t)
+        if self.label is None:
+            if cond is not None:
+                raise ValueError("This network was built without classes, so it takes no condition.")
+            return emb
+        return emb + self.label(torch.full_like(t, self.classes, dtype=torch.long) if cond is None else cond)
+
+    def check(self, x: Tensor) -> None:
+        if x.ndim != 5 or x.shape[2] != self.in_channels:
+            raise ValueError(f"x must be (B, {self.in_channels}, H, W) or (B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
+        if x.shape[-1] % self.factor or x.shape[-2] % self.factor:
+            raise ValueError(f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: this network needs height and "
+                             f"width to be multiples of {self.factor}.")

@@ -1,0 +1,339 @@
+"""Pictures: clips that play in a notebook, and figures of schedules, denoising, motion, training and scores.
+
+Nothing here shows anything by itself: every function returns a `Picture`, which a notebook displays when it is a cell's
+last line and which saves itself with `.savefig(path)`. No display, window system or global figure is involved.
+x_t = alpha x0 + sigma eps as everywhere; x0-hat is a denoiser's guess, eps-hat = (x_t - alpha x0-hat) / sigma what it
+leaves as noise.
+"""
+import functools
+import html
+import io
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from minidiff import media
+from minidiff.samplers import State
+from minidiff.schedules import Schedule
+
+COLOURS = BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+INK, LIGHT = "#333333", "#F1F1F1"    # the colours above are Okabe and Ito's, which colour-blind readers tell apart, too
+STYLE = {
+    "font.size": 10, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.labelsize": 10, "legend.fontsize": 9,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS), "lines.linewidth": 1.8,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "axes.grid": True,
+    "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.8, "text.color": INK, "axes.labelcolor": INK,
+    "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "figure.facecolor": "white",
+}
+PARTS = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
+
+
+class Picture(Figure):
+    """A matplotlib figure that a notebook can display without pyplot: sharp, and as wide as it says."""
+
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=160)
+        return out.getvalue(), {"width": int(96 * self.get_figwidth()), "height": int(96 * self.get_figheight())}
+
+
+def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+    """A drawing function with the package's look, which it takes off again."""
+    @functools.wraps(draw)
+    def dressed(*args, **kwargs) -> Picture:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+    return dressed
+
+
+def picture(width: float, height: float) -> Picture:
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+class Video:
+    """Clips that play: a notebook shows a GIF or, where it cannot, a contact sheet or a line of text.
+
+    clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. settings: as for `media.gif_bytes`.
+    """
+
+    def __init__(self, clips: Tensor, caption: str = "", **settings):
+        self.clips, self.caption, self.settings = media.check_clips(getattr(clips, "tensor", clips)), caption, settings
+
+    def __repr__(self) -> str:
+        n, frames, _, height, width = self.clips.shape
+        about = f"{n} clip{'s' * (n > 1)} of {frames} frames, {height}x{width}"
+        return f"{self.caption} ({about})" if self.caption else about
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        sheet = io.BytesIO()
+        media.contact_sheet(self.clips).save(sheet, "PNG")
+        return {"text/html": self.html(), "image/png": b64encode(sheet.getvalue()).decode(), "text/plain": repr(self)}
+
+    def html(self) -> str:
+        """The GIF and its caption, all in one string. Small in the file, enlarged by the browser."""
+        scale = self.settings.get("scale") or media.good_scale(self.clips, self.settings.get("columns"))
+        gif = media.gif_bytes(self.clips, **(self.settings | {"scale": 1}))
+        width = scale * int.from_bytes(gif[6:8], "little")                       # a GIF's width is in its bytes 6 and 7
+        img = (f'<img src="data:image/gif;base64,{b64encode(gif).decode()}" alt="{html.escape(repr(self))}" '
+               f'width="{width}" style="image-rendering: pixelated; max-width: 100%">')
+        return f"<div>{img}<div>{html.escape(self.caption)}</div></div>"
+
+    def save(self, path: str | Path) -> None:
+        """Write .gif, .png or .npy, by the path's ending; raises as `media.save`."""
+        media.save(self.clips, path)
+
+
+def eps_hat(state: State, schedule: Schedule) -> Tensor:
+    """The noise that a state's guess leaves: (x - alpha x0) / sigma, like x; NaN where sigma = 0, for there is none."""
+    alpha, sigma = (float(c) for c in schedule(torch.as_tensor(state.t, dtype=torch.float64)))
+    return (state.x - alpha * state.x0) / sigma if sigma > 0 else torch.full_like(state.x, torch.nan)
+
+
+def denoising(states: Sequence[State], schedule: Schedule, sample: int, steps: Sequence[int],
+              frames: Sequence[int]) -> dict[str, Tensor]:
+    """What `trajectory` draws: x, x0, eps and change, each (S, F, C, H, W) for S steps and F frames; C mean for change.
+
+    change: this step's x0-hat minus the one of the step drawn before it; NaN for the first.
+    """
+    def pick(x: Tensor) -> Tensor:
+        clip = x[sample].detach().cpu().float()
+        return clip[list(frames)] if clip.ndim == 4 else clip[None]
+
+    chosen = [states[i] for i in steps]
+    x, x0, eps = (torch.stack([pick(f(s)) for s in chosen])
+                  for f in (lambda s: s.x, lambda s: s.x0, lambda s: eps_hat(s, schedule)))
+    change = torch.cat([torch.full_like(x0[:1], torch.nan), x0[1:] - x0[:-1]]).mean(2, keepdim=True)
+    return {"x": x, "x0": x0, "eps": eps, "change": change}
+
+
+@styled
+def trajectory(states: Iterable[State], schedule: Schedule, sample: int = 0, frame: int | None = None,
+               steps: int | Sequence[int] | None = None) -> Picture:
+    """How noise becomes a clip: x_t, x0-hat, eps-hat and the change of x0-hat, one column per step.
+
+    states: all of a sampler's, for images (B, C, H, W) or videos (B, T, C, H, W), in [-1, 1]; what lies outside is
+    clipped for the eye, as the labels say. frame: one frame of a video; unless given, each cell is the first,
+    the middle and the last one. steps: how many to draw, or which. Raises ValueError if there are no states.
+    """
+    states = list(states)
+    if not states:
+        raise ValueError("A trajectory needs at least one state; keep them with list(sampler(...)).")
+    length = states[0].x.shape[1] if states[0].x.ndim == 5 else 1
+    frames = sorted({0, length // 2, length - 1}) if frame is None else [frame]
+    steps = (5 if len(frames) > 1 else 8) if steps is None else steps
+    if isinstance(steps, int):
+        steps = torch.linspace(0, len(states) - 1, min(steps, len(states))).round().int().tolist()
+    drawn = denoising(states, schedule, sample, steps, frames)
+    rows = [("x", r"$x_t$", "what the sampler has\nclipped to −1 … 1", "gray", 1),
+            ("x0", r"$\hat{x}_0$", "the guess", "gray", 1),
+            ("eps", r"$\hat{\epsilon}$", r"$(x_t - \alpha \hat{x}_0) / \sigma$" + "\nclipped to −3 … 3", "gray", 3),
+            ("change", r"$\Delta \hat{x}_0$", "since the column before\nblue: more ink, red: less", "RdBu", 1)]
+    return strips(drawn, rows, [f"{float(states[i].t):.2f}" for i in steps], frames, length)
+
+
+def strips(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[int], length: int) -> Picture:
+    """The figure of `trajectory`: per row one axes that holds a single picture of all cells."""
+    f, (h, w) = len(frames), drawn["x"].shape[-2:]
+    gap = w // 5
+    pitch = f * (w + 1) + gap                                                    # from one cell's left edge to the next
+    middle = [(k + 0.5) * pitch - gap / 2 for k in range(len(times))]
+    fig = picture(10, len(rows) * (8.4 / (pitch * len(times)) * h + 0.12) + 0.55)
+    for axes, (key, name, about, shade, reach) in zip(fig.subplots(len(rows), 1), rows, strict=True):
+        tiles = np.pad(colours(drawn[key], shade, reach), 3 * [(0, 0)] + [(0, 1), (0, 0)], constant_values=1)
+        cells = rearrange(tiles, "s f h w c -> s h (f w) c")
+        cells = np.pad(cells, 2 * [(0, 0)] + [(0, gap), (0, 0)], constant_values=1)
+        axes.imshow(rearrange(cells, "s h w c -> h (s w) c")[:, :-gap - 1], interpolation="nearest")
+        axes.set_ylabel(name, rotation=0, fontsize=15, ha="right", va="bottom")
+        axes.annotate(about, (0, 0.5), (-8, -3), "axes fraction", "offset points", fontsize=7.5, ha="right", va="top")
+        for k in drawn[key].isnan().flatten(1).all(1).nonzero().flatten().tolist():
+            axes.text(middle[k], h / 2, r"$\sigma = 0$" if key == "eps" else "first", ha="center", va="center")
+        axes.set(xticks=middle if key == "x" else [], yticks=[])
+        bare(axes)
+        if key == "x":
+            axes.set_xticks(middle, [f"$t$ = {t}" if k == 0 else t for k, t in enumerate(times)])
+            axes.tick_params(labeltop=True, labelbottom=False)
+    if length > 1:
+        fig.supxlabel(f"frame{'s' * (f > 1)} {', '.join(map(str, frames))} of 0 to {length - 1}", fontsize=9)
+    return fig
+
+
+def bare(axes) -> None:
+    """Neither frame nor grid nor ticks, for what is a picture already."""
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    axes.tick_params(length=0)
+
+
+def colours(images: Tensor, shade: str, reach: float) -> np.ndarray:
+    """(..., C, H, W), clipped to [-reach, reach] -> (..., H, W, 3); one channel by a colour map, NaN as pale grey."""
+    value = np.moveaxis(((images.clamp(-reach, reach) / reach + 1) / 2).numpy(), -3, -1)
+    rgb = value if value.shape[-1] == 3 else matplotlib.colormaps[shade](value[..., 0])[..., :3]
+    return np.where(np.isnan(value).any(-1, keepdims=True), 0.93, rgb)
+
+
+def slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[int] | None]:
+    """x-t slices (N, T, W) of clips (N, T, C, H, W), channels averaged, and the row each was cut at.
+
+    row: a row's number, "auto" = the row through the clip's mean ink, None = no row: the maximum over all of them.
+    """
+    grey = media.check_clips(clips).mean(2)                                      # (N, T, H, W)
+    if row is None:
+        return grey.amax(-2), None
+    if row == "auto":
+        ink = grey.sum((1, 3))                                                   # (N, H)
+        centre = (ink * torch.arange(ink.shape[1])).sum(1) / ink.sum(1).clamp(min=1e-9)
+        rows = centre.round().int().tolist()
+    else:
+        rows = [int(row)] * len(grey)
+    return torch.stack([clip[:, r] for clip, r in zip(grey, rows, strict=True)]), rows
+
+
+@styled
+def xt_slice(clips: Tensor, row: int | str | None = None) -> Picture:
+    """x-t slices beside their clips, time downwards: steady motion is a straight line, a bounce a kink, jitter zigzags.
+
+    clips: (N, T, C, H, W) in [0, 1]. row: as for `slices`; it is marked in the frames.
+    """
+    cut, rows = slices(clips, row)
+    clips = media.check_clips(clips)
+    n, frames, _, h, w = clips.shape
+    fig = picture(10, max(0.8, 7.8 * h / (frames * (w + 1))) * n + 0.7)
+    axes = fig.subplots(n, 2, squeeze=False, width_ratios=[5, 1])
+    for k, (strip, slice_) in enumerate(axes):
+        strip.imshow(media.contact_sheet(clips[k:k + 1], 1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        if rows:
+            strip.axhline(rows[k], color=ORANGE, linewidth=1, alpha=0.8)
+        slice_.imshow(cut[k].numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        strip.set(xticks=(w + 1) * np.arange(frames) + w / 2, xticklabels=range(frames), yticks=[])
+        slice_.set(yticks=[0, frames - 1], xticks=[0, w - 1], ylabel="frame")
+        strip.set_xlabel("frame" if k == n - 1 else "")
+        slice_.set_xlabel("x in pixels" if k == n - 1 else "")
+        for ax in (strip, slice_):
+            bare(ax)
+            ax.set_anchor("W")
+            ax.tick_params(labelbottom=k == n - 1)
+    axes[0, 0].set_title("the clip")
+    axes[0, 1].set_title("x-t: maximum over rows" if rows is None else "x-t: the marked row")
+    return fig
+
+
+def binned(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
+    """Per bin of t, bins of equal width over [0, 1]: centre, mean loss, half of its 95 % interval, count; (bins,) each.
+
+    The interval is 1.96 standard errors, NaN below two losses; the mean is NaN where there is none.
+    """
+    t, loss = (v.detach().double().cpu().flatten() for v in (t, loss))
+    if t.shape != loss.shape or bins < 1 or not ((t >= 0) & (t <= 1)).all():
+        raise ValueError("t must be in [0, 1], with one loss for each, and bins at least 1.")
+    which = (t * bins).long().clamp(max=bins - 1)
+    count = torch.bincount(which, minlength=bins)
+    mean = torch.bincount(which, loss, bins) / count
+    var = torch.bincount(which, (loss - mean[which]) ** 2, bins) / (count - 1)
+    return (torch.arange(bins) + 0.5) / bins, mean, 1.96 * torch.where(count > 1, var / count, torch.nan).sqrt(), count
+
+
+@styled
+def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> Picture:
+    """Mean loss per bin of t with its 95 % interval: where a denoiser has it hard. t, loss: (B,) each, see `binned`."""
+    centre, mean, half, count = binned(t, loss, bins)
+    fig = picture(6.4, 3.6)
+    axes = fig.subplots()
+    axes.hlines(mean, centre - 0.5 / bins, centre + 0.5 / bins, color=BLUE, linewidth=2)
+    axes.errorbar(centre, mean, half, fmt="o", color=BLUE, markersize=4, capsize=3, elinewidth=1.2)
+    axes.set(xlim=(0, 1), xlabel=r"$t$   (0 = data, 1 = noise)", ylabel="loss")
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    axes.set_title(f"loss by noise level: mean and 95 % interval, {count.sum()} losses in {bins} bins")
+    return fig
+
+
+@styled
+def snr_curves(schedules: dict[str, Schedule]) -> Picture:
+    """log-SNR = log(alpha^2 / sigma^2), and alpha and sigma themselves, against t, for each named schedule."""
+    t = torch.linspace(0, 1, 501, dtype=torch.float64)
+    fig = picture(10, 3.8)
+    left, right = fig.subplots(1, 2)
+    for (name, schedule), colour in zip(schedules.items(), cycle(COLOURS)):
+        alpha, sigma = schedule(t)
+        left.plot(t, 2 * (alpha / sigma).log(), color=colour, label=name)
+        right.plot(t, alpha, color=colour)
+        right.plot(t, sigma, color=colour, linestyle="--")
+        if sigma.max() > 1.3:
+            leaves = t[sigma > 1.3][0]
+            right.annotate(f"to {sigma.max():.0f}", (leaves, 1.3), (6, -12), textcoords="offset points", color=colour)
+    left.set(xlim=(0, 1), ylim=(-12, 12), xlabel="$t$", title=r"log-SNR = log($\alpha^2 / \sigma^2$)")
+    left.legend()
+    right.set(xlim=(0, 1), ylim=(0, 1.3), xlabel="$t$", title=r"$\alpha$ (solid) and $\sigma$ (dashed)")
+    return fig
+
+
+def smoothed(values: Sequence[float], window: int) -> np.ndarray:
+    """The mean of each value and its neighbours, up to window // 2 on each side (fewer at the ends). Same length."""
+    n, half = len(values), window // 2
+    total, count = (np.convolve(v, np.ones(2 * half + 1))[half:half + n] for v in (values, np.ones(n)))
+    return total / count
+
+
+@styled
+def loss_curve(records: Iterable, window: int | None = None) -> Picture:
+    """The training's loss against its step, raw and smoothed over `window` steps, the learning rate below.
+
+    records: what `train` yields, or anything with step, loss and lr. Raises ValueError for none.
+    """
+    records = list(records)
+    if not records:
+        raise ValueError("A loss curve needs at least one record.")
+    step, loss, lr = np.array([(r.step, r.loss, r.lr) for r in records], float).T
+    window = window or max(1, len(step) // 40)
+    fig = picture(8, 4)
+    top, low = fig.subplots(2, 1, sharex=True, height_ratios=[5, 1])
+    top.plot(step, loss, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
+    top.plot(step, smoothed(loss, window), color=BLUE, label=f"mean over {2 * (window // 2) + 1} steps")
+    top.set(yscale="log", ylabel="loss")
+    top.legend()
+    low.fill_between(step, lr, color=ORANGE, alpha=0.35, linewidth=0)
+    low.set(xlabel="step", ylabel="lr", xlim=(0, step[-1]), ylim=(0, None))
+    return fig
+
+
+@styled
+def score_bars(rows: dict[str, dict]) -> Picture:
+    """The scoreboard as bars: a line per name, a panel per part (SCORE, ID, PHY, FIT, COVER, PROMPT), all from 0 to 1.
+
+    What a row lacks is a dash; an interval of SCORE is a black line. Raises ValueError for no rows.
+    """
+    if not rows:
+        raise ValueError("score_bars needs at least one row.")
+    fig = picture(10, 0.34 * len(rows) + 0.7)
+    y = np.arange(len(rows))
+    for axes, part in zip(fig.subplots(1, len(PARTS), sharey=True), PARTS, strict=True):
+        for k, row in enumerate(rows.values()):
+            value = row.get(part)
+            axes.barh(k, 1, 0.62, color=LIGHT)
+            axes.barh(k, 0 if missing(value) else value, 0.62, color=BLUE if part == "SCORE" else "#7FB3D5")
+            axes.text(1.04, k, "–" if missing(value) else f"{value:.2f}", va="center", fontsize=9)
+            if part == "SCORE" and (ends := interval(row)):
+                axes.plot(ends, (k, k), color="white", linewidth=4)
+                axes.plot(ends, (k, k), color="black", linewidth=1.5)
+        axes.set(xlim=(0, 1.4), xticks=[], yticks=y, yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+        axes.set_title(part, fontweight="bold" if part == "SCORE" else "normal")
+        bare(axes)
+    return fig
+
+
+def missing(value: object) -> bool:
+    """Whether a row has nothing there: None, or NaN."""
+    return value is None or value != value
+
+
+def interval(row: dict, part: str = "SCORE") -> tuple[float, float] | None:
+    """A part's interval in a row of the scoreboard, or None: under "intervals", or as "SCORE_low" and "SCORE_high"."""
+    low, high = (row.get("intervals") or {}).get(part) or (row.get(f"{part}_low"), row.get(f"{part}_high"))
+    return None if missing(low) or missing(high) else (low, high)

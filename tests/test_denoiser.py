@@ -1,0 +1,213 @@
+"""Denoisers: one pair (p, q) per prediction, and what guidance, clipping and inpainting promise."""
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from minidiff.denoiser import PREDICTIONS, Denoiser, clipped, guided, inpainted
+from minidiff.samplers import SAMPLERS, last
+from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficients, timesteps
+
+F64 = torch.float64
+SCHEDULES = {"cosine": Cosine(), "flow": Flow(), "ve": VE(),
+             "ddpm": Discrete.linear(), "squared cosine": Discrete.cosine()}
+IMAGES, VIDEOS = (4, 3, 8, 8), (4, 5, 3, 8, 8)
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+every_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+class Oracle(nn.Module):
+    """A network that knows x0 and eps, and answers F = p x0 + q eps."""
+
+    def __init__(self, schedule, prediction, x0, eps):
+        super().__init__()
+        self.schedule, self.pair, self.x0, self.eps = schedule, PREDICTIONS[prediction], x0, eps
+
+    def forward(self, x, t, cond=None):
+        assert t.shape == x.shape[:1] and t.dtype == x.dtype
+        p, q = self.pair(*coefficients(self.schedule, t, x))
+        return p * self.x0 + q * self.eps
+
+
+class Classes(nn.Module):
+    """A network that believes in its own x0 for each class, and answers as `prediction` asks."""
+
+    def __init__(self, schedule, prediction, x0s):
+        super().__init__()
+        self.schedule, self.pair, self.x0s, self.calls = schedule, PREDICTIONS[prediction], x0s, 0
+
+    def forward(self, x, t, cond):
+        self.calls += 1
+        a, s = coefficients(self.schedule, t, x)
+        p, q = self.pair(a, s)
+        x0 = self.x0s[cond] + 0.1 * x.tanh()
+        return p * x0 + q * (x - a * x0) / s
+
+
+@every_schedule
+@every_prediction
+@pytest.mark.parametrize("shape", [IMAGES, VIDEOS], ids=["images", "videos"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_an_oracle_gives_x0_back_and_has_no_loss(schedule, prediction, shape, dtype):
+    x0, eps = torch.randn(2, *shape, dtype=dtype)
+    t = torch.tensor([0.25, 0.4, 0.6, 0.9], dtype=dtype)
+    denoiser = Denoiser(Oracle(schedule, prediction, x0, eps), schedule, prediction)
+    x = add_noise(schedule, x0, eps, t)
+    tolerance = 1e-10 if dtype == F64 else 1e-3                                  # eps: float32's 6e-8, times sigma / alpha
+    assert_close(denoiser(x, t), x0, rtol=0, atol=tolerance)
+    third = Denoiser(Oracle(schedule, prediction, x0[2:3], eps[2:3]), schedule, prediction)
+    assert_close(denoiser(x, t)[2:3], third(x[2:3], t[2]), rtol=0, atol=1e-5)    # one time for all: the same
+    assert torch.equal(denoiser.loss(x0, t=t, noise=eps), torch.zeros(4, dtype=dtype))
+
+
+@every_schedule
+@every_prediction
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_both_ends_are_finite_and_right(schedule, prediction, dtype, t):
+    x0, eps = torch.randn(2, *VIDEOS, dtype=dtype)
+    t = torch.tensor(t, dtype=F64)
+    out = Denoiser(Oracle(schedule, prediction, x0, eps), schedule, prediction)(add_noise(schedule, x0, eps, t), t)
+    assert out.isfinite().all() and out.dtype == dtype
+    if prediction == "eps" and schedule(t)[0] < (1e-2 if dtype == torch.float32 else 1e-9):
+        return                                                                   # x_t holds (nearly) nothing of x0
+    assert_close(out, x0, rtol=0, atol=5e-5)
+
+
+def test_eps_prediction_is_solved_where_alpha_is_small_but_known():
+    """The squared-cosine table ends at alpha = 4.9e-5: small, but float64 solves for x0 all the same."""
+    schedule, t = Discrete.cosine(), torch.ones((), dtype=F64)
+    x0, eps = torch.randn(2, *IMAGES, dtype=F64)
+    denoiser = Denoiser(Oracle(schedule, "eps", x0, eps), schedule, "eps")
+    assert_close(denoiser(add_noise(schedule, x0, eps, t), t), x0, rtol=0, atol=1e-9)
+
+
+@every_prediction
+def test_loss_is_the_squared_error_of_the_output_per_sample(prediction):
+    x0, noise, off = torch.randn(3, *VIDEOS, dtype=F64)
+    t = torch.tensor([0.0, 0.3, 0.6, 1.0], dtype=F64)
+    oracle = Oracle(Cosine(), prediction, x0, noise)
+    wrong = Denoiser(lambda x, t, cond: oracle(x, t) + off, Cosine(), prediction)
+    assert_close(wrong.loss(x0, t=t, noise=noise), off.square().mean((1, 2, 3, 4)))
+
+
+def test_loss_draws_times_and_noise_unless_given_and_passes_the_condition_on():
+    seen = []
+    denoiser = Denoiser(lambda x, t, cond: seen.append((t, cond)) or x, Flow(), "x0")
+    cond = torch.arange(64)
+    loss = denoiser.loss(torch.zeros(64, 1, 2, 2), cond)
+    (t, passed), = seen
+    assert loss.shape == (64,) and passed is cond and t.shape == (64,) and len(t.unique()) > 32
+    assert t.min() >= 0 and t.max() <= 1 and (t < 0.5).any() and (t > 0.5).any()
+    assert (loss > 0).all()
+
+
+def test_unknown_prediction_raises_and_names_the_known():
+    with pytest.raises(ValueError, match="eps, x0, v, flow"):
+        Denoiser(nn.Identity(), Cosine(), "noise")
+
+
+X0S = torch.linspace(-2, 2, 4 * 3 * 8 * 8, dtype=F64).view(4, 3, 8, 8).sin()     # class 3 is the null
+COND, NULL = torch.tensor([0, 1, 2]), torch.tensor(3)
+
+
+def three_images():
+    return torch.randn(3, 3, 8, 8, dtype=F64, generator=torch.Generator().manual_seed(0)), torch.tensor(0.6, dtype=F64)
+
+
+@every_prediction
+@pytest.mark.parametrize("scale", [0.0, 1.0, 4.0, -1.0])
+def test_guidance_is_one_line_in_x0_whatever_the_network_predicts(prediction, scale):
+    (x, t), schedule = three_images(), Cosine()
+    denoiser = Denoiser(Classes(schedule, prediction, X0S), schedule, prediction)
+    null, cond = X0S[3] + 0.1 * x.tanh(), X0S[:3] + 0.1 * x.tanh()
+    assert_close(guided(denoiser, COND, NULL, scale)(x, t), null + scale * (cond - null))   # every channel
+
+
+@every_prediction
+def test_guiding_x0_is_guiding_the_network_output(prediction):
+    (x, t), schedule = three_images(), Flow()
+    net = Classes(schedule, prediction, X0S)
+    full = t.expand(3)
+    mixed = Denoiser(lambda x, t, cond: torch.lerp(net(x, t, NULL), net(x, t, cond), 5.0), schedule, prediction)
+    assert_close(guided(Denoiser(net, schedule, prediction), COND, NULL, 5.0)(x, t), mixed(x, full, COND))
+
+
+def test_guidance_is_one_network_call_a_step():
+    (x, _), net = three_images(), Classes(Cosine(), "v", X0S)
+    last(SAMPLERS["ddim"](guided(Denoiser(net, Cosine()), COND, NULL, 3.0), Cosine(), x, timesteps(7)))
+    assert net.calls == 7
+
+
+def test_guidance_takes_one_time_per_sample():
+    (x, _), denoiser = three_images(), Denoiser(Classes(Cosine(), "v", X0S), Cosine())
+    t = torch.tensor([0.2, 0.5, 0.8], dtype=F64)
+    each = [guided(denoiser, COND[i:i + 1], NULL, 3.0)(x[i:i + 1], t[i]) for i in range(3)]
+    assert_close(guided(denoiser, COND, NULL, 3.0)(x, t), torch.cat(each))
+
+
+@pytest.mark.parametrize("null", [NULL, torch.full((3,), 3), torch.tensor([3]), 3], ids=["()", "(B,)", "(1,)", "int"])
+def test_null_may_be_one_value_for_all(null):
+    x, t = three_images()
+    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
+    assert_close(guided(denoiser, COND, null, 0.0)(x, t), denoiser(x, t, torch.full((3,), 3)))
+
+
+def test_null_may_be_one_row_of_tokens():
+    tokens, seen = torch.ones(3, 7, dtype=torch.long), []
+    guided(lambda x, t, cond: seen.append(cond) or x, tokens, torch.zeros(7, dtype=torch.long), 2.0)(*three_images())
+    assert torch.equal(seen[0], torch.cat([tokens, 0 * tokens]))
+
+
+@pytest.mark.parametrize("t, inside", [(0.1, False), (0.2, True), (0.5, True), (0.7, True), (0.71, False)])
+def test_interval_guides_inside_and_is_conditional_outside(t, inside):
+    (x, _), t = three_images(), torch.tensor(t, dtype=F64)
+    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
+    expected = guided(denoiser, COND, NULL, 3.0) if inside else guided(denoiser, COND, NULL, 1.0)
+    assert_close(guided(denoiser, COND, NULL, 3.0, interval=(0.2, 0.7))(x, t), expected(x, t))
+
+
+def test_rescale_brings_the_spread_back_to_the_conditional_one():
+    x, t = three_images()
+    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
+    std = {r: guided(denoiser, COND, NULL, 6.0, rescale=r)(x, t).std((1, 2, 3)) for r in (0.0, 0.7, 1.0)}
+    conditional = denoiser(x, t, COND).std((1, 2, 3))
+    assert not torch.isclose(std[0.0], conditional, rtol=0.1).any()
+    assert_close(std[1.0], conditional)
+    assert_close(std[0.7], 0.3 * std[0.0] + 0.7 * conditional)                   # Lin 2023 eq. 16: only a new scale
+
+
+@pytest.mark.parametrize("bad", [dict(rescale=1.5), dict(rescale=-0.1), dict(interval=(0.8, 0.2))])
+def test_bad_guidance_raises(bad):
+    with pytest.raises(ValueError, match="must be"):
+        guided(nn.Identity(), COND, NULL, 3.0, **bad)
+
+
+def test_clipped():
+    x = torch.tensor([-3.0, -0.5, 0.5, 3.0])
+    assert clipped(lambda x, t: x)(x, 0).tolist() == [-1, -0.5, 0.5, 1]
+    assert clipped(lambda x, t: x, 0.0, 2.0)(x, 0).tolist() == [0, 0, 0.5, 2]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear()], ids=["cosine", "flow", "ddpm"])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_inpainting_keeps_the_known_and_moves_the_rest(sampler, schedule, dtype):
+    """The first two of five frames are known: they come out bit for bit, and the others are sampled."""
+    x, known = torch.randn(2, 2, 5, 1, 4, 4, dtype=dtype)
+    mask = (torch.arange(5) < 2).view(5, 1, 1, 1)
+    denoise = inpainted(lambda x, t: 0.5 * x.tanh() + 0.1, known, mask)
+    out = last(SAMPLERS[sampler](denoise, schedule, x, timesteps(6)))
+    assert torch.equal(out[:, :2], known[:, :2])
+    assert out.isfinite().all() and ((out[:, 2:] - x[:, 2:]).abs() > 1e-3).float().mean() > 0.9
+
+
+def test_inpainting_takes_any_mask_that_broadcasts():
+    x = torch.zeros(2, 3, 4, 4)
+    out = inpainted(lambda x, t: x, torch.ones(4, 4), torch.eye(4, dtype=torch.long))(x, 0)
+    assert torch.equal(out, torch.eye(4).expand(2, 3, 4, 4))
