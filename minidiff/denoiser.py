@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from minidiff.schedules import Schedule, add_noise, coefficients
+from minidiff.schedules import Schedule, add_noise, coefficients, times
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,7 +41,7 @@ class Denoiser(nn.Module):
 
         Where x0 is not determined (eps-prediction at alpha = 0) the answer is finite, but as wrong as the network makes it.
         """
-        t = torch.as_tensor(t)
+        t = times(t)
         a, s = (c.clamp(min=SMALLEST) for c in coefficients(self.schedule, t, x))
         p, q = PREDICTIONS[self.prediction](a, s)
         out = self.net(x, t.to(x).expand(len(x)), cond)
@@ -52,11 +52,11 @@ class Denoiser(nn.Module):
 
         For eps this is DDPM's simple loss (Ho 2020 eq. 14); for flow it is conditional flow matching (Lipman 2023 eq. 23).
         """
-        t = torch.rand(len(x0), device=x0.device) if t is None else t
+        t = torch.rand(len(x0), device=x0.device) if t is None else times(t)
         noise = torch.randn_like(x0) if noise is None else noise
         a, s = coefficients(self.schedule, t, x0)
         p, q = PREDICTIONS[self.prediction](a, s)
-        out = self.net(add_noise(self.schedule, x0, noise, t), t.to(x0), cond)
+        out = self.net(add_noise(self.schedule, x0, noise, t), t.to(x0).expand(len(x0)), cond)
         return (out - (p * x0 + q * noise)).square().flatten(1).mean(1)
 
 
@@ -71,16 +71,20 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
     """
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale must be between 0 and 1, got {rescale}.")
-    if interval is not None and not interval[0] <= interval[1]:
+    low, high = (0.0, 1.0) if interval is None else interval
+    if not low <= high:
         raise ValueError(f"interval must be (low, high) with low <= high, got {interval}.")
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device).expand_as(cond)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        if scale == 1 or (interval is not None and not interval[0] <= float(t) <= interval[1]):
+        t = times(t)
+        inside = (t >= low) & (t <= high)
+        if scale == 1 or not inside.any():
             return denoiser(x, t, cond)
         twice = torch.cat([t, t]) if t.ndim else t
         x0, x0_null = denoiser(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
-        guess = x0_null + scale * (x0 - x0_null)
+        here = torch.where(inside, scale, 1.0).to(x).view(-1, *[1] * (x.ndim - 1))
+        guess = x0_null + here * (x0 - x0_null)
         if rescale:
             axes = tuple(range(1, x.ndim))
             same_std = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)

@@ -90,6 +90,11 @@ class Fit:
         return dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed, steps=self.run.step, total=self.total,
                     clips=self.run.step * self.plan.training["batch"], minutes=round(self.seconds / 60, 2))
 
+    def log(self) -> list[Record]:
+        """All records so far, those from before a resume too."""
+        with (self.folder / "log.csv").open(newline="") as f:
+            return [Record(int(r["step"]), *(float(r[k]) for k in ("loss", "grad_norm", "lr"))) for r in csv.DictReader(f)]
+
     def close(self) -> None:
         self.lock.close()
 

@@ -113,11 +113,9 @@ class Attention(nn.Module):
 
 
 def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
-    """Positions on a grid as sinusoids, the axes' embeddings added, each with frequencies of its own: (prod(sizes), dim)."""
-    total = torch.zeros(*sizes, dim, device=device)
-    for axis, size in enumerate(sizes):
-        longest = 100.0 * 1.5**axis                                              # axes differ, or (1, 2) would look like (2, 1)
-        shape = [1] * len(sizes) + [dim]
-        shape[axis] = size
-        total = total + sinusoid(torch.arange(size, device=device), dim, longest).view(shape)
-    return total.flatten(0, -2)
+    """Positions on a grid as sinusoids, an equal share of the width for each axis: (prod(sizes), dim)."""
+    share = dim // len(sizes) // 2 * 2
+    axes = [sinusoid(torch.arange(size, device=device), share, longest=100.0) for size in sizes]
+    rows = torch.cartesian_prod(*(torch.arange(size, device=device) for size in sizes)).view(-1, len(sizes))
+    pos = torch.cat([axis[row] for axis, row in zip(axes, rows.unbind(1), strict=True)], -1)
+    return F.pad(pos, (0, dim - pos.shape[-1]))

@@ -3,7 +3,9 @@
 Everything here takes clips (N, T, C, H, W), floats in [0, 1], C = 1 (grey) or 3 (colour); `unit` makes them from the
 package's [-1, 1]. A GIF counts time in hundredths of a second: 8 frames a second (12.5) become 12, 8.33 a second.
 """
+import html
 import io
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -111,15 +113,18 @@ def save(clips: Tensor, path: str | Path) -> None:
     Raises ValueError for another ending or bad clips, before anything is written.
     """
     path, clips = Path(path), check_clips(clips)
-    writers = {
-        ".gif": lambda draft: draft.write_bytes(gif_bytes(clips)),
-        ".png": lambda draft: contact_sheet(clips).save(draft, "PNG"),
-        ".npy": lambda draft: np.save(draft, clips.numpy(), allow_pickle=False),
-    }
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"{path}: the ending says the format, one of {', '.join(writers)}.")
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path}: the ending says the format, one of {', '.join(ENDINGS)}.")
     with beside(path) as draft:
-        writers[path.suffix.lower()](draft)
+        WRITERS[path.suffix.lower()](clips, draft)
+
+
+WRITERS = {
+    ".gif": lambda clips, path: path.write_bytes(gif_bytes(clips)),
+    ".png": lambda clips, path: contact_sheet(clips).save(path, "PNG"),
+    ".npy": lambda clips, path: np.save(path, clips.numpy(), allow_pickle=False),
+}
+ENDINGS = tuple(WRITERS)
 
 
 def read_npy(path: str | Path) -> Tensor:
@@ -143,3 +148,36 @@ def read_npy(path: str | Path) -> Tensor:
         return check_clips(clips / 255 if data.dtype == np.uint8 else clips)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
+
+
+class Video:
+    """Clips that play: a notebook shows a GIF or, where it cannot, a contact sheet or a line of text.
+
+    clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. settings: as for `gif_bytes`.
+    """
+
+    def __init__(self, clips: Tensor, caption: str = "", **settings):
+        self.clips, self.caption, self.settings = check_clips(getattr(clips, "tensor", clips)), caption, settings
+
+    def __repr__(self) -> str:
+        n, frames, _, height, width = self.clips.shape
+        about = f"{n} clip{'s' * (n > 1)} of {frames} frames, {height}x{width}"
+        return f"{self.caption} ({about})" if self.caption else about
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        sheet = io.BytesIO()
+        contact_sheet(self.clips).save(sheet, "PNG")
+        return {"text/html": self.html(), "image/png": b64encode(sheet.getvalue()).decode(), "text/plain": repr(self)}
+
+    def html(self) -> str:
+        """The GIF and its caption, all in one string. Small in the file, enlarged by the browser."""
+        scale = self.settings.get("scale") or good_scale(self.clips, self.settings.get("columns"))
+        gif = gif_bytes(self.clips, **(self.settings | {"scale": 1}))
+        width = scale * int.from_bytes(gif[6:8], "little")                       # a GIF's width is in its bytes 6 and 7
+        img = (f'<img src="data:image/gif;base64,{b64encode(gif).decode()}" alt="{html.escape(repr(self))}" '
+               f'width="{width}" style="image-rendering: pixelated; max-width: 100%">')
+        return f"<div>{img}<div>{html.escape(self.caption)}</div></div>"
+
+    def save(self, path: str | Path) -> None:
+        """Write .gif, .png or .npy, by the path's ending; raises as `media.save`."""
+        save(self.clips, path)

@@ -62,7 +62,7 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, num
     start = torch.rand(n, number, 2, generator=g) * (size - sprite)
     corners, velocities = bounce(start, velocity, frames, size - sprite)         # (n, T, N, 2) each
     images = shrink(digits.images[which.flatten()], sprite).to(device).unflatten(0, (n, number))
-    x = place(images, corners.to(device), size).amax(2)                          # (n, T, C, H, W)
+    x = place(images, corners.to(device), size).amax(2).clamp(max=1)             # (n, T, C, H, W)
     words = [" and ".join(f"a {d} moving {DIRECTIONS[s]}" for d, s in zip(*row, strict=True))
              for row in zip(labels.tolist(), sector.tolist(), strict=True)]
     return Clips(2 * x - 1, labels, corners + sprite / 2, velocities, words).to(device)

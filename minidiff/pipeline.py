@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minidiff import files
+from minidiff import files, media
 from minidiff.denoiser import Denoiser, clipped, guided
 from minidiff.precision import autocast
 from minidiff.recipes import Recipe, build
@@ -21,20 +21,15 @@ from minidiff.seeds import generator
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 
-class Video:
-    """Clips that a model made: `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for, the `trajectory` if it was kept."""
+class Video(media.Video):
+    """Clips that a model made, which show themselves in a notebook: `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for,
+    and the `trajectory` if it was kept: the sampler's states.
+    """
 
     def __init__(self, tensor: Tensor, labels: Tensor, trajectory: list[State] | None = None):
-        self.tensor, self.labels, self.trajectory = tensor, labels, trajectory
-
-    def save(self, path: str | Path) -> None:
-        """Write .gif, .png (a contact sheet) or .npy (float32), by the path's ending."""
-        from minidiff import media
-        media.save(self.tensor, path)
-
-    def __repr__(self) -> str:
-        n, frames, _, height, width = self.tensor.shape
-        return f"<{n} clips of {frames} frames, {height}x{width}; asked for {self.labels.tolist()}>"
+        asked = ", ".join(str(d) for d in labels.tolist())
+        super().__init__(tensor, f"asked for {asked}")
+        self.tensor, self.labels, self.trajectory = self.clips, labels, trajectory
 
 
 class Pipeline:
@@ -96,7 +91,7 @@ class Pipeline:
         settings: steps, guidance, sampler, seed, shift, as in `steps`. keep_trajectory: keep every state of every step.
         """
         if labels is None:
-            labels = self.labels(prompt, n or (10 if prompt is None else 1)) if n != 0 else self.labels(prompt, 0)
+            labels = self.labels(prompt, (10 if prompt is None else 1) if n is None else n)
         parts, states = [], []
         for i in range(0, len(labels), batch):
             steps = self.steps(labels[i:i + batch], first=first + i, **settings)

@@ -33,11 +33,11 @@ def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised
                   dict(size=32, frames=8, number=1), dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1))
 
 
-def tiny(channels=(32, 64), batch: int = 4, lr: float = 3e-3) -> Recipe:
-    """16x16, 4 frames: nothing to look at, everything to test. Seconds."""
-    net = dict(channels=list(channels), attention=1, classes=10, emb_dim=64)
+def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3) -> Recipe:
+    """mmnist32 made small: nothing to look at, everything to test. Seconds."""
+    net = dict(channels=list(channels), patch=patch, attention=1, classes=10, emb_dim=64)
     return Recipe("tiny", dict(network="unet", net=net, schedule="flow", prediction="flow"),
-                  dict(size=16, frames=4, number=1), dict(batch=batch, lr=lr, ema=0.99, times="logit-normal", p_drop=0.1))
+                  dict(size=32, frames=8, number=1), dict(batch=batch, lr=lr, ema=0.99, times="logit-normal", p_drop=0.1))
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {f.__name__: f for f in (mmnist32, tiny)}

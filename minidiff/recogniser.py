@@ -1,9 +1,9 @@
 """The reader of digits: a small CNN that says which digit a frame shows, or that it shows none.
 
-It looks through a 16 x 16 window around the ink's centre, knows ten digits and an eleventh class, junk, and hands out 32 features. It is
-never a loss and shares no digit with any generator: it learns from curves of its own seed and from MNIST's "val" rows.
-Junk is what bad generators make: noise, blur, halves, overlaps, cross-fades, smears, shuffled quarters, faint and blank frames (an outlier class,
-Hendrycks 2019, Deep Anomaly Detection with Outlier Exposure).
+It looks through a 16 x 16 window around the ink's centre, knows ten digits and an eleventh class, junk, and hands out
+32 features. It is never a loss and shares no digit with any generator: it learns from curves of a seed of its own and
+from MNIST's "val" rows. Junk is what bad generators make: noise, blur, halves, overlaps, cross-fades, smears, shuffled
+quarters, faint and blank frames, an outlier class (Hendrycks 2019, Deep Anomaly Detection with Outlier Exposure).
 """
 from collections.abc import Iterator
 from functools import cache
@@ -28,14 +28,16 @@ STROKES_SEED = 77        # no split of `digits.built_in` has it
 
 
 class Recogniser(nn.Module):
-    """Windows (N, 16, 16) in [0, 1] -> log-odds (N, 11) and features (N, 32). 75,000 parameters."""
+    """Windows (N, 16, 16) in [0, 1] -> log-odds (N, 11) and features (N, 32). 74,000 parameters."""
 
     def __init__(self, features: int = 32):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                           # no norm yet: faint must not look like bright
-            nn.Conv2d(16, 32, 3, 2, 1), group_norm(32), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1), group_norm(32), nn.SiLU(),
-            nn.Conv2d(32, 48, 3, 2, 1), group_norm(48), nn.SiLU(), nn.Conv2d(48, 48, 3, padding=1), group_norm(48), nn.SiLU())
+            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                           # a norm here would hide how faint it is
+            nn.Conv2d(16, 32, 3, 2, 1), group_norm(32), nn.SiLU(),               # 8 x 8
+            nn.Conv2d(32, 32, 3, padding=1), group_norm(32), nn.SiLU(),
+            nn.Conv2d(32, 48, 3, 2, 1), group_norm(48), nn.SiLU(),               # 4 x 4
+            nn.Conv2d(48, 48, 3, padding=1), group_norm(48), nn.SiLU())
         self.features = nn.Linear(48 * 16, features)
         self.read = nn.Linear(features, 11)
 
@@ -45,7 +47,7 @@ class Recogniser(nn.Module):
 
 
 def readings(log_odds: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-odds (N, 11) -> the most likely digit (N,) and whether it is sure: at least .9 of eleven classes, junk among them."""
+    """Log-odds (N, 11) -> the likeliest digit (N,) and whether it is sure: at least .9, with junk among the classes."""
     p = log_odds.softmax(-1)[:, :JUNK]
     best, digit = p.max(-1)
     return digit, best >= SURE
@@ -69,8 +71,9 @@ def bend(images: Tensor, g: torch.Generator) -> Tensor:
     """Digits (N, 1, h, w) turned, scaled, sheared, wobbled and made bolder, thinner or greyer, as if by other hands."""
     n = len(images)
     turn, shear, high, wide = torch.randn(4, n, generator=g) * torch.tensor([0.12, 0.12, 0.08, 0.08])[:, None]
-    rows = [torch.stack([wide.exp() * turn.cos(), shear - turn.sin()], -1), torch.stack([turn.sin(), high.exp() * turn.cos()], -1)]
-    affine = torch.cat([torch.stack(rows, 1), 0.04 * torch.randn(n, 2, 1, generator=g)], -1)            # (N, 2, 3)
+    x, y = [wide.exp() * turn.cos(), shear - turn.sin()], [turn.sin(), high.exp() * turn.cos()]
+    shift = 0.04 * torch.randn(n, 2, 1, generator=g)
+    affine = torch.cat([torch.stack([torch.stack(x, -1), torch.stack(y, -1)], 1), shift], -1)           # (N, 2, 3)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     wobble = F.interpolate(torch.randn(n, 2, 5, 5, generator=g), images.shape[-2:], mode="bicubic", align_corners=True)
     x = F.grid_sample(images, grid + 0.055 * rearrange(wobble, "n d h w -> n h w d"), align_corners=False)
@@ -129,8 +132,8 @@ def junk_fade(a, b, g):
 def junk_smear(a, b, g):
     """The mean of a digit over a path of 3 to 7 pixels."""
     far, angle = 3 + 4 * torch.rand((), generator=g), 2 * pi * torch.rand((), generator=g)
-    steps = [(round(float(far * s * angle.sin())), round(float(far * s * angle.cos()))) for s in torch.linspace(-0.5, 0.5, 6)]
-    return torch.stack([a.roll(s, (1, 2)) for s in steps]).mean(0)
+    path = torch.linspace(-0.5, 0.5, 6)[:, None] * far * torch.stack([angle.sin(), angle.cos()])
+    return torch.stack([a.roll(s, (1, 2)) for s in path.round().int().tolist()]).mean(0)
 
 
 def junk_shuffled(a, b, g):
@@ -152,12 +155,11 @@ JUNKS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, 
 
 
 def junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
-    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, made of sprites (N, 1, 14, 14); two digits meet only if labels differ."""
-    other = labels.roll(1) == labels
-    b = torch.where(other[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
-    a, b = placed(images, g), placed(b, g)
-    parts = [make(x, y, g) for make, x, y in zip(JUNKS, a.tensor_split(len(JUNKS)), b.tensor_split(len(JUNKS)), strict=True)]
-    return torch.cat(parts)
+    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, from sprites (N, 1, 14, 14); labels differ where two meet."""
+    twins = labels.roll(1) == labels
+    b = torch.where(twins[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
+    parts = [x.tensor_split(len(JUNKS)) for x in (placed(images, g), placed(b, g))]
+    return torch.cat([make(a, b, g) for make, a, b in zip(JUNKS, *parts, strict=True)])
 
 
 def look(frames: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ def look(frames: Tensor) -> Tensor:
 
 
 def lesson(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
-    """One batch: windows (batch, 16, 16) and labels, three quarters digits and one quarter junk. The digits' halves are two sources."""
+    """One batch: windows (batch, 16, 16) and labels, a quarter of them junk. Both halves of the digits are as frequent."""
     half = len(digits.images) // 2
     rows = torch.randint(half, (batch,), generator=g) + half * (torch.arange(batch) % 2)
     labels, sprites = digits.labels[rows], shrink(bend(digits.images[rows], g), 14)
@@ -182,10 +184,13 @@ def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digit
     return Digits(torch.cat([real.images[rows], drawn]), torch.cat([real.labels[rows], labels]), "recogniser")
 
 
-def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float = 3e-3, path: Path = SHIPPED) -> Iterator[dict]:
-    """Train the recogniser on the digits of `own_digits` and write it to `path`: yields step, loss and accuracy, at the end its sha256.
+def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float = 3e-3,
+                     path: Path = SHIPPED) -> Iterator[dict]:
+    """Train the recogniser on `own_digits` and write it to `path`; yields step, loss and accuracy, and last its sha256.
 
-    Deterministic for a number of threads; the weights are averaged over the last tenth. About two minutes on a core.
+    folder: MNIST's files. Deterministic for a number of threads; about three minutes on one core. The weights are
+    averaged over the last tenth of the steps. References carry their recogniser's name: build them anew afterwards
+    (`scoreboard.ship`).
     """
     digits, g = own_digits(folder), generator(seed, 1)
     with torch.random.fork_rng(devices=[]):
@@ -206,7 +211,7 @@ def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float =
         if step >= steps - tail:
             mean = {k: mean[k] + v / tail for k, v in net.state_dict().items()}
         yield {"step": step + 1, "loss": loss.item(), "accuracy": (log_odds.argmax(-1) == y).float().mean().item()}
-    about = {"what": "recogniser", "seed": seed, "steps": steps, "lr": lr, "strokes_seed": STROKES_SEED, "digits": "strokes, MNIST val"}
+    about = {"what": "recogniser", "digits": f"strokes of seed {STROKES_SEED}, MNIST val", "seed": seed, "steps": steps, "lr": lr}
     sha256 = save_tensors(path, {k: v.half() for k, v in mean.items()}, about)
     load_recogniser.cache_clear()
     yield {"step": steps, "evaluator": sha256}

@@ -8,32 +8,31 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from minidiff import files, media
-from minidiff.viz import PARTS, interval, missing
+from minidiff.viz import PARTS, Picture, interval, missing
 
 OWN = "this training"
 COLUMNS = {  # of the scoreboard -> what it says
-    "SCORE": "The geometric mean of the five parts after it, 0 to 1: one part at zero makes it zero. Its interval is beneath.",
-    "ID": "How often a frame shows a clear digit, and the same digit as the rest of its clip; real clips reach 1.",
+    "SCORE": "The geometric mean of the parts after it (one at zero makes it zero) and its interval; copies get none.",
+    "ID": "In how many frames the recogniser is sure of one and the same digit per clip, with little ink elsewhere.",
     "PHY": "Whether the digit flies straight, bounces off the walls as it should, and moves at real speeds.",
-    "FIT": "How near the clips are to real ones as a whole: 0 is as far as noise, 1 as near as real clips to each other.",
-    "COVER": "How much of what real clips show these show, too: few if digits or motions are missing.",
-    "PROMPT": "How often the clip shows the digit that was asked for.",
-    "fvd_local": "The distance behind FIT, lower is nearer: Fréchet's, on features of our own, so no paper's FVD compares.",
+    "FIT": "How near the clips are to real ones as a whole, from 0, as far as noise, to 1, as near as real clips are.",
+    "COVER": "For how many real clips there is one like it, with the same digit: few if digits or motions are missing.",
+    "PROMPT": "How many clips show the digit that was asked for.",
+    "fvd_local": "The Fréchet distance behind FIT, less is nearer; its features are ours, so no paper's FVD compares.",
     "real_real": "The same distance between two sets of real clips: what a perfect model would get with so many clips.",
     "n": "How many clips were judged.",
 }
-DENOISING = ("One clip on its way, from noise at t = 1 to data at t = 0. At first the guess is a blur, the mean of all the "
-             "clips that could still come of this noise; it sharpens as t falls and fewer remain.")
-TRAINING = ("The faint line is the loss of each step, noisy because every step draws its own clips, noise and times; the solid "
-            "line is its running mean.")
-SCOREBOARD = ("A good row is near the real clips and far from the trivial answers. Those are there because each of them fools "
-              "one part or another, and none fools them all.")
-NEXT = ("Train longer: the loss falls slowly where the motion still improves.",
-        "Change one thing (width, schedule, guidance scale), keep the seed, and compare the two rows of the scoreboard.",
+DENOISING = ("One clip on its way, from noise at t = 1 to data at t = 0. At first the guess is a blur, the mean of all "
+             "the clips that could still come of this noise; it sharpens as t falls and fewer remain.")
+TRAINING = ("The faint line is the loss of each step, noisy because every step draws its own clips, noise and times; "
+            "the solid line is its running mean.")
+SCOREBOARD = ("From 0 to 1, where 1 is what real clips reach. A good row is near the real clips and far from the "
+              "trivial answers: each of them fools one part or another, and none fools them all.")
+NEXT = ("Train longer: the loss falls slowly while the motion still improves.",
+        "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows of the scoreboard.",
         "Open the first notebook: it builds everything that made these clips, line by line.")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -63,7 +62,7 @@ th, td { text-align: left; vertical-align: top; }
 .facts th { font-weight: normal; color: var(--soft); padding: .2rem 1.2rem .2rem 0; white-space: nowrap; }
 .facts td { padding: .2rem 0; }
 .wide { overflow-x: auto; overflow-wrap: normal; margin: .5rem 0; }
-.scores { min-width: 44rem; width: 100%; font-size: .92rem; }
+.scores { min-width: 44rem; width: 100%; font-size: .92rem; border-collapse: separate; border-spacing: 0; }
 .scores th, .scores td { padding: .45rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
                          white-space: nowrap; }
 .scores th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
@@ -73,25 +72,26 @@ th, td { text-align: left; vertical-align: top; }
 .scores small { display: block; color: var(--soft); font-weight: normal; line-height: 1.2; }
 .clips { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 10rem)); gap: .8rem; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: .9rem; text-align: center; padding-top: .25rem; }
-.clips img { display: block; width: 100%; image-rendering: pixelated; border-radius: 4px; }
+.clips img { display: block; width: 100%; image-rendering: pixelated; outline: 1px solid var(--line); }
 .plot { background: #fff; border-radius: 8px; padding: .5rem; border: 1px solid var(--line); }
 .plot img { display: block; width: 100%; min-width: 40rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; font-size: .92rem; max-width: 50rem; }
 dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
-@media (max-width: 36rem) { .clips { gap: .4rem; } dl { display: block; } dd { margin: 0 0 .6rem; } }
+@media (max-width: 36rem) { .clips { gap: .4rem; } dl { display: block; } dd { margin: 0 0 .6rem; }
+  .scores { min-width: 38rem; } .scores th:first-child { white-space: normal; min-width: 7rem; } }
 """
 
 
 def report_html(title: str, facts: Mapping[str, object], *, clips: Tensor | None = None, asked: Sequence | None = None,
-                trajectory: Figure | None = None, curve: Figure | None = None, own: dict | None = None,
+                trajectory: Picture | None = None, curve: Picture | None = None, own: dict | None = None,
                 shipped: dict | None = None, real: dict | None = None, trivial: Mapping[str, dict] | None = None,
                 following: Sequence[str] = NEXT) -> str:
     """A whole page. Parts that are not given are left away.
 
     facts: what was trained, as label -> value; the value of "command" is set as code. clips: (N, T, C, H, W) in [0, 1];
     asked: the N digits (or words) asked for. trajectory, curve: figures of `viz`. own, shipped, real: rows of the
-    scoreboard; trivial: named ones. following: sentences on how to go on. Raises ValueError for unfit clips, or if as many
-    were not asked for.
+    scoreboard; trivial: named ones. following: sentences on how to go on. Raises ValueError for unfit clips, or where
+    `asked` has another length.
     """
     table = {OWN: own, "the shipped model": shipped, "real clips (the ceiling)": real, **(trivial or {})}
     table = {name: row for name, row in table.items() if row}
@@ -118,7 +118,7 @@ def write(path: str | Path, title: str, facts: Mapping[str, object], **parts) ->
 
 
 def text(value: object) -> str:
-    """Anything as escaped text: 29440 with a thin space between thousands, nothing as a dash, mappings as "name value"."""
+    """Anything as escaped text: thousands set apart by thin spaces, nothing as a dash, mappings as "name value"."""
     if missing(value):
         return "–"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -157,7 +157,7 @@ def clip_grid(clips: Tensor, asked: Sequence | None) -> str:
     return f'<div class="clips" style="--columns: {media.grid_columns(len(clips))}">\n{"".join(tiles)}</div>'
 
 
-def plot(figure: Figure, alt: str) -> str:
+def plot(figure: Picture, alt: str) -> str:
     """A figure as a picture, on white also by night; it scrolls sideways where the screen is narrow."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=144)
@@ -174,10 +174,12 @@ def scoreboard(table: Mapping[str, dict]) -> str:
 
 
 def score_cell(row: dict, column: str) -> str:
-    """One number: parts to two places, distances to three digits; beneath SCORE its interval."""
+    """One number: parts to two places, distances to four digits; beneath SCORE its interval, or why there is none."""
     value, ends = row.get(column), interval(row, column) if column == "SCORE" else None
     shown = f"{value:.2f}" if column in PARTS and not missing(value) else text(value)
-    below = f"<small>{ends[0]:.2f}–{ends[1]:.2f}</small>" if ends else ""
+    copies = column == "SCORE" and missing(value) and row.get("memo")
+    below = f"{ends[0]:.2f}–{ends[1]:.2f}" if ends else "copies" if copies else ""
+    below = f"<small>{below}</small>" if below else ""
     return f'<td class="{"main" if column == "SCORE" else "part"}">{shown}{below}</td>'
 
 

@@ -122,12 +122,18 @@ def half_log_snr(schedule: Schedule, t: Tensor) -> Tensor:
     return (alpha / sigma).log()
 
 
+def times(t: Tensor | float) -> Tensor:
+    """t as a tensor of floats; numbers become float64, so that coefficients are exact."""
+    t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
+    return t if t.is_floating_point() else t.double()
+
+
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """The schedule at t, ready to multiply x: t is one time or one per sample; (B, 1, ..., 1) or () in x's dtype and device.
 
-    The schedule is evaluated in t's own precision first. Raises ValueError if t has neither no axis nor x's first.
+    The schedule is evaluated in t's own precision first. Raises ValueError if t is neither.
     """
-    t = torch.as_tensor(t)
+    t = times(t)
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t must be one time or one per sample ({len(x)}), got shape {tuple(t.shape)}.")
     return tuple(c.to(x).view(-1, *[1] * (x.ndim - 1)) if t.ndim else c.to(x) for c in schedule(t))

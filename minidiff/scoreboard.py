@@ -1,183 +1,187 @@
 """The ruler: a row of figures for a set of generated clips, each beside what real clips reach.
 
-SCORE is the geometric mean of ID, PHY, FIT, COVER (and PROMPT where labels were asked for), each 0 .. 1 where 1 is what real clips reach:
-ID      share of frames in which the recogniser is sure of the clip's own digit and little ink lies elsewhere;
-PHY     smooth x bounce x motion, of the ink's centre: straight flight, turns at the walls, the right speeds;
-FIT     Fréchet distance on local features, log scale, 0 = uniform noise, 1 = another draw of real clips of the same number;
-COVER   recall: share of real clips with a generated clip *of the same digit* nearby (without these words, missing digits cost nothing).
-No part is safe alone; no trivial answer passes them all. The distance is printed as fvd_local: it is not comparable with published FVD.
-Papers: FID (Heusel 2017), FVD (Unterthiner 2018), precision and recall (Kynkäänniemi 2019), half samples (Shao & Wu 1989).
+SCORE is the geometric mean of these parts, each from 0 to 1, where 1 is what real clips reach:
+ID      share of frames in which the recogniser is sure of the clip's own digit, and little ink lies elsewhere;
+PHY     smooth x bounce x motion of the ink's centre: straight flight, turns at the walls, the right speeds;
+FIT     Fréchet distance on local features, on a log scale: 0 = uniform noise, 1 = as many other real clips;
+COVER   share of real clips near which one *shows the same digit*; without these words, missing digits cost next to
+nothing;
+PROMPT  share of clips that show the digit asked for, where labels are given. No part is safe alone; no trivial answer
+passes them all. The distance is fvd_local: it is not comparable with published FVD.
+Papers: FID (Heusel 2017), FVD (Unterthiner 2018), coverage (Naeem 2020), half samples (Shao & Wu 1989).
 """
+from math import log, pi, prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from einops import rearrange
+import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.recogniser import SURE, load_recogniser
-from minidiff.tracker import Flight, flight, ink_centres, outside_mask, windows
+from minidiff.digits import Digits, load
+from minidiff.measures import Measured, Put, Yard, checked, distances, frechet, gaussian, measure, yard
+from minidiff.moving_mnist import bounce, choose, moving_mnist, place, shrink
+from minidiff.references import CHECKPOINTS, Reference, build_reference, file_name, memo, reference_for, save_reference
+from minidiff.seeds import generator
+from minidiff.tracker import physics
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
-NEIGHBOURS, HALVES, LEAST, COPIER = 5, 16, 32, 0.25
+HALVES, COPIER = 16, 0.25
 HEADLINES = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
 
 
-class Measured(NamedTuple):
-    """What is measured of N clips with T frames, a row a clip."""
-    looks: Tensor     # (N, T, 32), the recogniser's features
-    track: Tensor     # (N, T, 2), the ink's centre as a share of the size
-    digit: Tensor     # (N,), the digit that most of the clip shows
-    sure: Tensor      # (N, T), 1 where the recogniser is sure of that digit and no more than a fifth of the ink lies elsewhere
-    flight: Flight
-    picture: Tensor   # (N, 256), the mean of the windows around the digit
-    flicker: Tensor   # (N,), mean change from frame to frame outside the digit's box
+def score(clips: Tensor, labels: Tensor | None = None, *, reference: Reference | str | Path = "builtin",
+          sprite: int | None = None, seeds: tuple[int, ...] = ()) -> dict:
+    """One row of the scoreboard for clips (N, T, C, S, S) in [0, 1]: a dict of plain numbers that JSON can hold.
 
-    def points(self) -> Tensor:
-        """Looks' mean and spread over time, and the track: (N, 64 + 2 T)."""
-        return torch.cat([self.looks.mean(1), self.looks.std(1), self.track.flatten(1)], 1)
-
-
-class Reference(NamedTuple):
-    """What real clips are like in one setting. Two draws of n clips, from digits that no generator sees (the "test" split)."""
-    about: dict       # source, size, frames, sprite, n, seed, evaluator, noise, real, rows
-    points: Tensor    # (2, n, 64 + 2 T); the second draw is the real row
-    labels: Tensor    # (2, n), the digits shown
-    read: Tensor      # (n,), the digits that the recogniser reads in the second draw
-    looks: Tensor     # (33, 32), mean and covariance of the first draw's frames
-    basis: Tensor     # (257, 24), the digits' principal components and, last row projected, their mean
-    train: Tensor     # (M, 24) int8, the training digits in that basis
-    held: Tensor      # (K, 24) int8, digits that are in no draw and no generator
-
-
-# Measuring
-
-def checked(clips: Tensor) -> Tensor:
-    """Clips (N, T, C, H, W) as float32 (N, T, H, W), or a ValueError that says what is wrong with them."""
-    if not isinstance(clips, Tensor) or clips.ndim != 5 or not clips.is_floating_point() or clips.shape[-1] != clips.shape[-2]:
-        what = f"{tuple(clips.shape)} of {clips.dtype}" if isinstance(clips, Tensor) else type(clips).__name__
-        raise ValueError(f"Clips to score must be a float tensor (N, T, C, H, W) with H = W, got {what}.")
-    if len(clips) < LEAST or clips.shape[1] < 4:
-        raise ValueError(f"Scoring needs at least {LEAST} clips of at least 4 frames, got {len(clips)} of {clips.shape[1]}.")
-    if not clips.isfinite().all():
-        raise ValueError("Clips to score must be finite; these hold NaN or infinity.")
-    if clips.min() < -0.01 or clips.max() > 1.01:
-        raise ValueError(f"Clips to score must be in [0, 1], got {clips.min():.2f} to {clips.max():.2f}; from [-1, 1] take (x + 1) / 2.")
-    return clips.float().mean(2).clamp(0, 1)
+    labels: (N,), the digits asked for; the row then has PROMPT, and the real clips are taken with digits in the same
+    proportions.
+    reference: "builtin", "mnist", a folder with MNIST's files, or a `Reference`: the digits that the generator was
+    trained on. It is shipped for 8 frames of 32 px, and computed once for any other setting. seeds: the sampling seeds,
+    to be noted in the row.
+    row["interval"] has 95 % limits of the headlines, from the spread over random halves of the clips, each compared
+    with as many real ones. Halves drawn without replacement spread as the whole does about the truth; a bootstrap's
+    repeats would bias the distance. A copier, row["memo"] > .25, has SCORE None. Raises ValueError for clips of another
+    shape, type, range or number.
+    """
+    n, T, _, size = checked(clips).shape
+    ref = reference if isinstance(reference, Reference) else reference_for(reference, size, T, sprite)
+    about = ref.about
+    if (about["frames"], about["size"]) != (T, size) or n > about["n"]:
+        raise ValueError(f"This reference judges at most {about['n']} clips of {about['frames']} frames of "
+                         f"{about['size']} px, got {n} of {T} frames of {size} px.")
+    if labels is not None:
+        labels = torch.as_tensor(labels).cpu().flatten()
+        if len(labels) != n or labels.is_floating_point() or labels.min() < 0 or labels.max() > 9:
+            raise ValueError(f"Labels to score must be {n} digits from 0 to 9, one a clip.")
+        ref = ref.with_labels(labels)
+    m = measure(clips, about["sprite"])
+    real = ref.real_at(n)
+    row = whole_and_halves(m, labels, ref, real, size)
+    usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * n
+    seen = torch.bincount(m.digit, minlength=10)
+    row |= {"real_real": real["fvd_local"],
+            "fvd_frames": frechet((ref.looks[0].double(), ref.looks[1:].double()), gaussian(m.looks.flatten(0, 1))),
+            "chi_square": float(((seen - usual) ** 2 / usual.clamp(min=0.5)).sum()), "flicker": float(m.flicker.mean()),
+            "memo": memo(m, ref), "n": n, "seeds": list(seeds),
+            "evaluator": about["evaluator"], "reference": ref.name()}
+    if row["memo"] > COPIER:
+        row["SCORE"] = row["interval"]["SCORE"] = None
+    return row
 
 
-@torch.no_grad()
-def measure(clips: Tensor, sprite: int | None = None) -> Measured:
-    """Measure clips (N, T, C, S, S) in [0, 1]. sprite: the digit's square in pixels, 7/16 of the size unless given."""
-    blocks = [measure_block(x, sprite or x.shape[-1] * 7 // 16) for x in checked(clips).split(128)]
-    flights = Flight(*map(torch.cat, zip(*(b.flight for b in blocks), strict=True)))
-    return Measured(*(flights if k == "flight" else torch.cat([getattr(b, k) for b in blocks]) for k in Measured._fields))
+def whole_and_halves(m: Measured, labels: Tensor | None, ref: Reference, real: dict, size: int) -> dict:
+    """The parts of all clips, with intervals from random halves."""
+    n = len(m.digit)
+    y, y_half = (yard(ref.points[0], ref.labels[0], k) for k in (n, n // 2))
+    put, real_half = y.put(m.points(), m.digit), ref.real_at(n // 2)
+    row = judged(m, put, y, real, labels, size)
+    halves = [torch.randperm(n, generator=generator(n, 2, i))[:n // 2] for i in range(HALVES)]
+    asked = [None if labels is None else labels[r] for r in halves]
+    found = [judged(m.rows(r), put.rows(r), y_half, real_half, a, size) for r, a in zip(halves, asked, strict=True)]
+    return row | {"interval": {k: limits(row[k], [f[k] for f in found]) for k in HEADLINES if k in row}}
 
 
-def measure_block(x: Tensor, sprite: int) -> Measured:
-    net, _ = load_recogniser()
-    (n, T, size), frames = x.shape[:3], x.flatten(0, 1)
-    centres, seen = ink_centres(frames, sprite)
-    views = windows(frames, centres, sprite)                                     # (N T, 16, 16)
-    log_odds, looks = net(views)
-    p = rearrange(log_odds.softmax(-1), "(n t) d -> n t d", t=T)
-    digit = p[..., :10].mean(1).argmax(-1)                                       # (N,)
-    away = outside_mask(centres, size, sprite)                                   # (N T, S, S)
-    ink = (frames - 0.1).clamp(min=0)
-    lonely = (ink * away).sum((1, 2)) <= 0.2 * ink.sum((1, 2))
-    sure = (p.gather(-1, digit[:, None, None].expand(n, T, 1))[..., 0] >= SURE) & (lonely & seen).view(n, T)
-    away = away.unflatten(0, (n, T))
-    both = away[:, 1:] * away[:, :-1]
-    flicker = (x.diff(dim=1).abs() * both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
-    centres = centres.view(n, T, 2)
-    picture = rearrange(views, "(n t) h w -> n t (h w)", t=T).mean(1)
-    return Measured(looks.view(n, T, -1), centres / size, digit, sure.float(), flight(centres, seen.view(n, T), size, sprite),
-                    picture, flicker)
+def judged(m: Measured, put: Put, y: Yard, real: dict, labels: Tensor | None, size: int) -> dict[str, float]:
+    """SCORE, its parts, each divided by what real clips reach, and what they are made of."""
+    row = physics(m.flight, size) | distances(put, y)
+    row["motion"] = min(1., row["motion"] / real["motion"])
+    parts = {"ID": float(m.sure.mean()) / real["ID"],
+             "PHY": row["smooth"] * row["bounce"] * row["motion"] / (real["smooth"] * real["bounce"]),
+             "FIT": log(real["noise"] / max(row["fvd_local"], 1e-9)) / log(real["noise"] / real["fvd_local"]),
+             "COVER": row["coverage"] / real["coverage"]}
+    if labels is not None:
+        parts["PROMPT"] = float((m.digit == labels).float().mean()) / real["PROMPT"]
+    parts = {k: min(1., max(0., v)) for k, v in parts.items()}
+    return {"SCORE": prod(parts.values()) ** (1 / len(parts))} | parts | row
 
 
-def share(hits: Tensor, among: Tensor) -> float:
-    """The mean of the hits among those that count; 0 where none does."""
-    return float(hits[among].float().mean()) if among.any() else 0.
+def limits(value: float, halves: list[float]) -> list[float]:
+    """95 % limits about a value, from its values on random halves."""
+    reach = 1.96 * float(torch.tensor(halves).std())
+    return [max(0., value - reach), min(1., value + reach)]
 
 
-def physics(f: Flight, size: int) -> dict[str, float]:
-    """smooth and bounce, and the shares of free-flight steps off by more than half a pixel and one (of 32)."""
-    off = {name: share(f.jolts > size / px, f.free) for name, px in (("off_half", 64), ("off_one", 32))}
-    return {"smooth": share((-f.jolts * 64 / size).exp(), f.free), "bounce": share(f.turned, f.contact)} | off
+def combine(rows: list[dict]) -> dict:
+    """The rows of several sampling seeds as one: means of all numbers, seeds and n together.
+
+    Half an interval is the larger of what the rows' own intervals give and what their spread gives. One copier among
+    them leaves no SCORE. Raises ValueError for no rows, or rows that different recognisers or references judged.
+    """
+    if not rows or len({(r["evaluator"], r["reference"], tuple(sorted(r))) for r in rows}) != 1:
+        raise ValueError("Rows to combine must be one or more, with one recogniser, one reference and the same parts.")
+    out, k = dict(rows[0]), len(rows)
+    out |= {key: mean(r[key] for r in rows) for key, v in out.items() if isinstance(v, float) or key == "SCORE"}
+    out |= {"n": sum(r["n"] for r in rows), "seeds": [s for r in rows for s in r["seeds"]], "interval": {}}
+    for key in rows[0]["interval"]:
+        if out[key] is None:
+            out["interval"][key] = None
+            continue
+        own = sum(((r["interval"][key][1] - r["interval"][key][0]) / 2) ** 2 for r in rows) ** 0.5 / k
+        spread = 1.96 * float(torch.tensor([r[key] for r in rows]).std()) / k**0.5 if k > 1 else 0.
+        out["interval"][key] = [max(0., out[key] - max(own, spread)), min(1., out[key] + max(own, spread))]
+    return out
 
 
-def motion(speeds: Tensor, real: Tensor) -> float:
-    """1 - W1(speeds, real) / W1(0, real), at least 0: W1 is the area between two quantile curves."""
-    levels = torch.linspace(0, 1, 513)
-    a, b = (s.flatten().quantile(levels) for s in (speeds, real))
-    return max(0., 1 - float((a - b).abs().mean() / b.mean()))
+def mean(values) -> float | None:
+    values = list(values)
+    return None if None in values else sum(values) / len(values)
 
 
-# Distances
+# Answers that need no model
 
-def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.double().mean(0), x.double().T.cov()
+def trivial_answers(digits: Digits, n: int, seed: int = 0, size: int = 32, frames: int = 8) -> dict[str, Tensor]:
+    """Clips (n, T, 1, size, size) in [0, 1] by name: "real", seven that know nothing, and four that lack one thing."""
+    g = generator(seed, 5)
 
+    def film(**settings):
+        clips = moving_mnist(digits, n, **{"size": size, "frames": frames, "seed": seed, "step": 7} | settings)
+        return (clips.x + 1) / 2
 
-def frechet(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (mean, covariance) (Heusel 2017 eq. 6)."""
-    values, vectors = torch.linalg.eigh(a[1])
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ b[1] @ root).clamp(min=0).sqrt().sum()
-    return max(0., float((a[0] - b[0]).square().sum() + a[1].trace() + b[1].trace() - 2 * cross))
-
-
-class Yard(NamedTuple):
-    """The first draw of a reference, ready to compare with."""
-    mean: Tensor
-    std: Tensor
-    points: Tensor
-    gauss: tuple[Tensor, Tensor]
-    radii: Tensor    # (n,), of each real clip to its 5th neighbour
-    labels: Tensor
-    speeds: Tensor
-
-
-def with_velocity(points: Tensor) -> Tensor:
-    """Append the track's steps to points (N, 64 + 2 T)."""
-    track = rearrange(points[:, 64:], "n (t d) -> n t d", d=2)
-    return torch.cat([points, track.diff(dim=1).flatten(1)], 1)
-
-
-def speeds_of(points: Tensor) -> Tensor:
-    return rearrange(points[:, 64:], "n (t d) -> n t d", d=2).diff(dim=1).norm(dim=-1)
+    one = torch.randint(10, (n,), generator=g)
+    two = (one + torch.randint(1, 10, (n,), generator=g)) % 10
+    x, a, b = film(), film(pairs="all", labels=one), film(pairs="all", labels=two)    # a and b fly on the same paths
+    order = torch.rand(n, frames, generator=g).argsort(1)
+    rows = torch.arange(n)[:, None]
+    return {
+        "real": x,
+        "static": x[rows, torch.randint(frames, (n, 1), generator=g)].expand_as(x).contiguous(),
+        "first frame": x[:, :1].expand_as(x).contiguous(),
+        "shuffled": x[rows, order],
+        "random walk": random_walk(digits, n, size, frames, g),
+        "mean video": x.mean(0).expand_as(x).contiguous(),
+        "noise": torch.rand(x.shape, generator=g),
+        "black": torch.zeros_like(x),
+        "blurred": F.avg_pool2d(x.flatten(0, 1), 3, 1, 1).view_as(x),
+        "swapped": torch.cat([a[:, :frames // 2], b[:, frames // 2:]], 1),
+        "half missing": film(labels=torch.randint(5, (n,), generator=g), step=8),
+        "one digit": film(labels=torch.full((n,), 3), step=9)}
 
 
-def yard(points: Tensor, labels: Tensor) -> Yard:
-    x = with_velocity(points)
-    mean, std = x.mean(0), x.std(0).clamp(min=1e-4)
-    z = (x - mean) / std
-    return Yard(mean, std, z, gaussian(z), radii(torch.cdist(z, z)), labels, speeds_of(points))
+def random_walk(digits: Digits, n: int, size: int, frames: int, g: torch.Generator) -> Tensor:
+    """Digits that take a step in a new direction at every frame, as long as real ones and never out of the frame."""
+    sprite = size * 7 // 16
+    sprites = shrink(digits.images[choose(digits.labels, None, (n,), g)], sprite)
+    angle, pace = 2 * pi * torch.rand(n, frames, generator=g), (1 + 2 * torch.rand(n, frames, generator=g)) * size / 32
+    path = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]
+    path = path.cumsum(1) + torch.rand(n, 1, 2, generator=g) * (size - sprite)
+    corners, _ = bounce(path, torch.zeros_like(path), 1, size - sprite)          # (n, 1, T, 2), folded back
+    return place(sprites[:, None], corners[:, 0, :, None], size)[:, :, 0]
 
 
-def radii(distances: Tensor) -> Tensor:
-    return distances.kthvalue(min(NEIGHBOURS + 1, len(distances)), 1).values     # itself is the first
+def table(source: str | Path = "builtin", n: int = 512, seed: int = 0,
+          reference: Reference | None = None) -> dict[str, dict]:
+    """The rows of all `trivial_answers`, and of "copies": clips of ten training digits."""
+    ref = reference or reference_for(source, 32, 8)
+    size, frames = ref.about["size"], ref.about["frames"]
+    answers = trivial_answers(load(source, "test"), n, seed, size, frames)
+    ten = load(source, "train")
+    ten = Digits(ten.images[:10], ten.labels[:10])
+    answers["copies"] = (moving_mnist(ten, n, size=size, frames=frames, seed=seed, step=10).x + 1) / 2
+    return {k: score(x, reference=ref, seeds=(seed,)) for k, x in answers.items()}
 
 
-class Placed(NamedTuple):
-    """Clips among the real ones: points, distances to each other and to the real clips, the digits read."""
-    points: Tensor    # (N, D), standardised as the yard
-    among: Tensor     # (N, N)
-    across: Tensor    # (R, N)
-    digit: Tensor     # (N,)
-    speeds: Tensor    # (N, T - 1)
-
-    def rows(self, r: Tensor) -> "Placed":
-        return Placed(self.points[r], self.among[r][:, r], self.across[:, r], self.digit[r], self.speeds[r])
-
-
-def set_down(points: Tensor, digit: Tensor, y: Yard) -> Placed:
-    z = (with_velocity(points) - y.mean) / y.std
-    return Placed(z, torch.cdist(z, z), torch.cdist(y.points, z), digit, speeds_of(points))
-
-
-def distances(p: Placed, y: Yard) -> dict[str, float]:
-    """fvd_local, recall (of the same digit), precision and motion of clips set down in the yard."""
-    near = (p.across <= radii(p.among)) & (p.digit == y.labels[:, None])         # (R, N)
-    return {"fvd_local": frechet(y.gauss, gaussian(p.points)), "recall": float(near.any(1).float().mean()),
-            "precision": float((p.across <= y.radii[:, None]).any(0).float().mean()), "motion": motion(p.speeds, y.speeds)}
+def ship(source: str | Path = "builtin", size: int = 32, frames: int = 8, folder: Path = CHECKPOINTS) -> Path:
+    """Build a reference, give it the rows of `table` at n = 128 and 512 (about["rows"]), and write it to the folder."""
+    build_reference.cache_clear()                                                # the recogniser may be a new one
+    ref = build_reference(source, size, frames)
+    ref.about["rows"] = {str(n): table(source, n, reference=ref) for n in (128, 512)}
+    return save_reference(ref, Path(folder) / file_name(source, size, frames))

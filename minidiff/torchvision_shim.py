@@ -1,22 +1,21 @@
-"""Import torchvision even when its compiled ops cannot load (CUDA wheel beside CPU torch).
+"""torchvision, also where its compiled operators cannot load: its wheels are built for CUDA and die beside a CPU-only torch.
 
-    from tvcompat import import_torchvision
-    tv = import_torchvision()
+Data sets need none of those operators. They only have to be known by name for the import to go through.
 """
 import importlib
-import importlib.util
 import sys
+from types import ModuleType
 
-_SCHEMAS = (  # the two ops whose fakes torchvision registers without asking _has_ops()
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_lib = None  # must outlive the process: a collected Library removes its schemas
+import torch
+
+SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",   # the two whose fakes are registered unasked
+           "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+library = None  # must outlive the import: a collected Library takes its schemas along
 
 
-def import_torchvision():
-    """torchvision, or ImportError. The shim is used only after a plain import failed on nms."""
-    global _lib
+def import_torchvision() -> ModuleType:
+    """torchvision, or ImportError where there is none. The names are declared only after a plain import failed for want of them."""
+    global library
     if "torchvision" in sys.modules:
         return sys.modules["torchvision"]
     try:
@@ -24,10 +23,9 @@ def import_torchvision():
     except RuntimeError as e:
         if "torchvision::" not in str(e) or "does not exist" not in str(e):
             raise
-    for m in [m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")]:
-        del sys.modules[m]
-    import torch
-    _lib = torch.library.Library("torchvision", "FRAGMENT")
-    for s in _SCHEMAS:
-        _lib.define(s)
+    for name in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in SCHEMAS:
+        library.define(schema)
     return importlib.import_module("torchvision")

@@ -1,8 +1,8 @@
 """Where the digit is in every frame, and how it moves: from pixels alone.
 
-The centre of a digit is the ink-weighted mean of the pixels in a window around it. Sub-pixel placing keeps that centre exactly, so a
-real clip's centres lie on straight lines between two walls to within float32. Coordinates are (y, x) in pixels from the frame's upper
-left corner, as in `moving_mnist`: the first pixel's middle is at .5.
+The centre of a digit is the ink-weighted mean of the pixels in a window around it. Sub-pixel placing keeps that centre
+exactly, so a real clip's centres lie on straight lines between two walls to within float32. Coordinates are (y, x) in
+pixels from the frame's upper left corner, as in `moving_mnist`: the first pixel's middle is at .5.
 """
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 WINDOW = 16            # the recogniser sees 16 x 16 samples, on which a sprite measures 14
-OFF = (-0.002, 0.038)  # of a sprite: a digit's mass lies on the pixel after the middle of its square (MNIST and built-in), rounded
+OFF = (-0.002, 0.038)  # of a sprite: how far past the middle of its square a digit's mass lies, MNIST and built-in
 
 
 class Flight(NamedTuple):
@@ -25,8 +25,8 @@ class Flight(NamedTuple):
 def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
     """Frames (N, H, W) in [0, 1] -> the ink's centre (N, 2) and whether there is ink at all (N,).
 
-    First the square of about a sprite that holds most ink, then three times the centre of the ink around the last centre; ink
-    elsewhere does not count. Without ink the centre is the frame's middle.
+    First the square of about a sprite that holds most ink, then three times the centre of the ink around the last
+    centre; ink elsewhere does not count. Where there is no ink the centre is the frame's middle.
     """
     size, half = frames.shape[-1], sprite / 2 + 1
     pixels = torch.arange(size, device=frames.device) + 0.5
@@ -45,9 +45,10 @@ def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
 
 
 def windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
-    """Cut (N, WINDOW, WINDOW) around the centres out of frames (N, H, W), sub-pixel, at the scale where a sprite measures 14.
+    """Cut (N, 16, 16) around the centres out of frames (N, H, W), sub-pixel, at the scale where a sprite measures 14.
 
-    Each sample is a mean under a hat function as wide as its step: bilinear at 14 px, smoothing where the sprite is larger.
+    Each sample is the mean under a hat function as wide as its step: bilinear at 14 px, smoothing where sprites are
+    larger.
     """
     step = sprite / 14
     pixels = torch.arange(frames.shape[-1], device=frames.device) + 0.5
@@ -68,10 +69,11 @@ def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
 def flight(centres: Tensor, seen: Tensor, size: int, sprite: int, off: tuple[float, float] = OFF) -> Flight:
     """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, second differences, free-flight steps and wall contacts.
 
-    A step is free where the flight carried on and the flight carried back both stay clear of the walls, whatever the digit's ink. A
-    contact is an axis on which the flight carried on goes through a wall, the first time that it does; or, the film run backwards,
-    the same. A turn there keeps its speed to 20 % or a quarter of a pixel (at size 32).
-    off: how far the ink's centre may lie from the middle of the digit's square, least and most, as a share of the sprite.
+    A step is free where the flight carried on and the flight carried back both stay clear of the walls, whatever the
+    digit's ink. A contact is an axis on which the flight carried on goes through a wall, for the first time; or, with
+    the film run backwards, the same. A turn there keeps its speed to 20 % or a quarter of a pixel (at size 32). Steps
+    into and out of frames without ink count as free, and as infinitely far off.
+    off: how far the ink's centre lies from the middle of the digit's square, least and most, as a share of the sprite.
     """
     low, high = ([wall + o * sprite for o in off] for wall in (sprite / 2, size - sprite / 2))
     d = centres.diff(dim=1)                                                      # (N, T-1, 2)
@@ -82,10 +84,28 @@ def flight(centres: Tensor, seen: Tensor, size: int, sprite: int, off: tuple[flo
     clear = [(p > low[1]) & (p < high[0]) for p in (ahead, back)]      # (N, T-2, 2) each
     through = [(p < low[0]) | (p > high[1]) for p in (ahead, back)]
     contact = torch.zeros_like(through[0][:, 1:])                                # (N, T-3, 2)
-    contact[:, 1:] |= through[0][:, 1:-1] & clear[0][:, :-2]                     # a second contact in a row would be the first one's echo
+    contact[:, 1:] |= through[0][:, 1:-1] & clear[0][:, :-2]                     # not clear: this one may be an echo
     contact[:, :-1] |= through[1][:, 1:-1] & clear[1][:, 2:]
     contact &= (known[:, :-1] & known[:, 1:])[..., None]
     before, after = d[:, :-2], d[:, 2:]                                          # (N, T-3, 2)
     kept = (after.abs() - before.abs()).abs() <= (0.2 * before.abs()).clamp(min=size / 128)
     free = (clear[0] & clear[1]).all(-1) | ~known
     return Flight(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)
+
+
+def share(hits: Tensor, among: Tensor) -> float:
+    """The mean of the hits among those that count; 0 where none does."""
+    return float(hits[among].float().mean()) if among.any() else 0.
+
+
+def physics(f: Flight, size: int) -> dict[str, float]:
+    """smooth and bounce, and the shares of free-flight steps off by more than half a pixel and one (of 32)."""
+    off = {name: share(f.jolts > size / px, f.free) for name, px in (("off_half", 64), ("off_one", 32))}
+    return {"smooth": share((-f.jolts * 64 / size).exp(), f.free), "bounce": share(f.turned, f.contact)} | off
+
+
+def motion(speeds: Tensor, real: Tensor) -> float:
+    """1 - W1(speeds, real) / W1(0, real), at least 0: W1 is the area between two quantile curves."""
+    levels = torch.linspace(0, 1, 513)
+    a, b = (s.flatten().quantile(levels) for s in (speeds, real))
+    return max(0., 1 - float((a - b).abs().mean() / b.mean()))

@@ -57,14 +57,14 @@ class Run:
         self.denoiser, self.ema, self.lr, self.step, self.notes = denoiser, EMA(denoiser, ema), lr, 0, notes
         denoiser.to(memory_format=torch.channels_last)
         matrices, others = muon.split(denoiser)
-        self.optimizers = (muon.Muon(matrices, lr, weight_decay=weight_decay),
-                           torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=weight_decay))
+        self.optimizers = [muon.Muon(matrices, lr, weight_decay=weight_decay)] if matrices else []
+        self.optimizers += [torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=weight_decay)] if others else []
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
         tensors = {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
-        for p, i, state in self.optimizer_states():
+        for _, i, state in self.optimizer_states():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         files.save_tensors(path, tensors, {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()})
 

@@ -1,4 +1,4 @@
-"""Pictures: clips that play in a notebook, and figures of schedules, denoising, motion, training and scores.
+"""Pictures: figures of schedules, denoising, motion, training and scores.
 
 Nothing here shows anything by itself: every function returns a `Picture`, which a notebook displays when it is a cell's
 last line and which saves itself with `.savefig(path)`. No display, window system or global figure is involved.
@@ -6,12 +6,9 @@ x_t = alpha x0 + sigma eps as everywhere; x0-hat is a denoiser's guess, eps-hat 
 leaves as noise.
 """
 import functools
-import html
 import io
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -56,39 +53,6 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
 
 def picture(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
-
-
-class Video:
-    """Clips that play: a notebook shows a GIF or, where it cannot, a contact sheet or a line of text.
-
-    clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. settings: as for `media.gif_bytes`.
-    """
-
-    def __init__(self, clips: Tensor, caption: str = "", **settings):
-        self.clips, self.caption, self.settings = media.check_clips(getattr(clips, "tensor", clips)), caption, settings
-
-    def __repr__(self) -> str:
-        n, frames, _, height, width = self.clips.shape
-        about = f"{n} clip{'s' * (n > 1)} of {frames} frames, {height}x{width}"
-        return f"{self.caption} ({about})" if self.caption else about
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        sheet = io.BytesIO()
-        media.contact_sheet(self.clips).save(sheet, "PNG")
-        return {"text/html": self.html(), "image/png": b64encode(sheet.getvalue()).decode(), "text/plain": repr(self)}
-
-    def html(self) -> str:
-        """The GIF and its caption, all in one string. Small in the file, enlarged by the browser."""
-        scale = self.settings.get("scale") or media.good_scale(self.clips, self.settings.get("columns"))
-        gif = media.gif_bytes(self.clips, **(self.settings | {"scale": 1}))
-        width = scale * int.from_bytes(gif[6:8], "little")                       # a GIF's width is in its bytes 6 and 7
-        img = (f'<img src="data:image/gif;base64,{b64encode(gif).decode()}" alt="{html.escape(repr(self))}" '
-               f'width="{width}" style="image-rendering: pixelated; max-width: 100%">')
-        return f"<div>{img}<div>{html.escape(self.caption)}</div></div>"
-
-    def save(self, path: str | Path) -> None:
-        """Write .gif, .png or .npy, by the path's ending; raises as `media.save`."""
-        media.save(self.clips, path)
 
 
 def eps_hat(state: State, schedule: Schedule) -> Tensor:
@@ -145,7 +109,8 @@ def strips(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[
     gap = w // 5
     pitch = f * (w + 1) + gap                                                    # from one cell's left edge to the next
     middle = [(k + 0.5) * pitch - gap / 2 for k in range(len(times))]
-    fig = picture(10, len(rows) * (8.4 / (pitch * len(times)) * h + 0.12) + 0.55)
+    wide = min(8.4, 1.4 * f * len(times))                                        # inches, without the labels
+    fig = picture(wide + 1.6, len(rows) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
     for axes, (key, name, about, shade, reach) in zip(fig.subplots(len(rows), 1), rows, strict=True):
         tiles = np.pad(colours(drawn[key], shade, reach), 3 * [(0, 0)] + [(0, 1), (0, 0)], constant_values=1)
         cells = rearrange(tiles, "s f h w c -> s h (f w) c")
@@ -334,6 +299,6 @@ def missing(value: object) -> bool:
 
 
 def interval(row: dict, part: str = "SCORE") -> tuple[float, float] | None:
-    """A part's interval in a row of the scoreboard, or None: under "intervals", or as "SCORE_low" and "SCORE_high"."""
-    low, high = (row.get("intervals") or {}).get(part) or (row.get(f"{part}_low"), row.get(f"{part}_high"))
+    """A part's interval in a row of the scoreboard, row["interval"][part] (or "intervals"), or None."""
+    low, high = (row.get("interval") or row.get("intervals") or {}).get(part) or (None, None)
     return None if missing(low) or missing(high) else (low, high)

@@ -58,10 +58,10 @@ def test_an_oracle_gives_x0_back_and_has_no_loss(schedule, prediction, shape, dt
     t = torch.tensor([0.25, 0.4, 0.6, 0.9], dtype=dtype)
     denoiser = Denoiser(Oracle(schedule, prediction, x0, eps), schedule, prediction)
     x = add_noise(schedule, x0, eps, t)
-    tolerance = 1e-10 if dtype == F64 else 1e-3                                  # eps: float32's 6e-8, times sigma / alpha
+    tolerance = 1e-10 if dtype == F64 else 1e-3
     assert_close(denoiser(x, t), x0, rtol=0, atol=tolerance)
     third = Denoiser(Oracle(schedule, prediction, x0[2:3], eps[2:3]), schedule, prediction)
-    assert_close(denoiser(x, t)[2:3], third(x[2:3], t[2]), rtol=0, atol=1e-5)    # one time for all: the same
+    assert_close(denoiser(x, t)[2:3], third(x[2:3], t[2]), rtol=0, atol=1e-5)    # one time for all
     assert torch.equal(denoiser.loss(x0, t=t, noise=eps), torch.zeros(4, dtype=dtype))
 
 

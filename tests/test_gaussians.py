@@ -24,6 +24,7 @@ every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCH
 every_time = pytest.mark.parametrize("t", torch.tensor([0.1, 0.4, 0.8, 1.0], dtype=F64), ids=lambda t: f"{t.item()}")
 ZERO, ONE = torch.tensor([0.0, 1.0], dtype=F64)
 MEANS = torch.tensor([[-1.0, 0.5], [1.5, 1.0], [0.0, -2.0]], dtype=F64)          # three Gaussians in the plane
+CLIPS = torch.linspace(-9, 9, 6 * 5 * 24, dtype=F64).sin().view(6, 5, 3, 2, 4)
 STDS, WEIGHTS = torch.tensor([0.3, 0.9, 0.6], dtype=F64), torch.tensor([1.0, 2.0, 5.0], dtype=F64)
 
 
@@ -61,6 +62,27 @@ def test_mixture_denoiser_is_the_posterior_mean(schedule, t):
 
 
 @every_schedule
+@every_time
+def test_mixture_posterior_in_many_dimensions(schedule, t):
+    """Each component by its normal density over all 120 elements: wide components are not favoured."""
+    alpha, sigma = schedule(t)
+    std = torch.tensor([0.5, 0.55, 0.6], dtype=F64)
+    x = alpha * CLIPS[3:5] + sigma * torch.randn(2, 5, 3, 2, 4, dtype=F64)
+    spread = (alpha**2 * std**2 + sigma**2).sqrt().view(3, 1)
+    normal = torch.distributions.Normal(alpha * CLIPS[:3].flatten(1), spread)
+    r = torch.softmax(normal.log_prob(x.flatten(1)[:, None]).sum(-1) + WEIGHTS.log(), 1)
+    guesses = torch.stack([gaussian_denoiser(schedule, m, c)(x, t) for m, c in zip(CLIPS, std, strict=False)], 1)
+    expected = torch.einsum("bk,bk...->b...", r, guesses)
+    assert_close(mixture_denoiser(schedule, CLIPS[:3], std, WEIGHTS)(x, t), expected)
+
+
+def test_weights_count_even_where_the_logs_are_huge():
+    """Half-way between two data, with almost no noise: the logs are -2e19 each, and the weights alone decide."""
+    denoise = mixture_denoiser(Cosine(), torch.tensor([[-1.0], [1.0]], dtype=F64), 0.0, torch.tensor([1.0, 9.0]))
+    assert_close(denoise(torch.zeros(1, 1, dtype=F64), torch.tensor(1e-10, dtype=F64)).item(), 0.8)
+
+
+@every_schedule
 @pytest.mark.parametrize("std", [0.7, 0.0])
 def test_a_mixture_of_one_and_of_equals_is_a_gaussian(schedule, std):
     mean, x = torch.randn(1, 3, 4, 4, dtype=F64), torch.randn(4, 3, 4, 4, dtype=F64)
@@ -72,7 +94,6 @@ def test_a_mixture_of_one_and_of_equals_is_a_gaussian(schedule, std):
     assert_close(mixture_denoiser(schedule, mean.repeat(3, 1, 1, 1), torch.full((3,), std), WEIGHTS)(x, t), expected)
 
 
-CLIPS = torch.linspace(-9, 9, 6 * 5 * 24, dtype=F64).sin().view(6, 5, 3, 2, 4)
 DENOISERS = {
     "gaussian": lambda schedule: gaussian_denoiser(schedule, torch.linspace(-1, 1, 4, dtype=F64), 0.6),
     "mixture": lambda schedule: mixture_denoiser(schedule, CLIPS[:3], STDS, WEIGHTS),
@@ -115,7 +136,7 @@ def test_gaussian_flow_goes_both_ways_and_keeps_the_law(schedule):
     assert_close(flow(flow(x, t, s), s, r), flow(x, t, r))
     assert_close(flow(flow(x, t, s), s, t), x)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
-    at_one = a_t * mean + (a_t**2 * std**2 + s_t**2).sqrt()                      # one standard deviation above, at t and at s
+    at_one = a_t * mean + (a_t**2 * std**2 + s_t**2).sqrt()                      # one standard deviation above the mean
     assert_close(flow(at_one[None], t, s)[0], a_s * mean + (a_s**2 * std**2 + s_s**2).sqrt())
 
 

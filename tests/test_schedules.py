@@ -165,8 +165,10 @@ def test_add_noise_per_sample_is_add_noise_of_each_sample(schedule, dtype, shape
 
 def test_coefficients_are_evaluated_in_the_precision_of_t():
     t = torch.tensor(1 - 1e-9, dtype=F64)                                        # is 1 in float32
-    alpha, _ = coefficients(Cosine(), t, torch.zeros(2, 3))
-    assert alpha.dtype == torch.float32 and alpha.item() == pytest.approx(pi / 2 * 1e-9)
+    for times in (t, t.expand(2)):
+        alpha, _ = coefficients(Cosine(), times, torch.zeros(2, 3))
+        assert alpha.dtype == torch.float32
+        assert_close(alpha, torch.full_like(alpha, pi / 2 * 1e-9), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("t", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(1)])

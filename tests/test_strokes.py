@@ -81,12 +81,10 @@ def test_mass_is_in_the_middle(size):
     assert off.abs().max() < .55 and off.mean(0).abs().max() < .1
 
 
-def test_ink_fills_the_box_and_stays_inside_the_image(many):
+def test_ink_fills_a_box_of_20_pixels_and_nothing_is_cut_off(many):
     ink = many[0][:, 0] > .02
-    assert not ink[:, [0, -1]].any() and not ink[:, :, [0, -1]].any()
-    high, wide = ink.any(2).sum(1), ink.any(1).sum(1)                           # no gaps: few bars lift
-    longest = torch.maximum(high, wide)
-    assert longest.max() <= 21 and longest.min() >= 19
+    longest = torch.maximum(ink.any(2).sum(1), ink.any(1).sum(1))               # rows, columns
+    assert longest.min() >= 19 and longest.max() <= 20
 
 
 def test_every_digit_has_a_plausible_amount_of_ink(many):
@@ -134,13 +132,9 @@ def test_each_digit_has_several_ways_of_being_written():
 
 
 def test_digits_can_be_told_apart(many):
-    """Least squares on coarse pixels: trained on seed 0, reads seed 1."""
-    def features(x):
-        x = F.avg_pool2d(x, 3, 2, 1).flatten(1)
-        return torch.cat([x, torch.ones(len(x), 1)], 1)
-    x, target = features(many[0]), F.one_hot(many[1], 10).float()
-    w = torch.linalg.solve(x.T @ x + 3 * torch.eye(x.shape[1]), x.T @ target)
+    """The nearest neighbour on coarse pixels among digits of seed 0 names those of seed 1."""
     images, labels = strokes(1000, seed=1)
-    right = (features(images) @ w).argmax(1) == labels
+    known, new = (F.avg_pool2d(x, 3, 2, 1).flatten(1) for x in (many[0], images))
+    right = many[1][torch.cdist(new, known).argmin(1)] == labels
     assert right.float().mean() > .9
     assert all(right[labels == d].float().mean() > .75 for d in range(10))

@@ -1,0 +1,145 @@
+"""Moving-MNIST clips: where things are, what repeats, which digits may meet."""
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff import digits as sources
+from minidiff.digits import Digits
+from minidiff.moving_mnist import DIRECTIONS, HELD_OUT, batches, bounce, moving_mnist, place, public_test
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return sources.built_in("train", 400)
+
+
+def test_shapes_ranges_and_everything_else(digits):
+    clips = moving_mnist(digits, 5, size=48, frames=6, number=2)
+    assert clips.x.shape == (5, 6, 1, 48, 48) and clips.labels.shape == (5, 2)
+    assert clips.positions.shape == clips.velocities.shape == (5, 6, 2, 2)
+    assert clips.x.min() == -1 and 0.5 < clips.x.max() <= 1 and clips.x.dtype == torch.float32
+    assert all(caption.count("moving") == 2 for caption in clips.captions)
+
+
+def ink_centres(frames: torch.Tensor) -> torch.Tensor:
+    """(..., H, W) in [0, 1] -> (..., 2) as (y, x), pixel centres at .5."""
+    at = torch.arange(frames.shape[-1]) + 0.5
+    return torch.stack([(frames.sum(-1) * at).sum(-1), (frames.sum(-2) * at).sum(-1)], -1) / frames.sum((-1, -2))[..., None]
+
+
+def test_placement_is_exact_below_the_pixel(digits):
+    """Ink and its centre are those of the sprite wherever it is placed: what makes real clips smooth to the scoreboard."""
+    clips = moving_mnist(digits, 16, seed=3)
+    frames = (clips.x[:, :, 0] + 1) / 2
+    ink, offset = frames.sum((-1, -2)), ink_centres(frames) - clips.positions[:, :, 0]
+    assert_close(ink, ink[:, :1].expand_as(ink), rtol=1e-5, atol=0)
+    assert offset.std(1).max() < 1e-4
+
+
+def test_a_sprite_at_a_whole_pixel_is_copied():
+    sprite = torch.rand(1, 1, 1, 5, 5)
+    frame = place(sprite, torch.tensor([[[[3.0, 7.0]]]]), 16)[0, 0, 0, 0]
+    assert_close(frame[3:8, 7:12], sprite[0, 0, 0])
+    assert frame.sum() == pytest.approx(sprite.sum().item(), rel=1e-5)
+
+
+def test_flight_is_straight_and_walls_are_elastic():
+    start, velocity = torch.tensor([[[1.0, 5.0]]]), torch.tensor([[[-3.0, 2.0]]])
+    corners, velocities = bounce(start, velocity, 6, 10)
+    assert corners[0, :, 0, 0].tolist() == [1, 2, 5, 8, 9, 6]
+    assert corners[0, :, 0, 1].tolist() == [5, 7, 9, 9, 7, 5]
+    assert velocities[0, :, 0, 0].tolist() == [-3, 3, 3, 3, -3, -3]
+    assert velocities[0, :, 0, 1].abs().eq(2).all()
+
+
+def test_velocities_predict_the_next_position(digits):
+    clips = moving_mnist(digits, 32, seed=5, frames=10)
+    room = (7, 32 - 7)                                                           # where the centre of a 14 px square may be
+    ahead = clips.positions[:, :-1] + clips.velocities[:, :-1]
+    free = ((ahead > room[0]) & (ahead < room[1])).all(-1)
+    assert free.float().mean() > 0.5
+    assert_close(ahead[free], clips.positions[:, 1:][free])
+    assert (clips.positions >= room[0]).all() and (clips.positions <= room[1]).all()
+
+
+def test_overlaps_are_the_maximum(digits):
+    one = Digits(digits.images[:1], digits.labels[:1])
+    two = moving_mnist(one, 64, number=2, seed=1)
+    assert two.x.max() <= 1
+
+
+def test_a_batch_depends_on_seed_and_step_alone(digits):
+    stream = batches(digits, 4, seed=7)
+    first, second = next(stream), next(stream)
+    again = next(batches(digits, 4, seed=7, start=1))
+    assert_close(second.x, again.x, rtol=0, atol=0)
+    assert second.captions == again.captions
+    assert not torch.equal(first.x, second.x)
+    assert not torch.equal(first.x, next(batches(digits, 4, seed=8)).x)
+    before = torch.random.get_rng_state()
+    next(stream)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_held_out_pairs_stay_out_of_training_and_nothing_else_does(digits):
+    clips = moving_mnist(digits, 4000, frames=1, seed=0)
+    seen = {(int(label), caption.split("moving ")[1]) for label, caption in zip(clips.labels[:, 0], clips.captions, strict=True)}
+    held = {(d, DIRECTIONS[s]) for d, s in HELD_OUT}
+    assert not seen & held
+    assert len(seen) == 70
+    only = moving_mnist(digits, 200, frames=1, pairs="held_out")
+    assert {(int(d), c.split("moving ")[1]) for d, c in zip(only.labels[:, 0], only.captions, strict=True)} <= held
+    every = moving_mnist(digits, 4000, frames=1, pairs="all")
+    assert len({(int(d), c) for d, c in zip(every.labels[:, 0], every.captions, strict=True)}) == 80
+
+
+def test_the_caption_says_where_it_goes(digits):
+    clips = moving_mnist(digits, 300, frames=2, seed=2)
+    signs = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
+    for caption, (vy, vx) in zip(clips.captions, clips.velocities[:, 0, 0].tolist(), strict=True):
+        for word in caption.split("moving ")[1].split():
+            dy, dx = signs[word]
+            assert vy * dy + vx * dx > 0, caption
+
+
+def test_asked_for_labels_are_shown(digits):
+    want = torch.tensor([[3], [3], [9], [0]])
+    assert torch.equal(moving_mnist(digits, 4, labels=want).labels, want)
+
+
+def test_any_sprites_will_do():
+    sprites = torch.rand(30, 1, 9, 9)
+    train, test = sources.load(sprites, "train"), sources.load(sprites, "test")
+    assert not set(train.labels.tolist()) & set(test.labels.tolist())
+    assert moving_mnist(test, 3, size=24, sprite=9).x.shape == (3, 8, 1, 24, 24)
+
+
+def test_the_classic_setting():
+    clips = moving_mnist(sources.built_in("test", 50), 2, size=64, frames=20, number=2)
+    assert clips.x.shape == (2, 20, 1, 64, 64)
+
+
+def test_the_public_test_file_is_read(tmp_path):
+    raw = np.random.default_rng(0).integers(0, 256, (20, 3, 64, 64), dtype=np.uint8)
+    np.save(tmp_path / "mnist_test_seq.npy", raw)
+    clips = public_test(tmp_path)
+    assert clips.shape == (3, 20, 1, 64, 64)
+    assert_close(clips[1, 2, 0], torch.from_numpy(raw[2, 1]) / 127.5 - 1)
+    np.save(tmp_path / "mnist_test_seq.npy", raw.astype(np.float32))
+    with pytest.raises(ValueError, match="float32"):
+        public_test(tmp_path)
+    (tmp_path / "mnist_test_seq.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    with pytest.raises(ValueError, match="not a whole"):
+        public_test(tmp_path)
+    with pytest.raises(FileNotFoundError, match="mnist_test_seq"):
+        public_test(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(number=0), "at least 1"), (dict(frames=-3), "at least 1"),
+    (dict(sprite=32), "does not fit"), (dict(speed=(3, 1)), "rising"), (dict(pairs="some"), "seen, all, held_out"),
+    (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
+def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
+    with pytest.raises(ValueError, match=words):
+        moving_mnist(digits, **(dict(n=2) | settings))

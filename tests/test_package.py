@@ -1,0 +1,107 @@
+"""The house rules: who may import whom, what an import costs, what the packages are."""
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "minidiff"
+LAYERS = (  # from the ground up: a file imports only from its own layer's files before it, and from layers below
+    ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers"),
+    ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "samplers"),
+    ("train", "tracker", "recogniser", "measures", "references", "scoreboard"),
+    ("recipes", "pipeline", "fit", "evaluate", "profiles"),
+    ("viz", "report"),
+    ("demo", "commands", "__main__"),
+)
+ORDER = [name for layer in LAYERS for name in layer]
+HEAVY = {"matplotlib": {"viz", "report"}, "ipywidgets": set(), "IPython": set(), "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_file_has_its_place():
+    assert {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_go_downward(name):
+    inner = {m.split(".")[1] for m in imports(PACKAGE / f"{name}.py") if m.startswith("minidiff.")}
+    above = [m for m in inner if m in ORDER and ORDER.index(m) >= ORDER.index(name)]
+    assert not above
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_heavy_libraries_stay_in_their_place(library):
+    users = {p.stem for p in PACKAGE.glob("*.py") if any(m.split(".")[0] == library for m in imports(p))}
+    assert users <= HEAVY[library]
+
+
+def test_importing_the_package_brings_no_heavy_library():
+    heavy = [m for m in HEAVY if m not in ("pickle", "tqdm")]                    # torch itself brings these two
+    code = f"import sys, minidiff; print([m for m in {heavy!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    assert out.stdout.strip() == "[]"
+
+
+def test_no_weights_are_unpickled():
+    for path in PACKAGE.glob("*.py"):
+        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+        assert not calls & {"torch.load", "pickle.load", "pickle.loads"}, path
+        loads = re.findall(r"np\.load\([^\n]*", path.read_text())
+        assert all("allow_pickle=False" in call for call in loads), path
+
+
+def test_shipped_weights_are_small():
+    sizes = [p.stat().st_size for p in (PACKAGE / "checkpoints").glob("*.safetensors")]
+    assert max(sizes) <= 8e6 and sum(sizes) <= 32e6
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def everything() -> dict[str, SpecifierSet]:
+    """All that pyproject.toml asks for, with its extras; without the package's own name."""
+    about = project()
+    texts = about["dependencies"] + [r for extra in about["optional-dependencies"].values() for r in extra]
+    return {r.name.lower(): r.specifier for r in map(Requirement, texts) if r.name != "minidiff"}
+
+
+def test_conda_installs_the_same_packages():
+    names = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert set(environment) == {"name", "channels", "dependencies"}
+    found = {}
+    for line in (d for d in environment["dependencies"] if isinstance(d, str) and d != "pip"):
+        name, spec = re.fullmatch(r"([a-z0-9_.-]+)((?:[<>=!~].*)?)", line).groups()
+        found[names.get(name, name)] = SpecifierSet(spec)
+    assert found.pop("python") == SpecifierSet(project()["requires-python"])
+    assert found == everything()
+
+
+def test_constraints_fit_what_is_asked_for():
+    lines = [s for s in (ROOT / "constraints.txt").read_text().splitlines() if s and not s.startswith("#")]
+    pinned = {r.name.lower(): r.specifier for r in map(Requirement, lines)}
+    for name, specifier in everything().items():
+        assert name in pinned, f"constraints.txt does not pin {name}"
+        version = str(pinned[name]).removeprefix("==")
+        assert specifier.contains(version), f"{name} {version} is not {specifier}"

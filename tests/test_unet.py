@@ -1,0 +1,146 @@
+"""The U-Net and its layers: what starts as what, who sees whom, which inputs are refused."""
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff import Denoiser, UNet
+from minidiff.layers import Attention, ResBlock, TemporalConv, TimeEmbedding, attend, axes_embedding
+from minidiff.schedules import Flow
+from minidiff.unet import TIME_MODES
+
+
+def small(time="factorised", **settings) -> UNet:
+    torch.manual_seed(0)
+    return UNet((32, 32), time=time, classes=10, emb_dim=32, **settings)
+
+
+def awake(net: UNet) -> UNet:
+    """The network with its zero-initialised weights made random, so that every path carries something."""
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in net.parameters():
+            if not p.any():
+                p.add_(torch.randn(p.shape, generator=g) / max(p[0].numel(), 8) ** 0.5)
+    return net
+
+
+@pytest.fixture
+def clip():
+    return torch.randn(2, 4, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+
+
+def test_the_output_is_zero_at_the_start(clip):
+    assert small()(clip, torch.tensor([0.3, 0.6])).abs().max() == 0
+
+
+def test_blocks_are_the_identity_at_the_start():
+    x = torch.randn(8, 32, 4, 4)
+    assert_close(ResBlock(32, 32, 16)(x, torch.randn(8, 16)), x)
+    assert_close(TemporalConv(32)(x, 4), x)
+    tokens = torch.randn(2, 5, 32)
+    assert_close(Attention(32)(tokens, axes_embedding((5,), 32)), tokens)
+
+
+def test_a_row_alone_is_the_row_in_its_batch(clip):
+    net, t, cond = awake(small()), torch.tensor([0.3, 0.6]), torch.tensor([1, 7])
+    assert_close(net(clip, t, cond)[1:], net(clip[1:], t[1:], cond[1:]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_a_video_of_one_frame_is_an_image(clip, time):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    assert_close(net(clip[:, :1], t)[:, 0], net(clip[:, 0], t))
+
+
+@pytest.mark.parametrize(("time", "seen"), [("none", "only itself"), ("causal", "the past"), ("factorised", "all"), ("full", "all")])
+def test_which_frames_see_which(clip, time, seen):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    changed = clip.clone()
+    changed[:, 2] += 1.0
+    touched = (net(clip, t) - net(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    want = {"only itself": [0, 0, 1, 0], "the past": [0, 0, 1, 1], "all": [1, 1, 1, 1]}[seen]
+    assert touched.tolist() == [bool(w) for w in want]
+
+
+def test_factorised_attention_alone_reaches_every_frame(clip):
+    """Three taps reach one frame a layer; the far ends of a long clip meet through attention."""
+    net = awake(small())
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, TemporalConv):
+                module.conv.weight.zero_()
+    long, t = torch.randn(1, 24, 1, 16, 16), torch.tensor([0.5])
+    changed = long.clone()
+    changed[:, 0] += 1
+    assert (net(long, t) - net(changed, t))[:, 23].abs().max() > 1e-6
+
+
+def test_reversing_time_is_not_the_same_for_attention(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    assert (net(clip.flip(1), t).flip(1) - net(clip, t)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_every_parameter_learns(clip, time):
+    torch.manual_seed(0)
+    denoiser = Denoiser(small(time), Flow(), "flow")
+    opt = torch.optim.SGD(denoiser.parameters(), 0.1)
+    for _ in range(4):                                                           # zero-initialised layers open one after another
+        opt.zero_grad()
+        denoiser.loss(clip, torch.tensor([3, 10])).mean().backward()
+        opt.step()
+    for name, p in denoiser.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+def test_the_time_embedding_tells_near_times_apart():
+    torch.manual_seed(0)
+    a, b = TimeEmbedding(64)(torch.tensor([0.50, 0.51]))
+    assert (a - b).norm() / a.norm() > 0.05
+
+
+def test_class_and_null_are_different_conditions(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    assert_close(net(clip, t), net(clip, t, torch.tensor([10, 10])))
+    assert (net(clip, t, torch.tensor([3, 3])) - net(clip, t)).abs().max() > 1e-3
+
+
+def test_attention_is_torchs():
+    q, k, v = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64).unbind(0)
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()
+    for m in (None, mask):
+        assert_close(attend(q, k, v, m), torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m))
+
+
+def test_positions_on_a_grid_all_differ():
+    pos = axes_embedding((3, 4, 5), 32)
+    distances = torch.cdist(pos, pos) + 1e9 * torch.eye(60)
+    assert distances.min() > 0.1
+
+
+def test_channels_last_survives_the_network():
+    """One module that loses the memory format makes the fine levels several times slower, in silence."""
+    net, lost = small().to(memory_format=torch.channels_last), []
+    for name, module in net.named_modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.GroupNorm)):
+            module.register_forward_hook(lambda m, args, out, name=name: None if args[0].is_contiguous(
+                memory_format=torch.channels_last) else lost.append(name))
+    net(torch.randn(2, 4, 1, 16, 16), torch.rand(2))
+    assert not lost
+
+
+@pytest.mark.parametrize(("shape", "words"), [((2, 4, 1, 18, 16), "multiples of 4"), ((2, 4, 3, 16, 16), r"\(B, 1, H, W\)"), ((4, 4), "must be")])
+def test_unfit_frames_are_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        small()(torch.zeros(shape), torch.zeros(shape[0]))
+
+
+@pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)), dict(channels=())])
+def test_unfit_settings_are_refused(settings):
+    with pytest.raises(ValueError):
+        UNet(**settings)
+
+
+def test_an_unconditional_network_takes_no_condition(clip):
+    with pytest.raises(ValueError, match="without classes"):
+        UNet((32, 32), emb_dim=32)(clip, torch.rand(2), torch.tensor([1, 2]))
