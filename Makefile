@@ -18,7 +18,8 @@ lab: $(VENV)/.course
 
 test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests
+	MINIDIFF_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout 120 notebooks
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -34,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_sample(commands)
     add_score(commands)
-    commands.add_parser("doctor", help="what this machine has for minidiff, and what to do about what is missing")
+    text = "what this machine has for minidiff, and what to do about what is missing"
+    commands.add_parser("doctor", help=text, description=text[0].upper() + text[1:] + ".")
     return top
 
 
@@ -64,16 +65,17 @@ def add_train(commands) -> None:
 def add_sample(commands) -> None:
     p = commands.add_parser("sample", help="make clips with a trained model")
     p.add_argument("model", type=known("model"), metavar="NAME_OR_FILE", help="a checkpoint's name or a model.safetensors")
-    p.add_argument("--digit", type=int, metavar="D", help="the digit to show (default: each in turn)")
+    p.add_argument("--digit", type=digit, metavar="D", help="the digit to show, 0 to 9 (default: each in turn)")
     sampling_options(p)
     p.add_argument("--n", type=positive(int), help="how many clips (default: 1 of a digit, 10 of all)")
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .gif, .png (contact sheet) or .npy (float32 "
-                   "(N, T, C, H, W) in [0, 1])")
+    p.add_argument("--out", type=ending, required=True, metavar="FILE",
+                   help="ends in .gif, .png (contact sheet) or .npy (float32, (N, T, C, H, W), in [0, 1])")
 
 
 def add_score(commands) -> None:
     p = commands.add_parser("score", help="judge a model, or clips, on the scoreboard")
-    p.add_argument("what", metavar="NAME_OR_FILE_OR_CLIPS.npy", help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
+    p.add_argument("what", type=known("model", ".npy"), metavar="NAME_OR_FILE_OR_CLIPS.npy",
+                   help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
     p.add_argument("--labels", type=Path, metavar="L.npy", help="the digits that the clips were asked to show, (N,)")
     digits_option(p, None, "the digits of the real clips to compare with (default: those the model was trained on, or mnist)")
     p.add_argument("--n", type=positive(int), default=512, help="clips per seed (default: %(default)s)")
@@ -105,13 +107,30 @@ def names(kind: str) -> list[str]:
     return {"recipe": [*RECIPES, "recogniser"], "sampler": list(SAMPLERS), "model": shipped()}[kind]
 
 
-def known(kind: str):
+def known(kind: str, *endings: str):
+    """A reader of names that are there; of files, too, where it is a model, by their endings."""
+    endings = (".safetensors", *endings) if kind == "model" else endings
+
     def read(text: str) -> str:
-        if text not in names(kind) and not (kind == "model" and text.endswith(".safetensors")):
-            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}; choose one of: {', '.join(names(kind))}"
-                                             + (", or give a .safetensors file" if kind == "model" else ""))
+        if text not in names(kind) and not text.endswith(endings):
+            files = f", or give a {' or '.join(endings)} file" if endings else ""
+            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}; choose one of: {', '.join(names(kind))}{files}")
         return text
     return read
+
+
+def digit(text: str) -> int:
+    value = number(int, text)
+    if not 0 <= value <= 9:
+        raise argparse.ArgumentTypeError(f"must be a digit from 0 to 9, not {text}")
+    return value
+
+
+def ending(text: str) -> Path:
+    from minidiff.media import ENDINGS
+    if Path(text).suffix.lower() not in ENDINGS:
+        raise argparse.ArgumentTypeError(f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")
+    return Path(text)
 
 
 def positive(kind: type):

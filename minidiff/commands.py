@@ -81,8 +81,6 @@ def train_recogniser(args) -> None:
 
 
 def sample(args) -> None:
-    if args.out.suffix not in media.ENDINGS:
-        raise ValueError(f"{args.out}: the ending says the format, one of {', '.join(media.ENDINGS)}.")
     model = pipeline.load(args.model, best_device())
     count = args.n or (10 if args.digit is None else 1)
     labels = model.labels(args.digit, count)

@@ -34,7 +34,7 @@ class Fit:
         self.lock = files.lock(self.folder)
         try:
             if resume:
-                self.resume(device)
+                self.resume(plan, device)
             else:
                 self.start(plan, source, minutes, steps, seed, device)
         except BaseException:
@@ -50,11 +50,13 @@ class Fit:
         self.total = steps or steps_within(60 * minutes, self.run, stream(plan, self.digits, seed, device=device), **self.settings)
         self.seconds = 0.0
 
-    def resume(self, device) -> None:
+    def resume(self, plan: Recipe | None, device) -> None:
         if not self.saved.exists():
             raise FileNotFoundError(f"{self.folder} holds no training to resume: there is no {self.saved.name} in it.")
         notes = files.load_tensors(self.saved)[1]["notes"]
         self.plan, self.source, self.seed, self.device = Recipe(**notes["recipe"]), notes["digits"], notes["seed"], device
+        if plan is not None and plan.name != self.plan.name:
+            raise ValueError(f"{self.folder} holds a training of {self.plan.name}, not of {plan.name}; resume that, or choose another --out.")
         self.total, self.seconds = notes["total"], notes["seconds"]
         self.prepare(Run(build(self.plan.model).to(device), self.plan.training["lr"], self.plan.training["ema"]))
         self.run.load(self.saved)

@@ -2,7 +2,7 @@
 
 A clip becomes a point: the recogniser's 32 features averaged over time and their spread, the track of the ink's centre,
 its steps and the steps' changes, each in units of what varies among real clips. Sets of points are compared by
-Fréchet's distance (Heusel 2017; for videos Unterthiner 2018) and by coverage (Naeem 2020). The recall of Kynkäänniemi
+Fréchet's distance (Heusel 2017; Unterthiner 2018) and by coverage (Naeem 2020). The recall of Kynkäänniemi
 2019 would not do: points strewn far and wide have wide balls, so that a random walk reached .91 and shuffled frames .99
 of it where real clips reached .94.
 """
@@ -44,7 +44,7 @@ def checked(clips: Tensor) -> Tensor:
     if not isinstance(clips, Tensor):
         raise ValueError(f"Clips to score must be a float tensor (N, T, C, H, W), got a {type(clips).__name__}.")
     if clips.ndim != 5 or not clips.is_floating_point() or clips.shape[-1] != clips.shape[-2]:
-        raise ValueError(f"Clips to score must be floats (N, T, C, H, W), H = W; got {tuple(clips.shape)}, {clips.dtype}.")
+        raise ValueError(f"Clips to score must be floats (N, T, C, S, S), got {tuple(clips.shape)} of {clips.dtype}.")
     if len(clips) < LEAST or clips.shape[1] < 4:
         raise ValueError(f"Scoring needs {LEAST} clips of 4 frames, or more; got {len(clips)} of {clips.shape[1]}.")
     if not clips.isfinite().all():

@@ -33,7 +33,7 @@ class Recogniser(nn.Module):
     def __init__(self, features: int = 32):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                           # a norm here would hide how faint it is
+            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                           # a norm would hide how faint it is
             nn.Conv2d(16, 32, 3, 2, 1), group_norm(32), nn.SiLU(),               # 8 x 8
             nn.Conv2d(32, 32, 3, padding=1), group_norm(32), nn.SiLU(),
             nn.Conv2d(32, 48, 3, 2, 1), group_norm(48), nn.SiLU(),               # 4 x 4
@@ -88,6 +88,12 @@ def placed(sprites: Tensor, g: torch.Generator, spread: float = 1., size: int = 
     return place(sprites[:, None], corners, size)[:, 0, 0, 0]
 
 
+def grainy(frames: Tensor, g: torch.Generator) -> Tensor:
+    """Frames with a little noise, up to .06 in half of them: to judge it is not this reader's business."""
+    amount = 0.12 * (torch.rand(len(frames), 1, 1, generator=g) - 0.5).clamp(min=0)
+    return (frames + amount * torch.randn(frames.shape, generator=g)).clamp(0, 1)
+
+
 def blurred(frames: Tensor, kernel: int = 3) -> Tensor:
     """Each pixel the mean of its kernel x kernel neighbours."""
     return F.avg_pool2d(frames[:, None], kernel, 1, kernel // 2)[:, 0]
@@ -125,7 +131,7 @@ def junk_overlap(a, b, g):
 
 def junk_fade(a, b, g):
     """One digit fading into another."""
-    w = 0.3 + 0.4 * torch.rand(len(a), 1, 1, generator=g)
+    w = 0.35 + 0.3 * torch.rand(len(a), 1, 1, generator=g)
     return w * a + (1 - w) * b
 
 
@@ -155,7 +161,7 @@ JUNKS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, 
 
 
 def junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
-    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, from sprites (N, 1, 14, 14); labels differ where two meet."""
+    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, from sprites (N, 1, 14, 14); two that meet differ."""
     twins = labels.roll(1) == labels
     b = torch.where(twins[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
     parts = [x.tensor_split(len(JUNKS)) for x in (placed(images, g), placed(b, g))]
@@ -168,12 +174,12 @@ def look(frames: Tensor) -> Tensor:
 
 
 def lesson(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
-    """One batch: windows (batch, 16, 16) and labels, a quarter of them junk. Both halves of the digits are as frequent."""
+    """One batch: windows (batch, 16, 16) and labels, a quarter of them junk; half from each half of the digits."""
     half = len(digits.images) // 2
     rows = torch.randint(half, (batch,), generator=g) + half * (torch.arange(batch) % 2)
     labels, sprites = digits.labels[rows], shrink(bend(digits.images[rows], g), 14)
     cut = batch * 3 // 4
-    frames = torch.cat([placed(sprites[:cut], g), junk(sprites[cut:], labels[cut:], g)])
+    frames = torch.cat([grainy(placed(sprites[:cut], g), g), junk(sprites[cut:], labels[cut:], g)])
     return look(frames), torch.cat([labels[:cut], torch.full((batch - cut,), JUNK)])
 
 
@@ -211,7 +217,7 @@ def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float =
         if step >= steps - tail:
             mean = {k: mean[k] + v / tail for k, v in net.state_dict().items()}
         yield {"step": step + 1, "loss": loss.item(), "accuracy": (log_odds.argmax(-1) == y).float().mean().item()}
-    about = {"what": "recogniser", "digits": f"strokes of seed {STROKES_SEED}, MNIST val", "seed": seed, "steps": steps, "lr": lr}
+    about = {"what": "recogniser", "digits": f"strokes of seed {STROKES_SEED}, MNIST val", "seed": seed, "steps": steps}
     sha256 = save_tensors(path, {k: v.half() for k, v in mean.items()}, about)
     load_recogniser.cache_clear()
     yield {"step": steps, "evaluator": sha256}

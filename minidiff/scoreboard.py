@@ -4,10 +4,11 @@ SCORE is the geometric mean of these parts, each from 0 to 1, where 1 is what re
 ID      share of frames in which the recogniser is sure of the clip's own digit, and little ink lies elsewhere;
 PHY     smooth x bounce x motion of the ink's centre: straight flight, turns at the walls, the right speeds;
 FIT     Fréchet distance on local features, on a log scale: 0 = uniform noise, 1 = as many other real clips;
-COVER   share of real clips near which one *shows the same digit*; without these words, missing digits cost next to
-nothing;
-PROMPT  share of clips that show the digit asked for, where labels are given. No part is safe alone; no trivial answer
-passes them all. The distance is fvd_local: it is not comparable with published FVD.
+COVER   share of real clips near which one shows the same digit (any digit at all would not tell that some are missing);
+PROMPT  share of clips that show the digit asked for, where labels are given.
+
+No part is safe alone; no trivial answer passes them all. The distance is printed as fvd_local: it is not comparable
+with published FVD.
 Papers: FID (Heusel 2017), FVD (Unterthiner 2018), coverage (Naeem 2020), half samples (Shao & Wu 1989).
 """
 from math import log, pi, prod
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.digits import Digits, load
-from minidiff.measures import Measured, Put, Yard, checked, distances, frechet, gaussian, measure, yard
+from minidiff.measures import WEIGHTS, Measured, Put, Yard, checked, distances, frechet, gaussian, measure, yard
 from minidiff.moving_mnist import bounce, choose, moving_mnist, place, shrink
 from minidiff.references import CHECKPOINTS, Reference, build_reference, file_name, memo, reference_for, save_reference
 from minidiff.seeds import generator
@@ -59,13 +60,19 @@ def score(clips: Tensor, labels: Tensor | None = None, *, reference: Reference |
     usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * n
     seen = torch.bincount(m.digit, minlength=10)
     row |= {"real_real": real["fvd_local"],
-            "fvd_frames": frechet((ref.looks[0].double(), ref.looks[1:].double()), gaussian(m.looks.flatten(0, 1))),
+            "fvd_frames": frame_distance(m, ref),
             "chi_square": float(((seen - usual) ** 2 / usual.clamp(min=0.5)).sum()), "flicker": float(m.flicker.mean()),
             "memo": memo(m, ref), "n": n, "seeds": list(seeds),
             "evaluator": about["evaluator"], "reference": ref.name()}
     if row["memo"] > COPIER:
         row["SCORE"] = row["interval"]["SCORE"] = None
     return row
+
+
+def frame_distance(m: Measured, ref: Reference) -> float:
+    """Fréchet's distance of single frames' looks, in the same units as fvd_local; it cannot see time."""
+    mean, cov = ref.looks[0].double(), ref.looks[1:].double()
+    return frechet((mean, cov), gaussian(m.looks.flatten(0, 1))) * WEIGHTS[0] ** 2 / float(cov.trace())
 
 
 def whole_and_halves(m: Measured, labels: Tensor | None, ref: Reference, real: dict, size: int) -> dict:
@@ -140,7 +147,7 @@ def trivial_answers(digits: Digits, n: int, seed: int = 0, size: int = 32, frame
     two = (one + torch.randint(1, 10, (n,), generator=g)) % 10
     x, a, b = film(), film(pairs="all", labels=one), film(pairs="all", labels=two)    # a and b fly on the same paths
     order = torch.rand(n, frames, generator=g).argsort(1)
-    rows = torch.arange(n)[:, None]
+    rows, reach = torch.arange(n)[:, None], 3 * size // 64                       # 3 x 3 pixels at size 32, 7 x 7 at 64
     return {
         "real": x,
         "static": x[rows, torch.randint(frames, (n, 1), generator=g)].expand_as(x).contiguous(),
@@ -150,7 +157,7 @@ def trivial_answers(digits: Digits, n: int, seed: int = 0, size: int = 32, frame
         "mean video": x.mean(0).expand_as(x).contiguous(),
         "noise": torch.rand(x.shape, generator=g),
         "black": torch.zeros_like(x),
-        "blurred": F.avg_pool2d(x.flatten(0, 1), 3, 1, 1).view_as(x),
+        "blurred": F.avg_pool2d(x.flatten(0, 1), 2 * reach + 1, 1, reach).view_as(x),
         "swapped": torch.cat([a[:, :frames // 2], b[:, frames // 2:]], 1),
         "half missing": film(labels=torch.randint(5, (n,), generator=g), step=8),
         "one digit": film(labels=torch.full((n,), 3), step=9)}

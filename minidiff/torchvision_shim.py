@@ -16,8 +16,6 @@ library = None  # must outlive the import: a collected Library takes its schemas
 def import_torchvision() -> ModuleType:
     """torchvision, or ImportError where there is none. The names are declared only after a plain import failed for want of them."""
     global library
-    if "torchvision" in sys.modules:
-        return sys.modules["torchvision"]
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as e:
