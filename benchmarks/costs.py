@@ -41,10 +41,13 @@ def clips_beside_a_step(blocks: int = 15) -> tuple[float, float]:
 
 def import_times(repeats: int = 5) -> tuple[float, float]:
     """Seconds for `import torch`, and for `import minidiff` after it."""
-    code = ("import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import minidiff; "
-            "print(b - a, time.perf_counter() - b)")
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(repeats)]
-    return tuple(statistics.median(t) for t in zip(*(map(float, r.stdout.split()) for r in runs), strict=True))
+    code = ("import time; a = time.perf_counter(); import torch; b = time.perf_counter(); "
+            "import minidiff; print(b - a, time.perf_counter() - b)")
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True)
+            for _ in range(repeats)]
+    times = (map(float, r.stdout.split()) for r in runs)
+    return tuple(statistics.median(t) for t in zip(*times, strict=True))
 
 
 def sampling(n: int = 16, repeats: int = 3) -> float:
@@ -55,15 +58,18 @@ def sampling(n: int = 16, repeats: int = 3) -> float:
 
 
 def main() -> None:
-    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
+    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  "
+          f"{torch.get_num_threads()} threads  "
           f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}")
     clips, step = clips_beside_a_step()
-    print(f"a batch of 16 clips   {1e3 * clips:7.2f} ms, a training step {1e3 * step:.0f} ms: {clips / step:.1%}")
+    print(f"a batch of 16 clips   {1e3 * clips:7.2f} ms, a training step {1e3 * step:.0f} ms: "
+          f"{clips / step:.1%}")
     first, then = import_times()
     print(f"import torch          {first:7.2f} s, import minidiff after it {then:.3f} s")
     if "mmnist32" in pipeline.shipped():
         each = sampling()
-        print(f"a clip of mmnist32    {each:7.3f} s to sample, 1.000 s to play at 8 frames a second")
+        print(f"a clip of mmnist32    {each:7.3f} s to sample, "
+              "1.000 s to play at 8 frames a second")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Muon against AdamW on the main recipe: the same network, clips, noise and learning rate, and the loss on clips that neither saw.
+"""Muon against AdamW on the main recipe, by the loss on clips that neither saw.
 
     python benchmarks/muon_or_adamw.py [--steps 300] [--digits builtin]
 
-Both are trained for the same number of steps; AdamW also for twice as many.
+Network, clips, noise and learning rate are the same. Both are trained for the same number of steps;
+AdamW also for twice as many.
 """
 import argparse
 import platform
@@ -25,7 +26,8 @@ def trained(optimizer: str, steps: int, source: str, seed: int) -> tuple[Run, fl
     plan = recipe("mmnist32")
     run = Run(build(plan.model), plan.training["lr"], plan.training["ema"])
     if optimizer == "AdamW":
-        run.optimizers = [torch.optim.AdamW(run.denoiser.parameters(), run.lr, betas=(0.9, 0.99), weight_decay=0.01)]
+        run.optimizers = [torch.optim.AdamW(run.denoiser.parameters(), run.lr, betas=(0.9, 0.99),
+                                            weight_decay=0.01)]
     began = time.process_time()
     for _ in train(run, stream(plan, digits.load(source), seed), steps, seed=seed, null=10):
         pass
@@ -34,7 +36,7 @@ def trained(optimizer: str, steps: int, source: str, seed: int) -> tuple[Run, fl
 
 @torch.no_grad()
 def validation_loss(run: Run, source: str, n: int = 256) -> float:
-    """The averaged weights' loss on clips of validation digits, at n times spread evenly over [0, 1]."""
+    """The averaged weights' loss on clips of validation digits, at n times even over [0, 1]."""
     clips, g = moving_mnist(digits.load(source, "val"), n, seed=7), generator(7, 1)
     t = (torch.randperm(n, generator=g) + 0.5) / n
     noise = torch.randn(clips.x.shape, generator=g)
@@ -43,13 +45,16 @@ def validation_loss(run: Run, source: str, n: int = 256) -> float:
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--steps", type=int, default=300)
     p.add_argument("--digits", default="builtin")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
-    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  {platform.machine()}  seed {args.seed}")
-    for optimizer, steps in (("Muon", args.steps), ("AdamW", args.steps), ("AdamW", 2 * args.steps)):
+    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
+          f"{platform.machine()}  seed {args.seed}")
+    runs = ("Muon", args.steps), ("AdamW", args.steps), ("AdamW", 2 * args.steps)
+    for optimizer, steps in runs:
         run, seconds = trained(optimizer, steps, args.digits, args.seed)
         print(f"{optimizer:>6} {steps:5d} steps  {seconds:6.0f} processor seconds  validation loss "
               f"{validation_loss(run, args.digits):.4f}", flush=True)

@@ -2,10 +2,11 @@
 
     python benchmarks/sampler_order.py
 
-Error is the largest difference from the exact flow; order is log2(error at n = 128 / error at n = 256). Uniform grids
-are measured at t = 0; grids uniform in log-SNR at t_min, before their last step, as the log-SNR is infinite at 0.
-The measuring is that of tests/test_samplers.py and tests/test_parity_diffusers.py; the latter needs diffusers, and is
-left out without it.
+Error is the largest difference from the exact flow; order is
+`log2(error at n = 128 / error at n = 256)`. Uniform grids are measured at t = 0; grids uniform in
+log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The measuring is that of
+tests/test_samplers.py and tests/test_parity_diffusers.py; the latter needs diffusers, and is left
+out without it.
 """
 import platform
 import sys
@@ -34,7 +35,8 @@ def main():
         for name, schedule in SCHEDULES.items():
             for grid in GRIDS:
                 coarse, fine = (flow_error(sampler, schedule, grid, n) for n in (128, 256))
-                row = f"{sampler.__name__:10} {name:9} {grid:8} {coarse:9.1e} {fine:9.1e} {log2(coarse / fine):6.2f}"
+                row = (f"{sampler.__name__:10} {name:9} {grid:8} {coarse:9.1e} {fine:9.1e} "
+                       f"{log2(coarse / fine):6.2f}")
                 print(row + note(sampler.__name__, name, grid))
 
     if "diffusers" in packages:

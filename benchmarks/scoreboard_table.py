@@ -9,13 +9,15 @@ from pathlib import Path
 
 from minidiff import references, scoreboard
 
-KEYS = ("SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "fvd_local", "fvd_frames", "COVER", "coverage",
-        "precision", "chi_square", "flicker", "memo", "off_half", "off_one")
+KEYS = ("SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "fvd_local", "fvd_frames",
+        "COVER", "coverage", "precision", "chi_square", "flicker", "memo", "off_half", "off_one")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--digits", default="builtin", help="builtin, mnist or a folder with MNIST's files")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", default="builtin",
+                        help="builtin, mnist or a folder with MNIST's files")
     parser.add_argument("--n", type=int, default=512, help="clips in each row")
     parser.add_argument("--size", type=int, default=32, help="pixels")
     parser.add_argument("--frames", type=int, default=8)
@@ -28,12 +30,14 @@ def main() -> None:
     rows = scoreboard.table(args.digits, args.n, args.seed, ref)
     each = (time.perf_counter() - start - built) / len(rows)
     first = rows["real"]
-    print(f"{ref.name()}, n = {first['n']}, real-real {first['real_real']:.3f}, recogniser {first['evaluator'][:12]}")
+    print(f"{ref.name()}, n = {first['n']}, real-real {first['real_real']:.3f}, "
+          f"recogniser {first['evaluator'][:12]}")
     print(" " * 12 + "".join(k[:9].rjust(10) for k in KEYS) + "   95 % limits")
     for name, row in rows.items():
         values = "".join(("copier" if row[k] is None else f"{row[k]:.3f}").rjust(10) for k in KEYS)
         low_high = row["interval"]["SCORE"]
-        print(f"{name:12}{values}" + (f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""))
+        limits = f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        print(f"{name:12}{values}{limits}")
     print(f"reference {built:.1f} s, each row {each:.1f} s with its clips")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))

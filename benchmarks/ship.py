@@ -1,6 +1,7 @@
-"""Ship a trained model: copy it into the package, score it as stored, write its card and its picture.
+"""Ship a trained model: copy it into the package, score it as stored, write its card and picture.
 
-    python benchmarks/ship.py runs/mmnist32 --command "python -m minidiff train mmnist32 --digits FOLDER --steps 12000" \\
+    python benchmarks/ship.py runs/mmnist32 \\
+        --command "python -m minidiff train mmnist32 --digits FOLDER --steps 12000" \\
         --digits "MNIST, rows 0-7999 of the test file" --n 512 --seeds 100 101 102
 
 Nothing was chosen by these seeds: sampling settings are the defaults of the command line.
@@ -19,11 +20,15 @@ from minidiff import evaluate, files, pipeline, scoreboard
 
 
 def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("folder", type=Path, help="a finished training: its model.safetensors is shipped")
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder", type=Path,
+                   help="a finished training: its model.safetensors is shipped")
     p.add_argument("--command", required=True, help="the command that trained it, for the card")
-    p.add_argument("--digits", required=True, help="where its digits came from, in words, for the card")
-    p.add_argument("--machine", default=f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}", help="for the card")
+    p.add_argument("--digits", required=True,
+                   help="where its digits came from, in words, for the card")
+    machine = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    p.add_argument("--machine", default=machine, help="for the card")
     p.add_argument("--n", type=int, default=512)
     p.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     args = p.parse_args()
@@ -34,13 +39,18 @@ def main() -> None:
     with files.beside(target) as draft:
         shutil.copy(args.folder / "model.safetensors", draft)
     tensors, _ = files.load_tensors(target)
-    card = {"name": name, "sha256": files.digest(tensors), "megabytes": round(target.stat().st_size / 1e6, 2),
-            "parameters": sum(t.numel() for t in tensors.values()), "command": args.command, "digits": args.digits,
-            **{k: about[k] for k in ("seed", "steps", "clips", "minutes")}, "machine": args.machine,
-            "versions": f"Python {platform.python_version()}, torch {torch.__version__}", "date": date.today().isoformat(),
-            "sampling": {"sampler": "ddim", "steps": 20, "guidance": 1.5, "shift": 3.0}, "score": scoreboard.combine(rows),
-            "limits": "Trained on digits of 14 px in frames of 32 px; the (digit, direction) pairs in "
-                      "minidiff.moving_mnist.HELD_OUT were never shown to it."}
+    card = {"name": name, "sha256": files.digest(tensors),
+            "megabytes": round(target.stat().st_size / 1e6, 2),
+            "parameters": sum(t.numel() for t in tensors.values()),
+            "command": args.command, "digits": args.digits,
+            **{k: about[k] for k in ("seed", "steps", "clips", "minutes")},
+            "machine": args.machine,
+            "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+            "date": date.today().isoformat(),
+            "sampling": {"sampler": "ddim", "steps": 20, "guidance": 1.5, "shift": 3.0},
+            "score": scoreboard.combine(rows),
+            "limits": "Trained on digits of 14 px in frames of 32 px; the (digit, direction) pairs "
+                      "in minidiff.moving_mnist.HELD_OUT were never shown to it."}
     files.write_text(target.with_suffix(".json"), json.dumps(card, indent=1))
     model(seed=args.seeds[0]).save(target.with_suffix(".gif"))
     print(json.dumps(card["score"], indent=1))

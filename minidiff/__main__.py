@@ -4,15 +4,16 @@ import sys
 from pathlib import Path
 
 EXAMPLES = """examples:
-  python -m minidiff demo                                       train a small video model, look at it, score it
-  python -m minidiff sample mmnist32 --digit 3 --out three.gif  a video from the model that comes along
+  python -m minidiff demo                                       train a model, look at it, score it
+  python -m minidiff sample mmnist32 --digit 3 --out three.gif  a video from the shipped model
   python -m minidiff train mmnist32 --digits mnist --minutes 60 --out runs/mine
   python -m minidiff score runs/mine/model.safetensors --json row.json
-  python -m minidiff doctor                                     what this machine has, and what it lacks"""
+  python -m minidiff doctor                                     what this machine has and lacks"""
+SOURCES = "builtin (drawn, no download), mnist (downloaded) or a folder with MNIST's IDX files"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 1 when it failed, 2 when it was asked for wrongly, 130 when it was interrupted."""
+    """Run one command. Returns 0: it worked, 1: failed, 2: asked for wrongly, 130: interrupted."""
     args = parser().parse_args(argv)
     from minidiff import commands
     try:
@@ -27,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser("minidiff", description="Small video diffusion models, trained and measured on one machine.",
-                                  epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = argparse.ArgumentParser(
+        "minidiff", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Small video diffusion models, trained and measured on one machine.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_demo(commands)
     add_train(commands)
@@ -40,67 +42,90 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_demo(commands) -> None:
-    p = commands.add_parser("demo", help="train a small model, sample from it, score it, write a report")
+    text = "train a small model, sample from it, score it, write a report"
+    p = commands.add_parser("demo", help=text)
     digits_option(p, "builtin")
-    p.add_argument("--minutes", type=positive(float), help="how long to train (the profile decides unless given)")
+    p.add_argument("--minutes", type=positive(float),
+                   help="how long to train (the profile decides unless given)")
     p.add_argument("--profile", choices=("smoke", "cpu", "gpu"),
-                   help="how big: smoke (seconds, a test), cpu (minutes), gpu (a minute); MINIDIFF_PROFILE, or what is here")
+                   help="how big: smoke (seconds, a test), cpu (minutes), gpu (a minute); "
+                        "MINIDIFF_PROFILE, or what is here")
     seed_option(p)
-    p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="the folder to write into (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR",
+                   help="the folder to write into (default: %(default)s)")
 
 
 def add_train(commands) -> None:
-    p = commands.add_parser("train", help="train a recipe, with resume", description="Train a recipe: its model.safetensors in "
-                            "the output folder is what sample and score take. Ctrl-C saves; --resume goes on.")
-    p.add_argument("recipe", type=known("recipe"), metavar="RECIPE", help=f"one of: {', '.join(names('recipe'))}")
+    p = commands.add_parser(
+        "train", help="train a recipe, with resume",
+        description="Train a recipe: its model.safetensors in the output folder is what sample and "
+                    "score take. Ctrl-C saves; --resume goes on.")
+    p.add_argument("recipe", type=known("recipe"), metavar="RECIPE",
+                   help=f"one of: {', '.join(names('recipe'))}")
     digits_option(p, "builtin")
     budget = p.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=positive(float), help="how long to train; becomes a number of steps at the start")
+    budget.add_argument("--minutes", type=positive(float),
+                        help="how long to train; becomes a number of steps at the start")
     budget.add_argument("--steps", type=positive(int), help="how many steps to train")
     seed_option(p)
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder to write into (default: runs/RECIPE)")
-    p.add_argument("--resume", action="store_true", help="go on with the training in the folder; its own settings are used")
+    p.add_argument("--out", type=Path, metavar="DIR",
+                   help="the folder to write into (default: runs/RECIPE)")
+    p.add_argument("--resume", action="store_true",
+                   help="go on with the training in the folder; its own settings are used")
 
 
 def add_sample(commands) -> None:
     p = commands.add_parser("sample", help="make clips with a trained model")
-    p.add_argument("model", type=known("model"), metavar="NAME_OR_FILE", help="a checkpoint's name or a model.safetensors")
-    p.add_argument("--digit", type=digit, metavar="D", help="the digit to show, 0 to 9 (default: each in turn)")
+    p.add_argument("model", type=known("model"), metavar="NAME_OR_FILE",
+                   help="a checkpoint's name or a model.safetensors")
+    p.add_argument("--digit", type=digit, metavar="D",
+                   help="the digit to show, 0 to 9 (default: each in turn)")
     sampling_options(p)
-    p.add_argument("--n", type=positive(int), help="how many clips (default: 1 of a digit, 10 of all)")
+    p.add_argument("--n", type=positive(int),
+                   help="how many clips (default: 1 of a digit, 10 of all)")
     p.add_argument("--out", type=ending, required=True, metavar="FILE",
-                   help="ends in .gif, .png (contact sheet) or .npy (float32, (N, T, C, H, W), in [0, 1])")
+                   help="ends in .gif, .png (contact sheet) or .npy "
+                        "(float32, (N, T, C, H, W), in [0, 1])")
 
 
 def add_score(commands) -> None:
     p = commands.add_parser("score", help="judge a model, or clips, on the scoreboard")
     p.add_argument("what", type=known("model", ".npy"), metavar="NAME_OR_FILE_OR_CLIPS.npy",
                    help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
-    p.add_argument("--labels", type=Path, metavar="L.npy", help="the digits that the clips were asked to show, (N,)")
-    digits_option(p, None, "the digits of the real clips to compare with (default: those the model was trained on, or mnist)")
-    p.add_argument("--n", type=positive(int), default=512, help="clips per seed (default: %(default)s)")
-    p.add_argument("--seeds", type=positive(int), default=1, help="how many seeds, from --seed on (default: %(default)s)")
+    p.add_argument("--labels", type=Path, metavar="L.npy",
+                   help="the digits that the clips were asked to show, (N,)")
+    digits_option(p, None, "the digits of the real clips to compare with "
+                           "(default: those the model was trained on, or mnist)")
+    p.add_argument("--n", type=positive(int), default=512,
+                   help="clips per seed (default: %(default)s)")
+    p.add_argument("--seeds", type=positive(int), default=1,
+                   help="how many seeds, from --seed on (default: %(default)s)")
     sampling_options(p)
     p.add_argument("--json", type=Path, metavar="FILE", help="write the row there")
 
 
-def digits_option(p, default: str | None, text: str = "builtin (drawn, no download), mnist (downloaded) or a folder with MNIST's IDX files") -> None:
-    p.add_argument("--digits", default=default, metavar="SOURCE", help=text + ("" if default is None else " (default: %(default)s)"))
+def digits_option(p, default: str | None, text: str = SOURCES) -> None:
+    p.add_argument("--digits", default=default, metavar="SOURCE",
+                   help=text + ("" if default is None else " (default: %(default)s)"))
 
 
 def seed_option(p) -> None:
-    p.add_argument("--seed", type=natural, default=0, help="the same seed gives the same result (default: %(default)s)")
+    p.add_argument("--seed", type=natural, default=0,
+                   help="the same seed gives the same result (default: %(default)s)")
 
 
 def sampling_options(p) -> None:
-    p.add_argument("--sampler", choices=names("sampler"), default="ddim", help="how to sample (default: %(default)s)")
-    p.add_argument("--steps", type=positive(int), default=20, help="sampling steps (default: %(default)s)")
-    p.add_argument("--guidance", type=float, default=1.5, help="0 ignores the digit, 1 follows it, more insists (default: %(default)s)")
+    p.add_argument("--sampler", choices=names("sampler"), default="ddim",
+                   help="how to sample (default: %(default)s)")
+    p.add_argument("--steps", type=positive(int), default=20,
+                   help="sampling steps (default: %(default)s)")
+    p.add_argument("--guidance", type=float, default=1.5,
+                   help="0 ignores the digit, 1 follows it, more insists (default: %(default)s)")
     seed_option(p)
 
 
 def names(kind: str) -> list[str]:
-    """The valid recipes, samplers or models; found only when the command line is read, so that importing costs nothing."""
+    """The valid recipes, samplers or models; found late, so that importing costs nothing."""
     from minidiff.pipeline import shipped
     from minidiff.recipes import RECIPES
     from minidiff.samplers import SAMPLERS
@@ -114,7 +139,8 @@ def known(kind: str, *endings: str):
     def read(text: str) -> str:
         if text not in names(kind) and not text.endswith(endings):
             files = f", or give a {' or '.join(endings)} file" if endings else ""
-            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}; choose one of: {', '.join(names(kind))}{files}")
+            raise argparse.ArgumentTypeError(
+                f"there is no {kind} {text!r}; choose one of: {', '.join(names(kind))}{files}")
         return text
     return read
 
@@ -129,7 +155,8 @@ def digit(text: str) -> int:
 def ending(text: str) -> Path:
     from minidiff.media import ENDINGS
     if Path(text).suffix.lower() not in ENDINGS:
-        raise argparse.ArgumentTypeError(f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")
     return Path(text)
 
 
@@ -153,7 +180,8 @@ def number(kind: type, text: str):
     try:
         return kind(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole ' if kind is int else ''}number") from None
+        whole = "whole " if kind is int else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {whole}number") from None
 
 
 if __name__ == "__main__":

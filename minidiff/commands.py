@@ -1,4 +1,4 @@
-"""What the command line's commands do. Here, and only here, the package prints and shows progress bars."""
+"""What the commands of the command line do. Only here the package prints and shows progress."""
 import json
 import os
 import platform
@@ -30,11 +30,14 @@ def demo(args) -> None:
     size = profiles.profile(args.profile)
     plan = recipes.recipe(size.recipe, **size.settings)
     fit = show.open_fit(args.out, plan, args.digits, size, args.minutes, args.seed, best_device())
-    train_with_bar(fit, f"python -m minidiff demo --digits {args.digits} --seed {args.seed} --out {args.out}")
-    row = show.look(args.out, fit, size.clips, args.seed, "python -m minidiff " + " ".join(sys.argv[1:] or ["demo"]), bar)
-    fit.saved.unlink(missing_ok=True)                                            # the demo is over; its model stays
+    train_with_bar(fit, f"python -m minidiff demo --profile {size.name} --digits {args.digits} "
+                        f"--seed {args.seed} --out {args.out}")
+    command = "python -m minidiff " + " ".join(sys.argv[1:] or ["demo"])
+    row = show.look(args.out, fit, size.clips, args.seed, command, bar)
+    fit.saved.unlink(missing_ok=True)                            # the demo is over; its model stays
     print_row(row)
-    print(f"\nLook at {args.out / 'report.html'} (all of it), {args.out / 'clips.gif'}, {args.out / 'trajectory.png'}.")
+    print(f"\nLook at {args.out / 'report.html'} (all of it), {args.out / 'clips.gif'}, "
+          f"{args.out / 'trajectory.png'}.")
 
 
 def train(args) -> None:
@@ -42,16 +45,20 @@ def train(args) -> None:
         return train_recogniser(args)
     out = args.out or Path("runs") / args.recipe
     if not args.resume and not (args.minutes or args.steps):
-        raise ValueError("Say how long to train: --minutes M or --steps N (or --resume to go on with a training).")
-    fit = Fit(out, recipes.recipe(args.recipe), args.digits, args.minutes, args.steps, args.seed, args.resume, best_device())
+        raise ValueError("Say how long to train: --minutes M or --steps N "
+                         "(or --resume to go on with a training).")
+    fit = Fit(out, recipes.recipe(args.recipe), args.digits, args.minutes, args.steps, args.seed,
+              args.resume, best_device())
     train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
-    print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) in {fit.seconds / 60:.1f} minutes. Next:\n"
+    print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
+          f"in {fit.seconds / 60:.1f} minutes. Next:\n"
           f"  python -m minidiff sample {out / 'model.safetensors'} --out {out / 'clips.gif'}")
 
 
 def train_with_bar(fit: Fit, again: str) -> None:
     """Run a training to its end. When it is interrupted, says with which command to go on."""
-    progress = tqdm(total=fit.total, initial=fit.run.step, desc="training", unit="step", dynamic_ncols=True, mininterval=0.5)
+    progress = tqdm(total=fit.total, initial=fit.run.step, desc="training", unit="step",
+                    dynamic_ncols=True, mininterval=0.5)
     losses = []
     try:
         for record in fit.steps():
@@ -61,8 +68,8 @@ def train_with_bar(fit: Fit, again: str) -> None:
                 progress.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}")
     except KeyboardInterrupt:
         progress.close()
-        print(f"\nStopped at step {fit.run.step} of {fit.total}; all of it is in {fit.folder}. Go on with:\n  {again}",
-              file=sys.stderr)
+        print(f"\nStopped at step {fit.run.step} of {fit.total}; all of it is in {fit.folder}. "
+              f"Go on with:\n  {again}", file=sys.stderr)
         raise
     finally:
         progress.close()
@@ -72,9 +79,11 @@ def train_with_bar(fit: Fit, again: str) -> None:
 def train_recogniser(args) -> None:
     """The judge's own training, and after it the references that carry its name."""
     if args.digits == "builtin":
-        raise ValueError("The recogniser learns to read real digits, too: give --digits mnist or a folder with MNIST's IDX files.")
+        raise ValueError("The recogniser learns to read real digits, too: give --digits mnist "
+                         "or a folder with MNIST's IDX files.")
     folder = Path("datasets") if args.digits == "mnist" else Path(args.digits)
-    for _ in bar(recogniser.train_recogniser(folder, seed=args.seed), 3000, "training the recogniser"):
+    lessons = recogniser.train_recogniser(folder, seed=args.seed)
+    for _ in bar(lessons, 3000, "training the recogniser"):
         pass
     for source in bar(["builtin", folder], 2, "building references", "reference"):
         scoreboard.ship(source)
@@ -83,11 +92,17 @@ def train_recogniser(args) -> None:
 def sample(args) -> None:
     model = pipeline.load(args.model, best_device())
     count = args.n or (10 if args.digit is None else 1)
-    labels = model.labels(args.digit, count)
-    settings = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler, seed=args.seed)
-    parts = [model(labels=labels[i:i + 32], first=i, **settings) for i in bar(range(0, count, 32), -(-count // 32), "sampling", "batch")]
-    media.save(torch.cat([p.tensor for p in parts]), args.out)
-    print(f"{count} clip{'s' * (count > 1)} of {', '.join(map(str, dict.fromkeys(labels.tolist())))} in {args.out}")
+    videos = sampled(model, args, count, args.seed, args.digit)
+    media.save(torch.cat([v.tensor for v in videos]), args.out)
+    digits = dict.fromkeys(d for v in videos for d in v.labels.tolist())
+    print(f"{count} clip{'s' * (count > 1)} of {', '.join(map(str, digits))} in {args.out}")
+
+
+def sampled(model, args, n: int, seed: int, digit: int | None = None) -> list[pipeline.Video]:
+    """n clips, sampled as the arguments say, with a progress bar."""
+    settings = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler)
+    batches = evaluate.clips(model, n, seed, digit, **settings)
+    return list(bar(batches, -(-n // 32), f"sampling, seed {seed}", "batch"))
 
 
 def score(args) -> None:
@@ -99,17 +114,15 @@ def score(args) -> None:
 
 def score_clips(args) -> dict:
     clips = media.read_npy(args.what)[:args.n]
-    labels = None if args.labels is None else torch.from_numpy(np.load(args.labels, allow_pickle=False))[:args.n]
+    labels = None if args.labels is None else media.read_labels(args.labels)[:args.n]
     return scoreboard.score(clips, labels, reference=args.digits or "mnist")
 
 
 def score_model(args) -> dict:
     model = pipeline.load(args.what, best_device())
-    settings = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler)
-    rows = []
-    for seed in range(args.seed, args.seed + args.seeds):
-        videos = bar(evaluate.clips(model, args.n, seed, **settings), -(-args.n // 32), f"sampling, seed {seed}", "batch")
-        rows.append(evaluate.judge(list(videos), args.digits or model.about["digits"], seed))
+    source = args.digits or model.about["digits"]
+    rows = [evaluate.judge(sampled(model, args, args.n, seed), source, seed)
+            for seed in range(args.seed, args.seed + args.seeds)]
     return scoreboard.combine(rows)
 
 
@@ -119,35 +132,43 @@ def print_row(row: dict) -> None:
         low_high = (row.get("interval") or {}).get(key)
         if isinstance(value, float) or key == "SCORE":
             shown = "none (a copier)" if value is None else f"{value:.3f}"
-            print(f"{key:>14} {shown}" + (f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""))
-    print(f"{'':>14} {row['n']} clips, reference {row['reference']}, recogniser {row['evaluator'][:12]}")
+            limits = f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+            print(f"{key:>14} {shown}{limits}")
+    print(f"{'':>14} {row['n']} clips, reference {row['reference']}, "
+          f"recogniser {row['evaluator'][:12]}")
 
 
 def doctor(args) -> None:
     """What this machine has, line by line, and what to do about what is missing."""
     device = best_device()
+    gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
+    bf16 = "yes" if has_bf16(device) else "no: float32 is used instead, about half as fast"
+    none = "none: train one with python -m minidiff train mmnist32 --minutes 60"
     print(f"Python      {platform.python_version()} on {platform.system()} {platform.machine()}")
     print(f"torch       {torch.__version__}")
-    print(f"device      {torch.cuda.get_device_name() if device.type == 'cuda' else 'the processor (no CUDA GPU seen)'}")
+    print(f"device      {gpu or 'the processor (no CUDA GPU seen)'}")
     print(f"threads     {torch.get_num_threads()} of {os.cpu_count()} processors")
-    print(f"bfloat16    {'yes' if has_bf16(device) else 'no: float32 is used instead, about half as fast'}")
+    print(f"bfloat16    {bf16}")
     print(f"torchvision {torchvision_state()}")
     print(f"memory      {free_memory()}")
     print(f"disk        {shutil.disk_usage('.').free / 2**30:.1f} GiB free here")
-    print(f"checkpoints {', '.join(pipeline.shipped()) or 'none: train one with python -m minidiff train mmnist32 --minutes 60'}")
+    print(f"checkpoints {', '.join(pipeline.shipped()) or none}")
     print(f"profile     {profiles.profile().name} (MINIDIFF_PROFILE=smoke|cpu|gpu changes it)")
 
 
 def torchvision_state() -> str:
     from minidiff.torchvision_shim import import_torchvision
-    advice = "only --digits mnist needs it; a folder with MNIST's files or the built-in digits do without"
+    advice = ("only --digits mnist needs it; "
+              "a folder with MNIST's files or the built-in digits do without")
     try:
         found = import_torchvision()
     except ImportError:
         return f"not installed: {advice}, or pip install 'minidiff[data]'"
     except Exception as e:  # a broken build can raise anything
-        return f"cannot be loaded ({e}): {advice}, or reinstall the version that belongs to torch {torch.__version__}"
-    partly = "" if getattr(found.extension, "_has_ops", lambda: False)() else " (without its compiled operators, which minidiff does not use)"
+        return (f"cannot be loaded ({e}): {advice}, "
+                f"or reinstall the version that belongs to torch {torch.__version__}")
+    whole = getattr(found.extension, "_has_ops", lambda: False)()
+    partly = "" if whole else " (without its compiled operators, which minidiff does not use)"
     return f"{found.__version__}{partly}"
 
 
@@ -158,4 +179,5 @@ def free_memory() -> str:
         free = int(kib) / 2**20
     except (OSError, KeyError):
         return "unknown on this system; the demo needs 2 GiB"
-    return f"{free:.1f} GiB free" + ("" if free > 2 else ": the demo needs 2 GiB; close something, or use --profile smoke")
+    advice = "" if free > 2 else ": the demo needs 2 GiB; close something, or use --profile smoke"
+    return f"{free:.1f} GiB free{advice}"

@@ -1,4 +1,4 @@
-"""The demonstration: train a small video model, sample from it, score it, and write down what was seen."""
+"""The demonstration: train a small video model, sample from it, score it, and write a report."""
 import json
 import platform
 from collections.abc import Callable, Iterable
@@ -14,19 +14,22 @@ from minidiff.profiles import Profile
 SHIPPED = "mmnist32"
 
 
-def open_fit(out: Path, plan, source: str, profile: Profile, minutes: float | None, seed: int, device) -> Fit:
-    """A fresh training in the folder, or the interrupted one that was asked for with the same words."""
+def open_fit(out: Path, plan, source: str, profile: Profile, minutes: float | None, seed: int,
+             device) -> Fit:
+    """A fresh training in the folder, or the interrupted one that was asked for in these words."""
     saved = out / "training.safetensors"
     if saved.exists():
         notes = files.load_tensors(saved)[1]["notes"]
         if (notes["recipe"], notes["digits"], notes["seed"]) == (plan._asdict(), str(source), seed):
             return Fit(out, resume=True, device=device)
         saved.unlink()
-    return Fit(out, plan, source, minutes or profile.minutes, None if minutes else profile.steps, seed, device=device)
+    steps = None if minutes else profile.steps
+    return Fit(out, plan, source, minutes or profile.minutes, steps, seed, device=device)
 
 
-def look(out: Path, fit: Fit, n: int, seed: int, command: str, bar: Callable[..., Iterable]) -> dict:
-    """Everything after the training: clips, trajectory, score and report into the folder. Returns the scoreboard row."""
+def look(out: Path, fit: Fit, n: int, seed: int, command: str,
+         bar: Callable[..., Iterable]) -> dict:
+    """All that follows the training: clips, trajectory, score and report. Returns the row."""
     model = pipeline.load(out / "model.safetensors", fit.device)
     ten = model(seed=seed, keep_trajectory=True)
     media.save(ten.tensor, out / "clips.gif")
@@ -34,19 +37,21 @@ def look(out: Path, fit: Fit, n: int, seed: int, command: str, bar: Callable[...
     strip = viz.trajectory(ten.trajectory, model.denoiser.schedule, sample=3)
     with files.beside(out / "trajectory.png") as draft:
         strip.savefig(draft, format="png", dpi=130)
-    videos = list(bar(evaluate.clips(model, n, seed + 1), -(-n // 32), "sampling clips to score", "batch"))
+    batches = evaluate.clips(model, n, seed + 1)
+    videos = list(bar(batches, -(-n // 32), "sampling clips to score", "batch"))
     row = evaluate.judge(videos, fit.source, seed + 1)
     files.write_text(out / "score.json", json.dumps(row, indent=1))
-    real, *trivial = rows_beside(fit.source, n)
-    report.write(out / "report.html", "A video diffusion model, trained here", facts(fit, command), clips=ten.tensor,
-                 asked=ten.labels.tolist(), trajectory=strip, curve=viz.loss_curve(fit.log()), own=row,
-                 shipped=shipped_row(), real=real, trivial=trivial[0])
+    real, trivial = rows_beside(fit.source, n)
+    report.write(out / "report.html", "A video diffusion model, trained here", facts(fit, command),
+                 clips=ten.tensor, asked=ten.labels.tolist(), trajectory=strip,
+                 curve=viz.loss_curve(fit.log()), own=row, shipped=shipped_row(),
+                 real=real, trivial=trivial)
     return row
 
 
 def rows_beside(source: str, n: int) -> tuple[dict | None, dict[str, dict]]:
     """The rows of real clips and of the trivial answers, computed beforehand for the nearest n."""
-    rows = references.reference_for(evaluate.reference_name(source), 32, 8).about["rows"]
+    rows = references.reference_for(references.reference_name(source), 32, 8).about["rows"]
     trivial = dict(rows[min(rows, key=lambda k: abs(int(k) - n))])
     return trivial.pop("real", None), trivial
 
@@ -59,13 +64,15 @@ def shipped_row() -> dict | None:
 def facts(fit: Fit, command: str) -> dict[str, object]:
     """What the report says was trained."""
     about, count = fit.facts(), sum(p.numel() for p in fit.run.denoiser.parameters())
-    return {"recipe": fit.plan.name, "digits": about["digits"], "steps": about["steps"], "clips seen": about["clips"],
-            "minutes": about["minutes"], "parameters": count, "seed": about["seed"], "machine": machine(fit.device),
-            "versions": f"Python {platform.python_version()}, torch {torch.__version__}", "date": date.today().isoformat(),
-            "command": command}
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return {"recipe": fit.plan.name, "digits": about["digits"], "steps": about["steps"],
+            "clips seen": about["clips"], "minutes": about["minutes"], "parameters": count,
+            "seed": about["seed"], "machine": machine(fit.device), "versions": versions,
+            "date": date.today().isoformat(), "command": command}
 
 
 def machine(device) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}, {torch.get_num_threads()} threads"
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -1,16 +1,18 @@
-"""Denoisers: `denoise(x, t) -> x0`, the best guess of the clean data, from a trained network or from anything else.
+"""Denoisers: `denoise(x, t) -> x0`, the best guess of the clean data, from a network or otherwise.
 
-A network's output is F = p x0 + q eps; with x_t = alpha x0 + sigma eps these are two lines in two unknowns, so
-x0 = (q x_t - sigma F) / (q alpha - sigma p). What changes sampling maps denoise -> denoise: guidance, clipping, inpainting.
+A network's output is F = p x0 + q eps; with x_t = alpha x0 + sigma eps these are two lines in two
+unknowns, so x0 = (q x_t - sigma F) / (q alpha - sigma p). What changes sampling maps
+denoise -> denoise: guidance, clipping, inpainting.
 
-Papers: DDPM (Ho 2020), v-prediction (Salimans 2022), rectified flow (Liu 2023), classifier-free guidance (Ho 2022).
+Papers: DDPM (Ho 2020), v-prediction (Salimans 2022), rectified flow (Liu 2023), classifier-free
+guidance (Ho 2022).
 """
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from minidiff.schedules import Schedule, add_noise, coefficients, times
+from minidiff.schedules import Schedule, add_noise, coefficients, per_sample, times
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -20,26 +22,30 @@ PREDICTIONS = {  # name -> (p, q) of the network's output F = p x0 + q eps, give
     "v": lambda a, s: (-s, a),
     "flow": lambda a, s: (-1 + 0 * a, 1 + 0 * s),
 }
-SMALLEST = 1e-6  # alpha and sigma when x0 is solved for: keeps both ends finite (x0 at t = 0, eps at t = 1)
+SMALLEST = 1e-6  # of alpha and sigma where x0 is solved for: x0 at t = 0, eps at t = 1 stay finite
 
 
 class Denoiser(nn.Module):
-    """A network, a schedule and what the network predicts: together, the posterior mean E[x0 | x_t].
+    """A network, its schedule and what it predicts: together, the posterior mean E[x0 | x_t].
 
-    net: `net(x, t, cond) -> like x` with x (B, C, H, W) or (B, T, C, H, W), t (B,) in [0, 1], cond (B, ...) or None.
-    prediction: "eps" (Ho 2020), "x0", "v" (Salimans 2022 eq. 9) or "flow" (eps - x0, Liu 2023). Raises ValueError for another.
+    net: `net(x, t, cond) -> like x` with x (B, C, H, W) or (B, T, C, H, W), t (B,) in [0, 1], cond
+    (B, ...) or None.
+    prediction: "eps" (Ho 2020), "x0", "v" (Salimans 2022 eq. 9) or "flow" (eps - x0, Liu 2023).
+    Raises ValueError for another.
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, prediction: str = "v"):
         super().__init__()
         if prediction not in PREDICTIONS:
-            raise ValueError(f"Unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}.")
+            raise ValueError(
+                f"Unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}.")
         self.net, self.schedule, self.prediction = net, schedule, prediction
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """x_t -> x0, like x. t: one time or (B,), in [0, 1].
 
-        Where x0 is not determined (eps-prediction at alpha = 0) the answer is finite, but as wrong as the network makes it.
+        Where x0 is not determined (eps-prediction at alpha = 0) the answer is finite, but as wrong
+        as the network makes it.
         """
         t = times(t)
         a, s = (c.clamp(min=SMALLEST) for c in coefficients(self.schedule, t, x))
@@ -47,10 +53,12 @@ class Denoiser(nn.Module):
         out = self.net(x, t.to(x).expand(len(x)), cond)
         return (q * x - s * out) / (q * a - s * p)
 
-    def loss(self, x0: Tensor, cond: Tensor | None = None, t: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Mean squared error of the network's output, one per sample: (B,). t: (B,), uniform unless given.
+    def loss(self, x0: Tensor, cond: Tensor | None = None, t: Tensor | None = None,
+             noise: Tensor | None = None) -> Tensor:
+        """The network's mean squared error, one per sample: (B,). t: (B,), uniform unless given.
 
-        For eps this is DDPM's simple loss (Ho 2020 eq. 14); for flow it is conditional flow matching (Lipman 2023 eq. 23).
+        For eps this is DDPM's simple loss (Ho 2020 eq. 14); for flow it is conditional flow
+        matching (Lipman 2023 eq. 23).
         """
         t = torch.rand(len(x0), device=x0.device) if t is None else times(t)
         noise = torch.randn_like(x0) if noise is None else noise
@@ -62,12 +70,15 @@ class Denoiser(nn.Module):
 
 def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
            interval: tuple[float, float] | None = None, rescale: float = 0.0) -> Denoise:
-    """Classifier-free guidance: x0 = x0_null + scale (x0_cond - x0_null) (Ho 2022 eq. 6, in x0 instead of eps).
+    """Classifier-free guidance: x0 = x0_null + scale (x0_cond - x0_null) (Ho 2022 eq. 6, for x0).
 
-    scale: 0 = unconditional, 1 = conditional, more = further along the line through both. cond: (B, ...); null: like cond, or
-    one value for all. interval: guide only where low <= t <= high (Kynkaanniemi 2024), elsewhere scale 1.
-    rescale: in [0, 1], how far each sample's standard deviation is brought back to the conditional one's (Lin 2023 eq. 16).
-    Both branches are one network call. Raises ValueError for a rescale out of range or an empty interval.
+    scale: 0 = unconditional, 1 = conditional, more = further along the line through both.
+    cond: (B, ...); null: like cond, or one value for all.
+    interval: guide only where low <= t <= high (Kynkäänniemi 2024), elsewhere scale 1.
+    rescale: in [0, 1], how far each sample's standard deviation is brought back to the conditional
+    one's (Lin 2023 eq. 16).
+    Both branches are one network call. Raises ValueError for a rescale out of range or an empty
+    interval.
     """
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale must be between 0 and 1, got {rescale}.")
@@ -83,7 +94,7 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
             return denoiser(x, t, cond)
         twice = torch.cat([t, t]) if t.ndim else t
         x0, x0_null = denoiser(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
-        here = torch.where(inside, scale, 1.0).to(x).view(-1, *[1] * (x.ndim - 1))
+        here = per_sample(torch.where(inside, scale, 1.0).to(x), x)
         guess = x0_null + here * (x0 - x0_null)
         if rescale:
             axes = tuple(range(1, x.ndim))
@@ -101,7 +112,8 @@ def clipped(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
 def inpainted(denoise: Denoise, known: Tensor, mask: Tensor) -> Denoise:
     """x0 is `known` where mask is true and free elsewhere. Both broadcast against x.
 
-    The sampler then carries the known part from its noise to itself. With the first frames known it predicts the rest.
+    The sampler then carries the known part from its noise to itself. With the first frames known it
+    predicts the rest.
     """
     mask = torch.as_tensor(mask, dtype=torch.bool)
     return lambda x, t: torch.where(mask.to(x.device), known.to(x), denoise(x, t))

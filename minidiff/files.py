@@ -1,6 +1,7 @@
-"""Files that are whole or not there: tensors as safetensors with a description, written beside and then renamed.
+"""Files that are whole or not there: safetensors with a description, written beside and renamed.
 
-Nothing is ever unpickled. A file carries the sha256 of its tensors, so a damaged or altered one is refused by name.
+Nothing is ever unpickled. A file carries the sha256 of its tensors, so a damaged or altered one is
+refused by name.
 """
 import hashlib
 import json
@@ -16,10 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+CHECKPOINTS = Path(__file__).parent / "checkpoints"   # what comes with the package
+
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A temporary file next to `path`; it becomes `path` when the block ends well and vanishes when it does not."""
+    """A temporary file beside `path`: it becomes `path` if the block ends well, or vanishes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -34,9 +37,12 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def lock(folder: Path) -> IO:
-    """Hold a folder until the returned file is closed or the process ends. Raises BlockingIOError if another process holds it."""
+    """Hold a folder until the returned file is closed or the process ends.
+
+    Raises BlockingIOError if another process holds it.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    held = open(Path(folder) / ".lock", "w")
+    held = open(Path(folder) / ".lock", "w")  # noqa: SIM115 (held on purpose, until it is closed)
     try:
         if os.name == "nt":
             import msvcrt
@@ -46,7 +52,8 @@ def lock(folder: Path) -> IO:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         held.close()
-        raise BlockingIOError(f"Another process is working in {folder}. Wait for it, or choose another --out folder.") from None
+        raise BlockingIOError(f"Another process is working in {folder}. "
+                              "Wait for it, or choose another --out folder.") from None
     return held
 
 
@@ -66,7 +73,10 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> str:
-    """Write tensors and a description (anything JSON can hold) as one safetensors file; returns the tensors' sha256."""
+    """Write tensors and a description (anything JSON can hold) as one safetensors file.
+
+    Returns the tensors' sha256.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     sha256 = digest(tensors)
     with beside(path) as draft:
@@ -75,15 +85,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> str:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors and the description of a file that `save_tensors` wrote. Raises ValueError that names any other file."""
+    """The tensors and the description of a file that `save_tensors` wrote.
+
+    Raises FileNotFoundError, or ValueError that names a file of any other kind.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, "pt") as f:
-            about, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
+            about = f.metadata() or {}
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as e:
-        raise ValueError(f"{path} is not a whole safetensors file ({e}); it is truncated, damaged or of another kind.") from None
+        raise ValueError(f"{path} is not a whole safetensors file ({e}); "
+                         "it is truncated, damaged or of another kind.") from None
     if "minidiff" not in about:
         raise ValueError(f"{path} is a safetensors file, but minidiff did not write it.")
     if digest(tensors) != about.get("sha256"):
@@ -92,9 +107,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a module. Raises ValueError that names the file if they are another network's."""
+    """Copy weights into a module. Raises ValueError that names the file if they do not fit."""
     own = module.state_dict()
-    wrong = sorted(k for k in own.keys() | tensors.keys() if k not in own or k not in tensors or own[k].shape != tensors[k].shape)
+    wrong = sorted(k for k in own.keys() | tensors.keys()
+                   if k not in own or k not in tensors or own[k].shape != tensors[k].shape)
     if wrong:
-        raise ValueError(f"{path} holds another network: {len(wrong)} of its tensors do not fit, {wrong[0]} for one.")
+        raise ValueError(f"{path} holds another network: {len(wrong)} of its tensors do not fit, "
+                         f"{wrong[0]} for one.")
     module.load_state_dict(tensors)

@@ -1,8 +1,8 @@
-"""A training that lives in a folder: it can be interrupted, killed and resumed, and then equals one that never was.
+"""A training that lives in a folder: stopped, killed and resumed, it equals one that never was.
 
     FOLDER/training.safetensors   everything that training needs to go on
-    FOLDER/model.safetensors      the averaged weights, in half precision: what one loads and samples from
-    FOLDER/log.csv                a line per step: step, loss, gradient norm, learning rate, seconds since the start
+    FOLDER/model.safetensors      the averaged weights, in half precision: what one samples from
+    FOLDER/log.csv                a line per step: step, loss, gradient norm, learning rate, seconds
 """
 import csv
 import time
@@ -18,19 +18,22 @@ from minidiff.train import Record, Run, steps_within, train
 
 
 class Fit:
-    """One training in one folder, which it holds a lock on until `close`. Iterate over `steps()` to train.
+    """One training in one folder, which it locks until `close`. Iterate over `steps()` to train.
 
-    minutes or steps: the budget; minutes become steps at the start, by a probe on this machine. resume: go on from the folder's last
-    save; recipe, digits, seed and budget are then read from it. Raises FileExistsError if the folder already holds a training and `resume` is
-    off, FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive, BlockingIOError
-    if another process trains there.
+    minutes or steps: the budget; minutes become steps at the start, by a probe on this machine.
+    resume: go on from the folder's last save, which says recipe, digits, seed and budget.
+    Raises FileExistsError if the folder already holds a training and `resume` is off,
+    FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive,
+    BlockingIOError if another process trains there.
     """
 
-    def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin", minutes: float | None = None,
-                 steps: int | None = None, seed: int = 0, resume: bool = False, device="cpu"):
+    def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin",
+                 minutes: float | None = None, steps: int | None = None, seed: int = 0,
+                 resume: bool = False, device="cpu"):
         self.folder, self.saved = Path(folder), Path(folder) / "training.safetensors"
         if not resume and (plan is None or not (steps or minutes or 0) > 0):
-            raise ValueError("A training needs a recipe and a budget: more than 0 steps or more than 0 minutes.")
+            raise ValueError("A training needs a recipe and a budget: "
+                             "more than 0 steps or more than 0 minutes.")
         self.lock = files.lock(self.folder)
         try:
             if resume:
@@ -41,32 +44,42 @@ class Fit:
             self.close()
             raise
 
-    def start(self, plan: Recipe, source: str, minutes: float | None, steps: int | None, seed: int, device) -> None:
+    def start(self, plan: Recipe, source: str, minutes: float | None, steps: int | None,
+              seed: int, device) -> None:
         if self.saved.exists():
-            raise FileExistsError(f"{self.folder} already holds a training. Give --resume to go on with it, or another --out folder.")
+            raise FileExistsError(f"{self.folder} already holds a training. "
+                                  "Give --resume to go on with it, or another --out folder.")
         torch.manual_seed(seed)
         self.plan, self.source, self.seed, self.device = plan, str(source), seed, device
-        self.prepare(Run(build(plan.model).to(device), plan.training["lr"], plan.training["ema"]))
-        self.total = steps or steps_within(60 * minutes, self.run, stream(plan, self.digits, seed, device=device), **self.settings)
+        self.prepare()
+        batches = stream(plan, self.digits, seed, device=device)
+        self.total = steps or steps_within(60 * minutes, self.run, batches, **self.settings)
         self.seconds = 0.0
 
     def resume(self, plan: Recipe | None, device) -> None:
         if not self.saved.exists():
-            raise FileNotFoundError(f"{self.folder} holds no training to resume: there is no {self.saved.name} in it.")
+            raise FileNotFoundError(f"{self.folder} holds no training to resume: "
+                                    f"there is no {self.saved.name} in it.")
         notes = files.load_tensors(self.saved)[1]["notes"]
-        self.plan, self.source, self.seed, self.device = Recipe(**notes["recipe"]), notes["digits"], notes["seed"], device
+        self.plan, self.source = Recipe(**notes["recipe"]), notes["digits"]
+        self.seed, self.device = notes["seed"], device
         if plan is not None and plan.name != self.plan.name:
-            raise ValueError(f"{self.folder} holds a training of {self.plan.name}, not of {plan.name}; resume that, or choose another --out.")
+            raise ValueError(f"{self.folder} holds a training of {self.plan.name}, "
+                             f"not of {plan.name}; resume that, or choose another --out.")
         self.total, self.seconds = notes["total"], notes["seconds"]
-        self.prepare(Run(build(self.plan.model).to(device), self.plan.training["lr"], self.plan.training["ema"]))
+        self.prepare()
         self.run.load(self.saved)
 
-    def prepare(self, run: Run) -> None:
-        self.run, self.digits = run, digits.load(self.source, "train")
-        self.settings = dict(seed=self.seed, null=self.plan.model["net"]["classes"], p_drop=self.plan.training["p_drop"], times=self.plan.training["times"])
+    def prepare(self) -> None:
+        """The run, the digits and the settings that the plan asks for."""
+        model, training = self.plan.model, self.plan.training
+        self.run = Run(build(model).to(self.device), training["lr"], training["ema"])
+        self.digits = digits.load(self.source, "train")
+        self.settings = dict(seed=self.seed, null=model["net"]["classes"],
+                             p_drop=training["p_drop"], times=training["times"])
 
     def steps(self, every: float = 60.0) -> Iterator[Record]:
-        """Train to the end, a `Record` a step. Saves every so many seconds, at the end, and when it is stopped by anything."""
+        """Train to the end, a `Record` a step. Saves every so many seconds, and however it ends."""
         began, last = time.perf_counter(), time.perf_counter()
         before, log = self.seconds, Log(self.folder / "log.csv", self.run.step)
         clips = stream(self.plan, self.digits, self.seed, self.run.step, self.device)
@@ -83,36 +96,42 @@ class Fit:
             self.save()
 
     def save(self) -> None:
-        self.run.notes = dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed, total=self.total, seconds=self.seconds)
+        self.run.notes = dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
+                              total=self.total, seconds=self.seconds)
         self.run.save(self.saved)
         save_model(self.folder / "model.safetensors", self.run.ema.model, self.facts())
 
     def facts(self) -> dict:
         """What the model's file says about its making."""
-        return dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed, steps=self.run.step, total=self.total,
-                    clips=self.run.step * self.plan.training["batch"], minutes=round(self.seconds / 60, 2))
+        return dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
+                    steps=self.run.step, total=self.total,
+                    clips=self.run.step * self.plan.training["batch"],
+                    minutes=round(self.seconds / 60, 2))
 
     def log(self) -> list[Record]:
         """All records so far, those from before a resume too."""
         with (self.folder / "log.csv").open(newline="") as f:
-            return [Record(int(r["step"]), *(float(r[k]) for k in ("loss", "grad_norm", "lr"))) for r in csv.DictReader(f)]
+            return [Record(int(r["step"]), *(float(r[k]) for k in ("loss", "grad_norm", "lr")))
+                    for r in csv.DictReader(f)]
 
     def close(self) -> None:
         self.lock.close()
 
 
 class Log:
-    """A CSV file of records. Opened again after a kill, it drops the lines of steps that were not saved."""
+    """A CSV file of records. Opened again after a kill, it drops the lines of unsaved steps."""
 
     def __init__(self, path: Path, step: int):
         old = path.read_text().splitlines()[1:] if path.exists() and step else []
-        kept = [row for row in old if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
+        kept = [row for row in old
+                if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
         files.write_text(path, "\n".join(["step,loss,grad_norm,lr,seconds", *kept, ""]))
         self.file = path.open("a", newline="")
         self.rows = csv.writer(self.file)
 
     def add(self, record: Record, seconds: float) -> None:
-        self.rows.writerow([record.step, f"{record.loss:.6g}", f"{record.grad_norm:.4g}", f"{record.lr:.4g}", f"{seconds:.2f}"])
+        self.rows.writerow([record.step, f"{record.loss:.6g}", f"{record.grad_norm:.4g}",
+                            f"{record.lr:.4g}", f"{seconds:.2f}"])
 
     def close(self) -> None:
         self.file.close()

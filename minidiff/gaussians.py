@@ -1,25 +1,32 @@
 """Exact denoisers: E[x0 | x_t] in closed form, for data whose distribution is known.
 
-If x0 ~ N(mu, c^2) then x_t is Gaussian too, and its posterior mean and least error are (Bishop 2006 eq. 2.116)
-D(x, t) = mu + alpha c^2 / (alpha^2 c^2 + sigma^2) (x - alpha mu) and sigma^2 c^2 / (alpha^2 c^2 + sigma^2).
-That serves per element, per component of a mixture, and per principal axis of a clip. A perfect network would answer
-so: samplers get an exact sample to be held against, and trainings the loss that no network can beat.
+If x0 ~ N(mu, c^2) then x_t is Gaussian too. Its posterior mean and its least error are
+(Bishop 2006 eq. 2.116)
+
+    D(x, t) = mu + alpha c^2 / (alpha^2 c^2 + sigma^2) (x - alpha mu)
+    mse(t)  = sigma^2 c^2 / (alpha^2 c^2 + sigma^2)
+
+That serves per element, per component of a mixture, and per principal axis of a clip. A perfect
+network would answer so: samplers get an exact sample to be held against, and trainings the loss
+that no network can beat.
 """
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from minidiff.denoiser import Denoise
 from minidiff.schedules import Schedule, coefficients
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
 SMALLEST = 1e-30  # a variance that still divides: data without spread, seen without noise, is 0 / 0
 
 
-def gaussian_denoiser(schedule: Schedule, mean: Tensor | float = 0.0, std: Tensor | float = 1.0) -> Denoise:
-    """The denoiser of x0 ~ N(mean, diag std^2). mean, std: numbers, or tensors that broadcast against x; std >= 0.
+def gaussian_denoiser(schedule: Schedule, mean: Tensor | float = 0.0,
+                      std: Tensor | float = 1.0) -> Denoise:
+    """The denoiser of x0 ~ N(mean, diag std^2).
 
-    Raises ValueError for a negative std.
+    mean, std: numbers, or tensors that broadcast against x; std >= 0. Raises ValueError for a
+    negative std.
     """
     nonnegative(std)
 
@@ -31,10 +38,11 @@ def gaussian_denoiser(schedule: Schedule, mean: Tensor | float = 0.0, std: Tenso
 
 def gaussian_flow(schedule: Schedule, mean: Tensor | float = 0.0,
                   std: Tensor | float = 1.0) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The probability flow of x0 ~ N(mean, diag std^2), solved: `flow(x, t, s) -> x_s` takes x_t to time s exactly.
+    """The probability flow of x0 ~ N(mean, diag std^2), solved: `flow(x_t, t, s) -> x_s`, exact.
 
-    x_t ~ N(alpha_t mean, alpha_t^2 std^2 + sigma_t^2), and the flow keeps how many standard deviations from the mean a
-    point is. t, s: one time or (B,), in either order. Raises ValueError for a negative std.
+    x_t ~ N(alpha_t mean, alpha_t^2 std^2 + sigma_t^2), and the flow keeps how many standard
+    deviations from the mean a point is. t, s: one time or (B,), in either order. Raises ValueError
+    for a negative std.
     """
     nonnegative(std)
 
@@ -47,9 +55,10 @@ def gaussian_flow(schedule: Schedule, mean: Tensor | float = 0.0,
 
 
 def gaussian_mse(schedule: Schedule, std: Tensor | float, t: Tensor) -> Tensor:
-    """The least mean squared error per element of any x0 guessed from x_t, for x0 ~ N(mean, diag std^2): like t.
+    """The least mean squared error of any x0 guessed from x_t, per element: like t.
 
-    std: a number or any shape, averaged over. t: () or (B,). Raises ValueError for a negative std.
+    x0 ~ N(mean, diag std^2), whatever the mean; std: a number or any shape, averaged over. t: () or
+    (B,). Raises ValueError for a negative std.
     """
     nonnegative(std)
     var = like(std, t).flatten() ** 2                                            # (D,)
@@ -57,16 +66,20 @@ def gaussian_mse(schedule: Schedule, std: Tensor | float, t: Tensor) -> Tensor:
     return (sigma**2 * var / (alpha**2 * var + sigma**2).clamp(min=SMALLEST)).mean(-1)
 
 
-def mixture_denoiser(schedule: Schedule, means: Tensor, std: Tensor | float, weights: Tensor | None = None) -> Denoise:
-    """The denoiser of a mixture of K isotropic Gaussians: each component's own guess, weighted by its posterior.
+def mixture_denoiser(schedule: Schedule, means: Tensor, std: Tensor | float,
+                     weights: Tensor | None = None) -> Denoise:
+    """The denoiser of a mixture of K isotropic Gaussians: their guesses by posterior weight.
 
-    means: (K, ...) with x (B, ...). std: a number or (K,), >= 0. weights: (K,) > 0, in any unit; equal unless given.
-    The posterior is a softmax of logs, so both ends are right, std 0 too. Raises ValueError for bad shapes or signs.
+    means: (K, ...) with x (B, ...). std: a number or (K,), >= 0. weights: (K,) > 0, in any unit;
+    equal unless given. The posterior is a softmax of logs, so both ends are right, std 0 too.
+    Raises ValueError for bad shapes or signs.
     """
     nonnegative(std)
     std, weights = (torch.as_tensor(1.0 if c is None else c) for c in (std, weights))
-    if means.ndim < 2 or not len(means) or any(c.ndim and c.shape != means.shape[:1] for c in (std, weights)):
-        raise ValueError("A mixture needs means (K, ...) with K >= 1, and for std and weights one number or K.")
+    unfit = any(c.ndim and c.shape != means.shape[:1] for c in (std, weights))
+    if means.ndim < 2 or not len(means) or unfit:
+        raise ValueError("A mixture needs means (K, ...) with K >= 1, "
+                         "and for std and weights one number or K.")
     if not (weights > 0).all():
         raise ValueError("Every weight of a mixture must be positive.")
 
@@ -74,10 +87,11 @@ def mixture_denoiser(schedule: Schedule, means: Tensor, std: Tensor | float, wei
         flat, mu = x.flatten(1), like(means, x).flatten(1)                       # (B, D), (K, D)
         alpha, sigma = coefficients(schedule, t, flat)                           # () or (B, 1)
         c2, w = like(std, x) ** 2, like(weights, x)                              # () or (K,)
-        var = (alpha**2 * c2 + sigma**2).clamp(min=SMALLEST)                     # (), (K,), (B, 1) or (B, K)
-        distance = flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ mu.T + alpha**2 * mu.square().sum(1)
+        var = (alpha**2 * c2 + sigma**2).clamp(min=SMALLEST)                     # up to (B, K)
+        distance = (flat.square().sum(1, keepdim=True) - 2 * alpha * flat @ mu.T
+                    + alpha**2 * mu.square().sum(1))
         logs = -distance / (2 * var)                                             # (B, K)
-        logs = logs - logs.amax(1, keepdim=True)                                 # up to 1e30 until here
+        logs = logs - logs.amax(1, keepdim=True)                                 # were up to 1e30
         if c2.ndim:
             logs = logs - flat.shape[1] / 2 * (var / var.amin(-1, keepdim=True)).log()
         r, g = torch.softmax(logs + w.log(), 1), gain(alpha, sigma, c2)          # g: as var
@@ -86,20 +100,22 @@ def mixture_denoiser(schedule: Schedule, means: Tensor, std: Tensor | float, wei
 
 
 def dataset_denoiser(schedule: Schedule, data: Tensor) -> Denoise:
-    """The denoiser of a finite data set (N, ...): its mean, softmax-weighted by nearness (Karras 2022 eq. 57).
+    """The denoiser of data (N, ...): their mean, softmax-weighted by nearness (Karras 2022 eq. 57).
 
-    A network that fits its training set perfectly answers so: at t = 0 the nearest datum, at alpha = 0 the mean of all.
-    Sampling with it gives the data back, so whatever makes new videos must differ from it.
+    A network that fits its training set perfectly answers so: at t = 0 the nearest datum, at
+    alpha = 0 the mean of all. Sampling with it gives the data back, so whatever makes new videos
+    must differ from it.
     """
     return mixture_denoiser(schedule, data, 0.0)
 
 
-def ar1_clips(shape: tuple[int, ...], rho: float, std: float = 1.0, generator: torch.Generator | None = None,
-              dtype: torch.dtype | None = None) -> Tensor:
-    """Gaussian clips (B, T, ...): every element is an AR(1) process of its own over the frames, stationary, mean 0.
+def ar1_clips(shape: tuple[int, ...], rho: float, std: float = 1.0,
+              generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """Gaussian clips (B, T, ...): each element a stationary AR(1) process over the frames, mean 0.
 
-    f_{k+1} = rho f_k + sqrt(1 - rho^2) std w_k, so frames k apart correlate by rho^k: 0 is noise, 1 a still picture.
-    The clips lie on the generator's device. Raises ValueError unless -1 <= rho <= 1 and std >= 0.
+    f_{k+1} = rho f_k + sqrt(1 - rho^2) std w_k, so frames k apart correlate by rho^k: 0 is noise, 1
+    a still picture. The clips lie on the generator's device. Raises ValueError unless
+    -1 <= rho <= 1 and std >= 0.
     """
     correlation(rho), nonnegative(std)
     device = generator.device if generator else None
@@ -110,7 +126,7 @@ def ar1_clips(shape: tuple[int, ...], rho: float, std: float = 1.0, generator: t
 
 
 def ar1_axes(frames: int, rho: float, std: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The principal axes of AR(1) clips: variances (T,) and axes in columns (T, T) of std^2 rho^|i - j|, in float64."""
+    """The principal axes of std^2 rho^|i - j|: variances (T,), axes in columns (T, T), float64."""
     k = torch.arange(frames)
     covariance = std**2 * torch.tensor(rho, dtype=torch.float64) ** (k[:, None] - k).abs()
     variances, axes = torch.linalg.eigh(covariance)
@@ -118,35 +134,39 @@ def ar1_axes(frames: int, rho: float, std: float = 1.0) -> tuple[Tensor, Tensor]
 
 
 def ar1_denoiser(schedule: Schedule, rho: float, std: float = 1.0) -> Denoise:
-    """The denoiser of `ar1_clips`, x (B, T, ...): along the clip's principal axes it is Gaussian, axis by axis.
+    """The denoiser of `ar1_clips`, x (B, T, ...): Gaussian along each principal axis of a clip.
 
-    The best denoiser that sees one frame at a time is `gaussian_denoiser(schedule, 0, std)`, whatever rho is; what this
-    one gains over it is what time knows. Raises ValueError unless -1 <= rho <= 1 and std >= 0.
+    The best denoiser that sees one frame at a time is `gaussian_denoiser(schedule, 0, std)`,
+    whatever rho is; what this one gains over it is what time knows. Raises ValueError unless
+    -1 <= rho <= 1 and std >= 0.
     """
     correlation(rho), nonnegative(std)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         variances, axes = (like(c, x) for c in ar1_axes(x.shape[1], rho, std))   # (T,), (T, T)
         clips = x.reshape(*x.shape[:2], -1)                                      # (B, T, N)
-        g = gain(*coefficients(schedule, t, clips), variances[:, None])          # (T, 1) or (B, T, 1)
+        g = gain(*coefficients(schedule, t, clips), variances[:, None])          # up to (B, T, 1)
         return (axes @ (g * (axes.T @ clips))).view_as(x)
     return denoise
 
 
 def ar1_mse(schedule: Schedule, frames: int, rho: float, std: float, t: Tensor) -> Tensor:
-    """The least mean squared error per element of any x0 guessed from a whole noisy AR(1) clip of T frames: like t.
+    """The least mean squared error of any x0 guessed from a whole noisy AR(1) clip: like t.
 
-    From one frame alone it is `gaussian_mse(schedule, std, t)`; the gap is 0 for rho = 0. Raises like `ar1_denoiser`.
+    Per element, for clips of T frames. From one frame alone it is `gaussian_mse(schedule, std, t)`;
+    the gap is 0 for rho = 0. Raises like `ar1_denoiser`.
     """
     correlation(rho), nonnegative(std)
     return gaussian_mse(schedule, ar1_axes(frames, rho, std)[0].sqrt(), t)
 
 
 def prediction_loss(schedule: Schedule, prediction: Callable, mse: Tensor, t: Tensor) -> Tensor:
-    """The loss on F = p x0 + q eps that an x0 error of `mse` amounts to: the least error gives the least loss. Like t.
+    """The loss on F = p x0 + q eps that an x0 error of `mse` amounts to: like t.
 
-    x_t is given and eps = (x_t - alpha x0) / sigma, so F = (p - q alpha / sigma) x0 + q x_t / sigma: x0's error times
-    (p - q alpha / sigma). prediction: an entry of `denoiser.PREDICTIONS`. Raises ValueError at sigma = 0 (0 / 0).
+    x_t is given and eps = (x_t - alpha x0) / sigma, so
+    `F = (p - q alpha / sigma) x0 + q x_t / sigma`: x0's error times (p - q alpha / sigma). The
+    least error gives the least loss. prediction: an entry of `denoiser.PREDICTIONS`. Raises
+    ValueError at sigma = 0 (0 / 0).
     """
     alpha, sigma = schedule(t)
     if not (sigma > 0).all():
@@ -156,7 +176,7 @@ def prediction_loss(schedule: Schedule, prediction: Callable, mse: Tensor, t: Te
 
 
 def gain(alpha: Tensor, sigma: Tensor, var: Tensor) -> Tensor:
-    """The regression of x0 on x_t: alpha c^2 / (alpha^2 c^2 + sigma^2), how much of x_t - alpha mu is believed."""
+    """x0's regression on x_t, alpha c^2 / (alpha^2 c^2 + sigma^2): the trust in x_t - alpha mu."""
     return alpha * var / (alpha**2 * var + sigma**2).clamp(min=SMALLEST)
 
 

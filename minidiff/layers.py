@@ -1,7 +1,9 @@
-"""The pieces that networks are made of. Every one works on folded frames or on tokens, so images and videos share them.
+"""The pieces of networks. Each works on folded frames or tokens, so images and videos share them.
 
-Zero-initialised modules are marked: a block that ends in one is the identity at the start, and training opens it.
-Papers: group norm (Wu 2018), attention (Vaswani 2017), DDPM's U-Net (Ho 2020), Video Diffusion Models (Ho 2022).
+Zero-initialised modules are marked: a block that ends in one is the identity at the start, and
+training opens it.
+Papers: group norm (Wu 2018), attention (Vaswani 2017), DDPM's U-Net (Ho 2020), Video Diffusion
+Models (Ho 2022).
 """
 from math import log
 
@@ -19,14 +21,20 @@ def zero(module: nn.Module) -> nn.Module:
 
 
 def sinusoid(t: Tensor, dim: int, longest: float = 1e4) -> Tensor:
-    """Cosines and sines of t at dim / 2 frequencies from 1 to 1 / longest: (...,) -> (..., dim) (Vaswani 2017 section 3.5)."""
+    """Cosines and sines of t at dim / 2 frequencies, 1 to 1 / longest: (...,) -> (..., dim).
+
+    Positions as in Vaswani 2017 section 3.5.
+    """
     freqs = torch.exp(-log(longest) * torch.arange(dim // 2, device=t.device) / (dim // 2))
     angles = t[..., None].float() * freqs
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 class TimeEmbedding(nn.Module):
-    """t in [0, 1] -> a vector (B, dim). t is stretched to [0, 1000], the range the sinusoid's frequencies are made for."""
+    """t in [0, 1] -> a vector (B, dim).
+
+    t is stretched to [0, 1000], the range that the sinusoid's frequencies are made for.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
@@ -38,12 +46,12 @@ class TimeEmbedding(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Groups of 16 channels: a whole vector register of bfloat16, nine times as fast on a CPU as groups of 8."""
+    """Groups of 16: a whole register of bfloat16, nine times as fast on a CPU as groups of 8."""
     return nn.GroupNorm(max(1, channels // 16), channels)
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions around a scale and shift made from the conditioning (Dhariwal 2021 section 3, AdaGN).
+    """Two 3x3 convolutions around a conditioned scale and shift (AdaGN, Dhariwal 2021 section 3).
 
     x (N, C, H, W), emb (N, E) -> (N, C', H, W). The second convolution starts at 0.
     """
@@ -56,7 +64,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.modulate(emb)[:, :, None, None].chunk(2, 1)          # (N, C', 1, 1) each
+        scale, shift = self.modulate(emb)[:, :, None, None].chunk(2, 1)         # (N, C', 1, 1) each
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.norm2(h) * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
@@ -65,7 +73,8 @@ class ResBlock(nn.Module):
 class TemporalConv(nn.Module):
     """Three taps through time at every place, added to the input; starts as the identity.
 
-    x: T frames of each video, folded, (B T, C, H, W). causal: the taps are the frame itself and the two before.
+    x: T frames of each video, folded, (B T, C, H, W). causal: the taps are the frame itself and the
+    two before.
     """
 
     def __init__(self, channels: int, causal: bool = False):
@@ -76,15 +85,16 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor, T: int) -> Tensor:
         h = F.silu(self.norm(x))
-        h = rearrange(h, "(b t) c h w -> b c t (h w)", t=T)                      # an image, T high and H W wide
+        h = rearrange(h, "(b t) c h w -> b c t (h w)", t=T)          # an image, T high and H W wide
         h = self.conv(F.pad(h, self.pad))
         return x + rearrange(h, "b c t (h w) -> (b t) c h w", h=x.shape[-2])
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v (Vaswani 2017 eq. 1), over the last two axes (L, d); mask (L, L) is True where a row may look.
+    """softmax(q k^T / sqrt(d)) v over the last two axes, (L, d) (Vaswani 2017 eq. 1).
 
-    Written out, because for rows this short it is five times as fast as the fused kernel on a CPU.
+    mask (L, L) is True where a row may look. Written out, because for rows this short it is five
+    times as fast as the fused kernel on a CPU.
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)                     # (..., L, L)
     if mask is not None:
@@ -93,29 +103,34 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention among the tokens of a group, added to the input; starts as the identity.
+    """Multi-head self-attention among the tokens of a row, added to x; starts as the identity.
 
-    x (..., L, D) -> like x, each row of L tokens on its own. pos (L, D) tells the places apart, mask (L, L) is True where a row may look.
+    x (..., L, D) -> like x, each row of L tokens on its own. pos (L, D) tells the places apart;
+    mask (L, L) is True where a row may look. Raises ValueError unless head_dim divides dim.
     """
 
     def __init__(self, dim: int, head_dim: int = 32):
         super().__init__()
         if dim % head_dim:
-            raise ValueError(f"Attention needs a width that its head size divides, got {dim} and {head_dim}.")
+            raise ValueError(
+                f"Attention needs a width that its head size divides, got {dim} and {head_dim}.")
         self.heads = dim // head_dim
-        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), zero(nn.Linear(dim, dim))
+        self.norm, self.qkv = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim)
+        self.out = zero(nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         h = self.norm(x) if pos is None else self.norm(x) + pos.to(x.dtype)
-        q, k, v = rearrange(self.qkv(h), "... l (three h d) -> three ... h l d", three=3, h=self.heads)
-        h = attend(q, k, v, mask)                                                # (..., heads, L, head_dim)
+        q, k, v = rearrange(self.qkv(h), "... l (three h d) -> three ... h l d",
+                            three=3, h=self.heads)
+        h = attend(q, k, v, mask)                                        # (..., heads, L, head_dim)
         return x + self.out(rearrange(h, "... h l d -> ... l (h d)"))
 
 
 def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
-    """Positions on a grid as sinusoids, an equal share of the width for each axis: (prod(sizes), dim)."""
+    """Places on a grid as sinusoids, an equal share of the width per axis: (prod(sizes), dim)."""
     share = dim // len(sizes) // 2 * 2
     axes = [sinusoid(torch.arange(size, device=device), share, longest=100.0) for size in sizes]
-    rows = torch.cartesian_prod(*(torch.arange(size, device=device) for size in sizes)).view(-1, len(sizes))
+    places = (torch.arange(size, device=device) for size in sizes)
+    rows = torch.cartesian_prod(*places).view(-1, len(sizes))
     pos = torch.cat([axis[row] for axis, row in zip(axes, rows.unbind(1), strict=True)], -1)
     return F.pad(pos, (0, dim - pos.shape[-1]))

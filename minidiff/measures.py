@@ -1,10 +1,11 @@
 """What is measured of clips, and how far two sets of clips are apart.
 
-A clip becomes a point: the recogniser's 32 features averaged over time and their spread, the track of the ink's centre,
-its steps and the steps' changes, each in units of what varies among real clips. Sets of points are compared by
-Fréchet's distance (Heusel 2017; Unterthiner 2018) and by coverage (Naeem 2020). The recall of Kynkäänniemi
-2019 would not do: points strewn far and wide have wide balls, so that a random walk reached .91 and shuffled frames .99
-of it where real clips reached .94.
+A clip becomes a point: the recogniser's 32 features averaged over time and their spread, the track
+of the ink's centre, its steps and the steps' changes, each in units of what varies among real
+clips. Sets of points are compared by Fréchet's distance (Heusel 2017; Unterthiner 2018) and by
+coverage (Naeem 2020). The recall of Kynkäänniemi 2019 would not do: points strewn far and wide have
+wide balls, so that a random walk reached .91 and shuffled frames .99 of it where real clips reached
+.94.
 """
 from typing import NamedTuple
 
@@ -15,10 +16,10 @@ from torch import Tensor
 from minidiff.recogniser import SURE, load_recogniser
 from minidiff.tracker import Flight, flight, ink_centres, motion, outside_mask, windows
 
-LOOK = 32
-LEAST = 32            # clips
-NEIGHBOURS = 5
-WEIGHTS = 2, 2, 2, 4, 2    # of looks, their spread, track, steps, changes of steps: motion counts most
+LOOK = 32                  # features of a frame that the recogniser hands out
+LEAST = 32                 # clips
+NEIGHBOURS = 5             # how many clips away a real clip's neighbourhood ends
+WEIGHTS = 2, 2, 2, 4, 2    # of looks, spread, track, steps, changes of steps: motion counts most
 
 
 class Measured(NamedTuple):
@@ -26,7 +27,7 @@ class Measured(NamedTuple):
     looks: Tensor     # (N, T, 32), the recogniser's features
     track: Tensor     # (N, T, 2), the ink's centre as a share of the size
     digit: Tensor     # (N,), the digit that most of the clip shows
-    sure: Tensor      # (N, T), 1 where the recogniser is sure of it and at most a fifth of the ink lies elsewhere
+    sure: Tensor      # (N, T), 1 where it is sure and at most a fifth of the ink lies elsewhere
     picture: Tensor   # (N, 256), the mean of the windows around the digit
     flicker: Tensor   # (N,), mean change from frame to frame outside the digit's box
     flight: Flight
@@ -40,24 +41,31 @@ class Measured(NamedTuple):
 
 
 def checked(clips: Tensor) -> Tensor:
-    """Clips (N, T, C, S, S) as float32 (N, T, S, S), or a ValueError that says what is wrong with them."""
+    """Clips (N, T, C, S, S) as float32 (N, T, S, S), or a ValueError that says what is wrong."""
     if not isinstance(clips, Tensor):
-        raise ValueError(f"Clips to score must be a float tensor (N, T, C, H, W), got a {type(clips).__name__}.")
+        raise ValueError("Clips to score must be a float tensor (N, T, C, H, W), "
+                         f"got a {type(clips).__name__}.")
     if clips.ndim != 5 or not clips.is_floating_point() or clips.shape[-1] != clips.shape[-2]:
-        raise ValueError(f"Clips to score must be floats (N, T, C, S, S), got {tuple(clips.shape)} of {clips.dtype}.")
+        raise ValueError("Clips to score must be floats (N, T, C, S, S), "
+                         f"got {tuple(clips.shape)} of {clips.dtype}.")
     if len(clips) < LEAST or clips.shape[1] < 4:
-        raise ValueError(f"Scoring needs {LEAST} clips of 4 frames, or more; got {len(clips)} of {clips.shape[1]}.")
+        raise ValueError(f"Scoring needs {LEAST} clips of 4 frames, or more; "
+                         f"got {len(clips)} of {clips.shape[1]}.")
     if not clips.isfinite().all():
         raise ValueError("Clips to score must be finite; these hold NaN or infinity.")
     low, high = clips.min().item(), clips.max().item()
     if low < -0.01 or high > 1.01:
-        raise ValueError(f"Clips to score must be in [0, 1], got {low:.2f} to {high:.2f}; use (x + 1) / 2?")
+        raise ValueError(f"Clips to score must be in [0, 1], got {low:.2f} to {high:.2f}; "
+                         "use (x + 1) / 2?")
     return clips.cpu().float().mean(2).clamp(0, 1)
 
 
 @torch.no_grad()
 def measure(clips: Tensor, sprite: int) -> Measured:
-    """Measure clips (N, T, C, S, S) in [0, 1]; sprite: the digit's square in pixels. Raises what `checked` raises."""
+    """Measure clips (N, T, C, S, S) in [0, 1]; sprite: the digit's square in pixels.
+
+    Raises what `checked` raises.
+    """
     blocks = [measure_block(x, sprite) for x in checked(clips).split(128)]
     *columns, flights = zip(*blocks, strict=True)
     return Measured(*map(torch.cat, columns), Flight(*map(torch.cat, zip(*flights, strict=True))))
@@ -91,9 +99,10 @@ def steps(points: Tensor) -> Tensor:
 
 
 def split(points: Tensor) -> list[Tensor]:
-    """Points (N, 64 + 2 T) -> the looks' mean and spread, the track, its steps and the steps' changes."""
+    """Points (N, 64 + 2 T) -> the looks' mean and spread, the track, its steps, their changes."""
     d = steps(points)
-    return [points[:, :LOOK], points[:, LOOK:2 * LOOK], points[:, 2 * LOOK:], d.flatten(1), d.diff(dim=1).flatten(1)]
+    return [points[:, :LOOK], points[:, LOOK:2 * LOOK], points[:, 2 * LOOK:],
+            d.flatten(1), d.diff(dim=1).flatten(1)]
 
 
 def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +110,7 @@ def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (mean, covariance) (Heusel 2017 eq. 6)."""
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (m, C) (Heusel 2017 eq. 6)."""
     values, vectors = torch.linalg.eigh(a[1])
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ b[1] @ root).clamp(min=0).sqrt().sum()
@@ -109,7 +118,7 @@ def frechet(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
 
 
 class Yard(NamedTuple):
-    """Real clips to compare n clips with: all of them for Fréchet's distance, the first n for coverage."""
+    """Real clips to compare n clips with: all for Fréchet's distance, the first n for coverage."""
     scale: Tensor     # (D,)
     points: Tensor    # (n, D)
     labels: Tensor    # (n,)
@@ -137,17 +146,23 @@ def yard(points: Tensor, labels: Tensor, n: int) -> Yard:
     """The yard of real points (R, 64 + 2 T) in which n clips are compared."""
     parts = split(points)
     spread = [x.var(0).sum().sqrt() for x in parts]
-    spread[1], spread[4] = spread[0], spread[3]                                  # changes, in units of what changes
-    scale = torch.cat([(s / w).expand(x.shape[1]) for s, w, x in zip(spread, WEIGHTS, parts, strict=True)])
+    spread[1], spread[4] = spread[0], spread[3]                  # changes, in units of what changes
+    scale = torch.cat([(s / w).expand(x.shape[1])
+                       for s, w, x in zip(spread, WEIGHTS, parts, strict=True)])
     z = torch.cat(parts, 1) / scale
     n = min(n, len(z))
-    radii = torch.cdist(z[:n], z[:n]).kthvalue(min(NEIGHBOURS + 1, n), 1).values                # the first is itself
+    nearest = min(NEIGHBOURS + 1, n)                             # the first is itself
+    radii = torch.cdist(z[:n], z[:n]).kthvalue(nearest, 1).values
     return Yard(scale, z[:n], labels[:n], radii, gaussian(z), steps(points).norm(dim=-1))
 
 
 def distances(p: Put, y: Yard) -> dict[str, float]:
-    """fvd_local; coverage, the share of real clips near which one shows the same digit; precision; motion."""
+    """fvd_local, coverage, precision and motion.
+
+    Coverage is the share of real clips near which one shows the same digit.
+    """
     near = p.across <= y.radii[:, None]                                          # (n, N)
     same = near & (p.digit == y.labels[:, None])
-    return {"fvd_local": frechet(y.gauss, gaussian(p.points)), "coverage": float(same.any(1).float().mean()),
+    return {"fvd_local": frechet(y.gauss, gaussian(p.points)),
+            "coverage": float(same.any(1).float().mean()),
             "precision": float(near.any(0).float().mean()), "motion": motion(p.speeds, y.speeds)}

@@ -1,8 +1,10 @@
-"""Moving-MNIST: digits that fly in straight lines and bounce off the walls (Srivastava 2015), made on the fly.
+"""Moving-MNIST: digits fly straight and bounce off the walls (Srivastava 2015), made on the fly.
 
-A digit's top-left corner at frame k is its unfolded path p + k v, reflected into [0, size - sprite]; it is placed at that sub-pixel
-position by hat functions (bilinear), which keep its ink and its centre exactly; overlapping digits are composed by maximum.
-Everything random is drawn on the CPU from (seed, step), so a batch is the same on every device and after every restart.
+A digit's top-left corner at frame k is its unfolded path p + k v, reflected into
+`[0, size - sprite]`. It is placed at that sub-pixel position by hat functions (bilinear), which
+keep its ink and its centre exactly; overlapping digits are composed by maximum. Everything random
+is drawn on the CPU from (seed, step), so a batch is the same on every device and after every
+restart.
 """
 from collections.abc import Iterator
 from math import pi
@@ -17,13 +19,17 @@ from torch import Tensor
 from minidiff.digits import Digits
 from minidiff.seeds import generator
 
-DIRECTIONS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")  # sectors of 45 degrees, y down
-HELD_OUT = tuple((d, (3 * d + 1) % 8) for d in range(10))   # (digit, direction) pairs that training never shows
+DIRECTIONS = ("right", "down right", "down", "down left",   # sectors of 45 degrees, y down
+              "left", "up left", "up", "up right")
+HELD_OUT = tuple((d, (3 * d + 1) % 8) for d in range(10))   # (digit, direction), never trained on
 PAIRS = ("seen", "all", "held_out")
 
 
 class Clips(NamedTuple):
-    """A batch of clips and everything there is to know about them. B clips, T frames, N digits; positions in pixels as (y, x)."""
+    """A batch of clips and all there is to know about them.
+
+    B clips, T frames, N digits; positions in pixels as (y, x).
+    """
     x: Tensor            # (B, T, C, H, W) in [-1, 1]
     labels: Tensor       # (B, N)
     positions: Tensor    # (B, T, N, 2), the centre of the digit's square
@@ -34,31 +40,37 @@ class Clips(NamedTuple):
         return Clips(*(v.to(device) if isinstance(v, Tensor) else v for v in self))
 
 
-def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, number: int = 1, sprite: int | None = None,
-                 speed: tuple[float, float] | None = None, pairs: str = "seen", labels: Tensor | None = None,
+def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, number: int = 1,
+                 sprite: int | None = None, speed: tuple[float, float] | None = None,
+                 pairs: str = "seen", labels: Tensor | None = None,
                  seed: int = 0, step: int = 0, device="cpu") -> Clips:
     """n clips of `number` bouncing digits, `frames` frames of size x size.
 
-    digits: images (M, 1, h, w) in [0, 1] with labels, from `digits.load` or of your own. sprite: the digit's square in pixels, 7/16 of
-    the size unless given. speed: pixels per frame, drawn uniformly between the two; size * (1, 3) / 32 unless given.
-    pairs: which (digit, direction) pairs occur: "seen" leaves the `HELD_OUT` ones away, "held_out" shows only them, "all" both.
-    labels: (n, number), the digits to show; drawn at random unless given. Raises ValueError for settings that cannot be met.
+    digits: images (M, 1, h, w) in [0, 1] with labels, from `digits.load` or of your own.
+    sprite: the digit's square in pixels, 7/16 of the size unless given.
+    speed: pixels per frame, drawn uniformly between the two; size * (1, 3) / 32 unless given.
+    pairs: which (digit, direction) pairs occur: "seen" leaves the `HELD_OUT` ones away, "held_out"
+    shows only them, "all" both.
+    labels: (n, number), the digits to show; drawn at random unless given.
+    Raises ValueError for settings that cannot be met.
     """
-    sprite = sprite or size * 7 // 16
+    sprite = sprite or usual_sprite(size)
     low, high = speed or (size / 32, 3 * size / 32)
     if n < 1 or frames < 1 or number < 1:
-        raise ValueError(f"moving_mnist needs n, frames and number of at least 1, got n={n}, frames={frames}, number={number}.")
+        raise ValueError("moving_mnist needs n, frames and number of at least 1, "
+                         f"got n={n}, frames={frames}, number={number}.")
     if not 1 <= sprite < size or not 0 <= low <= high:
-        raise ValueError(f"A digit of {sprite} px does not fit frames of {size} px, or the speeds {low} to {high} are not rising from 0 up.")
+        raise ValueError(f"A digit of {sprite} px does not fit frames of {size} px, "
+                         f"or the speeds {low} to {high} are not rising from 0 up.")
     if pairs not in PAIRS:
         raise ValueError(f"Unknown pairs {pairs!r}; choose one of {', '.join(PAIRS)}.")
     g = generator(seed, step)
-    which = choose(digits.labels, labels, (n, number), g)                        # (n, N) rows of digits
+    which = choose(digits.labels, labels, (n, number), g)                        # (n, N), rows
     labels = digits.labels[which]
     sector = choose_directions(labels, pairs, g)                                 # (n, N)
     angle = (sector + torch.rand(n, number, generator=g) - 0.5) * pi / 4
     pace = low + (high - low) * torch.rand(n, number, generator=g)
-    velocity = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]     # (n, N, 2) as (y, x)
+    velocity = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]     # (n, N, 2), (y, x)
     start = torch.rand(n, number, 2, generator=g) * (size - sprite)
     corners, velocities = bounce(start, velocity, frames, size - sprite)         # (n, T, N, 2) each
     images = shrink(digits.images[which.flatten()], sprite).to(device).unflatten(0, (n, number))
@@ -68,8 +80,14 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, num
     return Clips(2 * x - 1, labels, corners + sprite / 2, velocities, words).to(device)
 
 
-def batches(digits: Digits, batch: int, seed: int = 0, start: int = 0, **settings) -> Iterator[Clips]:
-    """An endless stream of batches for training; number k depends on (seed, k) alone. start: the first k."""
+def usual_sprite(size: int) -> int:
+    """The side of the digit's square in frames of so many pixels: 7/16, which is 14 of 32."""
+    return size * 7 // 16
+
+
+def batches(digits: Digits, batch: int, seed: int = 0, start: int = 0,
+            **settings) -> Iterator[Clips]:
+    """Endless batches for training; number k depends on (seed, k) alone. start: the first k."""
     step = start
     while True:
         yield moving_mnist(digits, batch, seed=seed, step=step, **settings)
@@ -77,71 +95,88 @@ def batches(digits: Digits, batch: int, seed: int = 0, start: int = 0, **setting
 
 
 def choose(have: Tensor, want: Tensor | None, shape: tuple[int, int], g: torch.Generator) -> Tensor:
-    """Rows of the digits, (n, N): any at all, or for each wanted label one of its own."""
+    """Rows of the digits, (n, N): any at all, or for each wanted label one of its own.
+
+    Raises ValueError for a label that no digit has.
+    """
     if want is None:
         return torch.randint(len(have), shape, generator=g)
     want = torch.as_tensor(want).cpu().view(shape)
     counts = torch.bincount(have, minlength=10)
     if want.min() < 0 or want.max() >= len(counts) or (counts[want] == 0).any():
         known = ", ".join(str(d) for d in counts.nonzero().flatten().tolist())
-        raise ValueError(f"There is no digit for some of the wanted labels; the labels at hand are {known}.")
-    order, first = have.argsort(stable=True), counts.cumsum(0) - counts          # rows sorted by label; where each label begins
+        raise ValueError("There is no digit for some of the wanted labels; "
+                         f"the labels at hand are {known}.")
+    order = have.argsort(stable=True)                                      # rows sorted by label
+    first = counts.cumsum(0) - counts                                      # where each label begins
     within = (torch.rand(shape, generator=g) * counts[want]).long()
     return order[first[want] + within]
 
 
 def choose_directions(labels: Tensor, pairs: str, g: torch.Generator) -> Tensor:
-    """A sector 0 .. 7 for every digit, (n, N), among those that `pairs` allows for its label."""
-    held = torch.tensor([dict(HELD_OUT).get(int(d), -1) for d in labels.flatten()]).view(labels.shape)
+    """A sector 0 .. 7 for every digit, (n, N), among those that `pairs` allows for its label.
+
+    Raises ValueError for a label without a held-out sector where only those are wanted.
+    """
+    direction = dict(HELD_OUT)
+    held = torch.tensor([direction.get(int(d), -1) for d in labels.flatten()]).view(labels.shape)
     if pairs == "held_out":
         if (held < 0).any():
-            raise ValueError("Only the labels 0 to 9 have a held-out direction; use pairs='all' for other sprites.")
+            raise ValueError("Only the labels 0 to 9 have a held-out direction; "
+                             "use pairs='all' for other sprites.")
         return held
     if pairs == "all":
         return torch.randint(8, labels.shape, generator=g)
-    other = torch.randint(1, 8, labels.shape, generator=g)                       # 1 .. 7 steps away from the held-out one
+    other = torch.randint(1, 8, labels.shape, generator=g)                       # away from held
     return torch.where(held < 0, torch.randint(8, labels.shape, generator=g), (held + other) % 8)
 
 
 def bounce(start: Tensor, velocity: Tensor, frames: int, room: float) -> tuple[Tensor, Tensor]:
-    """Corners and velocities at each frame, (n, T, N, 2), of points that are reflected elastically inside [0, room]^2."""
-    path = start[:, None] + velocity[:, None] * torch.arange(frames).view(1, -1, 1, 1)
+    """Corners and velocities at each frame, (n, T, N, 2), bouncing elastically in [0, room]^2."""
+    velocity = velocity[:, None]
+    path = start[:, None] + velocity * torch.arange(frames).view(1, -1, 1, 1)
     path = path % (2 * room)
     back = path > room
-    return torch.where(back, 2 * room - path, path), torch.where(back, -velocity[:, None], velocity[:, None])
+    return torch.where(back, 2 * room - path, path), torch.where(back, -velocity, velocity)
 
 
 def shrink(images: Tensor, sprite: int) -> Tensor:
-    """Sprites (M, C, h, w) -> (M, C, sprite, sprite), each new pixel the mean of the area that it covers."""
-    return F.interpolate(images, size=(sprite, sprite), mode="area") if images.shape[-2:] != (sprite, sprite) else images
+    """Sprites (M, C, h, w) -> (M, C, sprite, sprite), each pixel the mean of the area it covers."""
+    if images.shape[-2:] == (sprite, sprite):
+        return images
+    return F.interpolate(images, size=(sprite, sprite), mode="area")
 
 
 def place(sprites: Tensor, corners: Tensor, size: int) -> Tensor:
-    """Sprites (n, N, C, s, s) at sub-pixel corners (n, T, N, 2) -> frames (n, T, N, C, size, size), black elsewhere.
+    """Sprites (n, N, C, s, s) at sub-pixel corners (n, T, N, 2) -> frames (n, T, N, C, size, size).
 
-    A shift separates into rows and columns: frame = Y sprite X^T with hat functions Y[y, i] = max(0, 1 - |y - (corner + i)|).
+    Black elsewhere. A shift separates into rows and columns: frame = Y sprite X^T with hat
+    functions `Y[y, i] = max(0, 1 - |y - (corner + i)|)`.
     """
     s = sprites.shape[-1]
-    at = corners[..., None] + torch.arange(s, device=corners.device)             # (n, T, N, 2, s), where each sprite row ends up
+    at = corners[..., None] + torch.arange(s, device=corners.device)    # (n, T, N, 2, s)
     pixels = torch.arange(size, device=corners.device)[:, None]
-    hats = (1 - (pixels - at[..., None, :]).abs()).clamp(min=0)                  # (n, T, N, 2, size, s)
-    rows, columns = hats[..., None, :, :].unbind(3)                              # (n, T, N, 1, size, s) each
+    hats = (1 - (pixels - at[..., None, :]).abs()).clamp(min=0)         # (n, T, N, 2, size, s)
+    rows, columns = hats[..., None, :, :].unbind(3)                     # (n, T, N, 1, size, s) each
     return rows @ sprites[:, None] @ columns.transpose(-1, -2)
 
 
 def public_test(folder: str | Path) -> Tensor:
-    """The fixed public test set (Srivastava 2015), (10000, 20, 1, 64, 64) in [-1, 1], from `mnist_test_seq.npy` in a folder.
+    """The fixed public test set (Srivastava 2015): (10000, 20, 1, 64, 64) in [-1, 1].
 
-    torchvision's MovingMNIST downloads that file. Raises FileNotFoundError or ValueError that says what is wrong with it.
+    folder: where `mnist_test_seq.npy` is, which torchvision's MovingMNIST downloads. Raises
+    FileNotFoundError or ValueError that says what is wrong with it.
     """
     places = [Path(folder) / sub / "mnist_test_seq.npy" for sub in ("", "MovingMNIST")]
     path = next((p for p in places if p.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{folder} does not hold mnist_test_seq.npy; torchvision.datasets.MovingMNIST downloads it.")
+        raise FileNotFoundError(f"{folder} does not hold mnist_test_seq.npy; "
+                                "torchvision.datasets.MovingMNIST downloads it.")
     try:
         clips = np.load(path, allow_pickle=False)                                # (T, N, H, W)
     except (ValueError, EOFError) as e:
         raise ValueError(f"{path} is not a whole .npy file ({e}); fetch it anew.") from None
     if clips.ndim != 4 or clips.dtype != np.uint8:
-        raise ValueError(f"{path} should hold bytes (T, N, H, W), but holds {clips.dtype} of shape {clips.shape}.")
+        raise ValueError(f"{path} should hold bytes (T, N, H, W), "
+                         f"but holds {clips.dtype} of shape {clips.shape}.")
     return torch.from_numpy(clips).transpose(0, 1)[:, :, None] / 127.5 - 1       # (N, T, C, H, W)

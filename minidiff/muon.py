@@ -1,10 +1,12 @@
 """Muon: momentum whose update is made orthogonal, matrix by matrix.
 
-A gradient's matrix is mostly a few large directions; setting all its singular values to about 1 lets the small ones learn as fast.
-The nearest orthogonal matrix is found by five Newton-Schulz steps X <- a X + (b A + c A^2) X with A = X X^T: products, no SVD.
-Scaled to the size of Adam's updates it shares Adam's learning rate. Here it reaches a given loss in about half of Adam's steps.
+A gradient's matrix is mostly a few large directions; setting all its singular values to about 1
+lets the small ones learn as fast. The nearest orthogonal matrix is found by five Newton-Schulz
+steps `X <- a X + (b A + c A^2) X` with A = X X^T: products, no SVD. Scaled to the size of Adam's
+updates it shares Adam's learning rate. Here it reaches a given loss in about half of Adam's steps.
 
-Papers: Muon (Jordan 2024), its scaling (Liu 2025 eq. 4). torch.optim.Muon takes 2-D weights only; convolutions are flattened here.
+Papers: Muon (Jordan 2024), its scaling (Liu 2025 eq. 4). torch.optim.Muon takes 2-D weights only;
+convolutions are flattened here.
 """
 from collections.abc import Iterable
 
@@ -15,9 +17,13 @@ from minidiff.precision import has_bf16
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two or more axes; the first is a row, the others together a column. Biases and the like are for AdamW."""
+    """For weights of two or more axes: the first is a row, the others together a column.
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 3e-3, momentum: float = 0.95, weight_decay: float = 0.01):
+    Biases and the like are for AdamW.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 3e-3, momentum: float = 0.95,
+                 weight_decay: float = 0.01):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
@@ -27,13 +33,13 @@ class Muon(torch.optim.Optimizer):
             for p in (p for p in group["params"] if p.grad is not None):
                 mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - momentum)
-                update = orthogonal(p.grad.lerp(mean, momentum).flatten(1))      # Nesterov's look ahead
-                size = 0.2 * max(update.shape) ** 0.5                            # the root mean square of an Adam update
+                update = orthogonal(p.grad.lerp(mean, momentum).flatten(1))      # Nesterov momentum
+                size = 0.2 * max(update.shape) ** 0.5                            # as Adam's updates
                 p.mul_(1 - lr * weight_decay).add_(update.view(p.shape), alpha=-lr * size)
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """(m, n) -> (m, n) with the same singular vectors and singular values of about 1, between .7 and 1.2 (Jordan 2024)."""
+    """(m, n) -> (m, n): singular vectors kept, singular values near 1, .7 to 1.2 (Jordan 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = (x / (x.norm() + 1e-7)).to(torch.bfloat16 if has_bf16(x.device) else torch.float32)
@@ -46,9 +52,11 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 def split(module: nn.Module, least: int = 16) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """A module's parameters as (matrices for Muon, all others).
 
-    Embeddings, and weights with fewer than `least` channels in or out (a network's first and last layers), are not matrices here.
+    Embeddings, and weights with fewer than `least` channels in or out
+    (a network's first and last layers), are not matrices here.
     """
-    tables = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    embeddings = (m for m in module.modules() if isinstance(m, nn.Embedding))
+    tables = {id(p) for m in embeddings for p in m.parameters()}
     matrices, others = [], []
     for p in module.parameters():
         hidden = p.ndim >= 2 and min(p.shape[:2]) >= least and id(p) not in tables

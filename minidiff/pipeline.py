@@ -12,18 +12,19 @@ from torch import Tensor
 
 from minidiff import files, media
 from minidiff.denoiser import Denoiser, clipped, guided
+from minidiff.files import CHECKPOINTS
 from minidiff.precision import autocast
 from minidiff.recipes import Recipe, build
 from minidiff.samplers import SAMPLERS, State, last
 from minidiff.schedules import timesteps
 from minidiff.seeds import generator
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
-
 
 class Video(media.Video):
-    """Clips that a model made, which show themselves in a notebook: `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for,
-    and the `trajectory` if it was kept: the sampler's states.
+    """Clips that a model made, which show themselves in a notebook.
+
+    `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for, and, if it was kept, the
+    `trajectory`: the sampler's states.
     """
 
     def __init__(self, tensor: Tensor, labels: Tensor, trajectory: list[State] | None = None):
@@ -33,7 +34,7 @@ class Video(media.Video):
 
 
 class Pipeline:
-    """A trained denoiser and what is known about it (`about`: recipe, digits, seed, steps, clips, minutes)."""
+    """A trained denoiser, and `about` it: recipe, digits, seed, steps, clips and minutes."""
 
     def __init__(self, denoiser: Denoiser, about: dict):
         self.denoiser, self.about = denoiser.eval(), about
@@ -49,20 +50,23 @@ class Pipeline:
         c = self.recipe.clips
         return c["frames"], 1, c["size"], c["size"]
 
-    def steps(self, labels: Tensor, *, steps: int = 20, guidance: float = 1.5, sampler: str = "ddim", seed: int = 0,
-              shift: float = 3.0, first: int = 0) -> Iterator[State]:
+    def steps(self, labels: Tensor, *, steps: int = 20, guidance: float = 1.5,
+              sampler: str = "ddim", seed: int = 0, shift: float = 3.0,
+              first: int = 0) -> Iterator[State]:
         """The sampler itself, a `State` per step, for the labels (N,); x in [-1, 1].
 
-        Clip i's noise depends on (seed, first + i) alone, whatever the batch. shift: see `schedules.timesteps`.
+        Clip i's noise depends on (seed, first + i) alone, whatever the batch. shift: see
+        `schedules.timesteps`. Raises ValueError for an unknown sampler or a negative guidance.
         """
         if sampler not in SAMPLERS:
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
         if not guidance >= 0:
             raise ValueError(f"guidance must be 0 or more, got {guidance}.")
-        noise = [generator(seed, first + i) for i in range(len(labels))]
+        generators = [generator(seed, first + i) for i in range(len(labels))]
 
         def randn(*_) -> Tensor:
-            return torch.stack([torch.randn(self.shape, generator=g) for g in noise]).to(self.device)
+            noise = [torch.randn(self.shape, generator=g) for g in generators]
+            return torch.stack(noise).to(self.device)
 
         def denoise(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
             with autocast(self.device):
@@ -71,10 +75,14 @@ class Pipeline:
         labels = labels.to(self.device)
         guess = clipped(guided(denoise, labels, self.recipe.model["net"]["classes"], guidance))
         noisy = dict(randn_like=randn) if sampler in ("ddpm", "euler_ancestral") else {}
-        return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), timesteps(steps, shift), **noisy)
+        ts = timesteps(steps, shift)
+        return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), ts, **noisy)
 
     def labels(self, digit: int | None, n: int) -> Tensor:
-        """(n,) labels: the digit asked for, or 0, 1, 2, ... in turn."""
+        """(n,) labels: the digit asked for, or 0, 1, 2, ... in turn.
+
+        Raises ValueError for a digit that is no class, or n < 1.
+        """
         classes = self.recipe.model["net"]["classes"]
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}.")
@@ -84,11 +92,13 @@ class Pipeline:
             raise ValueError(f"There is no digit {digit}; choose one from 0 to {classes - 1}.")
         return torch.full((n,), int(digit))
 
-    def __call__(self, prompt: int | None = None, *, n: int | None = None, labels: Tensor | None = None, batch: int = 64,
-                 keep_trajectory: bool = False, first: int = 0, **settings) -> Video:
-        """Make n clips of the digit `prompt`, or of all digits in turn (n = 10 unless given), or of the given labels.
+    def __call__(self, prompt: int | None = None, *, n: int | None = None,
+                 labels: Tensor | None = None, batch: int = 64, keep_trajectory: bool = False,
+                 first: int = 0, **settings) -> Video:
+        """Make n clips of the digit `prompt`, or of all digits in turn, or of the given labels.
 
-        settings: steps, guidance, sampler, seed, shift, as in `steps`. keep_trajectory: keep every state of every step.
+        n: 1 of a digit, 10 of all unless given. settings: steps, guidance, sampler, seed, shift, as
+        in `steps`. keep_trajectory: keep every state of every step.
         """
         if labels is None:
             labels = self.labels(prompt, (10 if prompt is None else 1) if n is None else n)
@@ -99,26 +109,30 @@ class Pipeline:
                 steps = list(steps)
                 states.append(steps)
             parts.append(last(steps))
-        trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s])) for s in zip(*states, strict=True)]
-        return Video((torch.cat(parts).clamp(-1, 1) + 1).cpu() / 2, labels.cpu(), trajectory or None)
+        trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
+                      for s in zip(*states, strict=True)]
+        return Video(media.unit(torch.cat(parts)).cpu(), labels.cpu(), trajectory or None)
 
 
 def save_model(path: Path, denoiser: Denoiser, about: dict) -> str:
-    """Weights in half precision with the facts that rebuild the model; returns the weights' sha256."""
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in denoiser.state_dict().items()}
+    """Weights in half precision with the facts that rebuild the model; returns their sha256."""
+    weights = {k: v.half() if v.is_floating_point() else v
+               for k, v in denoiser.state_dict().items()}
     return files.save_tensors(path, weights, about)
 
 
 def load(name: str | Path, device="cpu") -> Pipeline:
     """A shipped checkpoint by its name, or a `model.safetensors` by its path.
 
-    Raises ValueError for a name that is not there (naming those that are), or a damaged, foreign or altered file.
+    Raises ValueError for a name that is not there (naming those that are), or a damaged, foreign or
+    altered file, FileNotFoundError for a path where nothing is.
     """
     path = Path(name)
     if path.suffix != ".safetensors":
         path = CHECKPOINTS / f"{name}.safetensors"
         if str(name) not in shipped():
-            raise ValueError(f"There is no checkpoint {str(name)!r}; choose one of {', '.join(shipped())}, or give a .safetensors file.")
+            raise ValueError(f"There is no checkpoint {str(name)!r}; "
+                             f"choose one of {', '.join(shipped())}, or give a .safetensors file.")
     tensors, about = files.load_tensors(path)
     if "recipe" not in about:
         raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")

@@ -5,7 +5,7 @@ import torch
 
 
 def has_bf16(device: torch.device | str) -> bool:
-    """Whether bfloat16 is faster there than float32: GPUs since Ampere, processors with bfloat16 instructions."""
+    """Whether bfloat16 beats float32 there: GPUs since Ampere, CPUs with instructions for it."""
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -16,6 +16,6 @@ def has_bf16(device: torch.device | str) -> bool:
 
 
 def autocast(device: torch.device | str):
-    """A context in which networks compute in bfloat16 where `has_bf16`, and as they are elsewhere."""
+    """A context where networks compute in bfloat16 if `has_bf16`, and as they are if not."""
     device = torch.device(device)
     return torch.autocast(device.type, torch.bfloat16) if has_bf16(device) else nullcontext()

@@ -1,4 +1,4 @@
-"""How big things are: smoke (a test, seconds), cpu (two cores, minutes) and gpu. All sizes are set here and nowhere else."""
+"""How big things are: smoke (a test, seconds), cpu (two cores, minutes) and gpu; set only here."""
 import os
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 
 
 class Profile(NamedTuple):
-    """Sizes. demo: the recipe and its settings, its budget (minutes or steps), how many clips are scored."""
+    """Sizes. demo: the recipe and its settings, its budget (minutes or steps), the clips scored."""
     name: str
     recipe: str
     settings: dict
@@ -23,11 +23,13 @@ PROFILES = {p.name: p for p in (
 
 
 def profile(name: str | None = None) -> Profile:
-    """The profile asked for; else the one in MINIDIFF_PROFILE; else gpu where there is a GPU, and cpu where there is none.
+    """The profile asked for, or the one in MINIDIFF_PROFILE, or gpu where there is one, else cpu.
 
     Raises ValueError that names the profiles there are.
     """
-    name = name or os.environ.get("MINIDIFF_PROFILE") or ("gpu" if torch.cuda.is_available() else "cpu")
+    usual = "gpu" if torch.cuda.is_available() else "cpu"
+    name = name or os.environ.get("MINIDIFF_PROFILE") or usual
     if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r} (from --profile or MINIDIFF_PROFILE); choose one of {', '.join(PROFILES)}.")
+        raise ValueError(f"Unknown profile {name!r} (from --profile or MINIDIFF_PROFILE); "
+                         f"choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]

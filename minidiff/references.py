@@ -1,10 +1,11 @@
-"""Real clips to judge by: drawn once from digits that no generator sees, measured, and kept as a small file.
+"""Real clips to judge by: drawn once from digits no generator sees, measured, kept in a file.
 
-A reference has two draws. The first is what clips are compared with; the second stands for the real row: what other
-real clips reach at the same number n. The two share digits ("test": 1,000 of MNIST, 20,000 built-in ones), though no
-clip, and share none with any training or with the recogniser. That this does not lift the ceiling was measured at n =
-512: against a real-real distance of .28 on MNIST and .25 on built-in digits, clips of 8,000 other MNIST digits are at
-.27 and clips of freshly drawn curves at .21 to .24.
+A reference has two draws. The first is what clips are compared with; the second stands for the real
+row: what other real clips reach at the same number n. The two share digits ("test": 1,000 of MNIST,
+20,000 built-in ones), though no clip, and share none with any training or with the recogniser. That
+this does not lift the ceiling was measured at n = 512: against a real-real distance of .28 on MNIST
+and .25 on built-in digits, clips of 8,000 other MNIST digits are at .27 and clips of freshly drawn
+curves at .21 to .24.
 """
 from functools import lru_cache
 from pathlib import Path
@@ -15,19 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.digits import Digits, load
-from minidiff.files import load_tensors, save_tensors
+from minidiff.files import CHECKPOINTS, load_tensors, save_tensors
 from minidiff.measures import Measured, distances, frechet, gaussian, measure, yard
-from minidiff.moving_mnist import moving_mnist, place, shrink
-from minidiff.recogniser import load_recogniser
+from minidiff.moving_mnist import moving_mnist, place, shrink, usual_sprite
+from minidiff.recogniser import load_recogniser, look
 from minidiff.seeds import generator
-from minidiff.tracker import ink_centres, physics, windows
-
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
+from minidiff.tracker import physics
 
 
 class Reference(NamedTuple):
     """What real clips are like in one setting; n clips a draw, T frames."""
-    about: dict       # source, size, frames, sprite, n, seed, evaluator, real, memo_scale, memo_line, rows
+    about: dict       # source, size, frames, sprite, n, seed, evaluator, real, memo_*, rows
     points: Tensor    # (2, n, 64 + 2 T), `Measured.points` of both draws
     labels: Tensor    # (2, n), the digits shown
     read: Tensor      # (n,), the digits that the recogniser reads in the second draw
@@ -38,47 +37,64 @@ class Reference(NamedTuple):
 
     def name(self) -> str:
         a = self.about
-        return f"{a['source']}-{a['size']}x{a['frames']}-sprite{a['sprite']}-n{a['n']}-seed{a['seed']}"
+        return (f"{a['source']}-{a['size']}x{a['frames']}-sprite{a['sprite']}"
+                f"-n{a['n']}-seed{a['seed']}")
 
     def with_labels(self, labels: Tensor) -> "Reference":
         """Cut down to clips that show digits in the proportions of the labels."""
         want = torch.bincount(labels, minlength=10) / len(labels)
         have = F.one_hot(self.labels, 10)                                        # (2, n, 10)
-        each = ((have.sum(1) / want)[:, want > 0].min() * want).long()           # (10,), as many as both draws have
+        each = ((have.sum(1) / want)[:, want > 0].min() * want).long()           # (10,), in both
         keep = [h.nonzero().flatten() for h in ((have.cumsum(1) <= each) & (have > 0)).any(-1)]
-        points, both = (torch.stack([x[k] for x, k in zip(v, keep, strict=True)]) for v in (self.points, self.labels))
+        points, both = (torch.stack([x[k] for x, k in zip(v, keep, strict=True)])
+                        for v in (self.points, self.labels))
         return self._replace(points=points, labels=both, read=self.read[keep[1]])
 
     def real_at(self, n: int) -> dict[str, float]:
-        """What n real clips reach: the mean over 8 subsets of the second draw, with what does not depend on n."""
+        """What n real clips reach, on average over 8 subsets of the second draw.
+
+        What does not depend on n comes along.
+        """
         have = len(self.read)
         n, y = min(n, have), yard(self.points[0], self.labels[0], n)
-        subsets = [torch.randperm(have, generator=generator(n, i))[:n] for i in range(8 if n < have else 1)]
+        repeats = range(8 if n < have else 1)
+        subsets = [torch.randperm(have, generator=generator(n, i))[:n] for i in repeats]
         found = [distances(y.put(self.points[1][r], self.read[r]), y) for r in subsets]
         return self.about["real"] | {k: sum(f[k] for f in found) / len(found) for k in found[0]}
 
 
-def reference_for(source: str | Path, size: int, frames: int, sprite: int | None = None) -> Reference:
-    """The shipped reference of a setting; where there is none, it is computed (half a minute) and kept.
+def reference_for(source: str | Path, size: int, frames: int,
+                  sprite: int | None = None) -> Reference:
+    """The shipped reference of a setting; where there is none it is built (half a minute).
 
-    source: "builtin", "mnist", or a folder with MNIST's files, which are read only where nothing is shipped.
+    source: "builtin", "mnist", or a folder with MNIST's files, which are read only where nothing is
+    shipped.
     """
     path = CHECKPOINTS / file_name(source, size, frames)
-    if path.is_file() and sprite in (None, size * 7 // 16):
+    if path.is_file() and sprite in (None, usual_sprite(size)):
         return load_reference(path)
     return build_reference(source, size, frames, sprite)
 
 
 def file_name(source: str | Path, size: int, frames: int) -> str:
-    return f"reference-{'builtin' if str(source) == 'builtin' else 'mnist'}-{size}x{frames}.safetensors"
+    return f"reference-{reference_name(source)}-{size}x{frames}.safetensors"
+
+
+def reference_name(source: str | Path) -> str:
+    """The shipped reference for digits of a source: every source but "builtin" counts as MNIST."""
+    return "builtin" if str(source) == "builtin" else "mnist"
 
 
 @lru_cache
 def load_reference(path: Path) -> Reference:
-    """A reference from its file. Raises ValueError for a damaged file or one made with another recogniser."""
+    """A reference from its file.
+
+    Raises FileNotFoundError, or ValueError for a damaged file or one made with another recogniser.
+    """
     tensors, about = load_tensors(path)
     if about.get("evaluator") != load_recogniser()[1]:
-        raise ValueError(f"{path} was made with another recogniser; build it anew with minidiff.scoreboard.ship.")
+        raise ValueError(f"{path} was made with another recogniser; "
+                         "build it anew with minidiff.scoreboard.ship.")
     kinds = {torch.float16: torch.float32, torch.uint8: torch.int64}
     return Reference(about, **{k: v.to(kinds.get(v.dtype, v.dtype)) for k, v in tensors.items()})
 
@@ -86,33 +102,38 @@ def load_reference(path: Path) -> Reference:
 def save_reference(ref: Reference, path: Path) -> Path:
     """Write a reference in half precision and bytes, about 1 MB."""
     kinds = {torch.float32: torch.float16, torch.int64: torch.uint8}
-    tensors = {k: v.to(kinds.get(v.dtype, v.dtype)) for k, v in ref._asdict().items() if k != "about"}
+    tensors = {k: v for k, v in ref._asdict().items() if k != "about"}
+    tensors = {k: v.to(kinds.get(v.dtype, v.dtype)) for k, v in tensors.items()}
     save_tensors(path, tensors, ref.about)
     load_reference.cache_clear()
     return path
 
 
 @lru_cache
-def build_reference(source: str | Path = "builtin", size: int = 32, frames: int = 8, sprite: int | None = None,
-                    n: int = 2000, seed: int = 0) -> Reference:
-    """Draw and measure two times n real clips of one setting, of the (digit, direction) pairs that training shows.
+def build_reference(source: str | Path = "builtin", size: int = 32, frames: int = 8,
+                    sprite: int | None = None, n: int = 2000, seed: int = 0) -> Reference:
+    """Draw and measure two times n real clips, of the (digit, direction) pairs that training shows.
 
-    source: as in `digits.load`; "test" digits make the clips, "train" and "val" digits serve to tell copies (`memo`).
+    source: as in `digits.load`; "test" digits make the clips, "train" and "val" digits serve to
+    tell copies (`memo`).
     """
     test, held, train = load(source, "test"), load(source, "val", 2000), load(source, "train")
-    sprite = sprite or size * 7 // 16
-    draws = [moving_mnist(test, n, size=size, frames=frames, sprite=sprite, seed=seed, step=k) for k in (1, 2)]
+    sprite = sprite or usual_sprite(size)
+    setting = dict(size=size, frames=frames, sprite=sprite, seed=seed)
+    draws = [moving_mnist(test, n, step=k, **setting) for k in (1, 2)]
     first, second = (measure((d.x + 1) / 2, sprite) for d in draws)
     noise = measure(torch.rand(500, frames, 1, size, size, generator=generator(seed, 4)), sprite)
     points = torch.stack([m.points().half().float() for m in (first, second)])
     labels = torch.stack([d.labels[:, 0] for d in draws])
     y, looks = yard(points[0], labels[0], n), gaussian(first.looks.flatten(0, 1))
     real = physics(second.flight, size) | {
-        "ID": float(second.sure.mean()), "PROMPT": float((second.digit == labels[1]).float().mean()),
+        "ID": float(second.sure.mean()),
+        "PROMPT": float((second.digit == labels[1]).float().mean()),
         "noise": frechet(y.gauss, gaussian(y.put(noise.points(), noise.digit).points))}
     basis, scale, codes = principal(pictures(train), pictures(held))
-    about = {"source": train.source, "size": size, "frames": frames, "sprite": sprite, "n": n, "seed": seed,
-             "evaluator": load_recogniser()[1], "real": real, "memo_scale": scale, "memo_line": 0., "rows": {}}
+    about = {"source": train.source, "size": size, "frames": frames, "sprite": sprite, "n": n,
+             "seed": seed, "evaluator": load_recogniser()[1], "real": real, "memo_scale": scale,
+             "memo_line": 0., "rows": {}}
     looks = torch.cat([looks[0][None], looks[1]]).float()
     ref = Reference(about, points, labels, second.digit, looks, basis, *codes)
     about["memo_line"] = float(nearness(second, ref).quantile(0.01))
@@ -122,24 +143,28 @@ def build_reference(source: str | Path = "builtin", size: int = 32, frames: int 
 # Memory: is a clip's digit a training digit?
 
 def pictures(digits: Digits, places: int = 4) -> Tensor:
-    """Digits as `measure` sees them in a clip: the mean window over some sub-pixel places, (M, 256)."""
+    """Digits as `measure` sees them in a clip: the mean window over sub-pixel places, (M, 256)."""
     sprites = shrink(digits.images, 14)
     corners = 4 + 2 * torch.rand(len(sprites), places, 1, 2, generator=generator(3))
     rows = []
     for s, c in zip(sprites.split(1000), corners.split(1000), strict=True):
-        frames = place(s[:, None], c, 24).flatten(0, 3)                          # (1000 places, 24, 24)
-        rows.append(windows(frames, ink_centres(frames, 14)[0], 14).view(len(s), places, -1).mean(1))
+        frames = place(s[:, None], c, 24).flatten(0, 3)                      # (1000 places, 24, 24)
+        rows.append(look(frames).view(len(s), places, -1).mean(1))
     return torch.cat(rows)
 
 
 def principal(train: Tensor, held: Tensor, k: int = 24) -> tuple[Tensor, float, list[Tensor]]:
-    """The training pictures' k principal components and mean (k + 1, 256), a scale, and both sets in them as bytes."""
+    """The training pictures' k principal components and their mean, (k + 1, 256).
+
+    With them come a scale, and both sets of pictures in that basis as bytes.
+    """
     middle = train.mean(0)
     _, vectors = torch.linalg.eigh((train - middle).T @ (train - middle))        # rising
     basis = vectors[:, -k:].T
     codes = [(x - middle) @ basis.T for x in (train, held)]
     scale = max(float(c.abs().max()) for c in codes) / 127
-    return torch.cat([basis, middle[None]]), scale, [(c / scale).round().to(torch.int8) for c in codes]
+    codes = [(c / scale).round().to(torch.int8) for c in codes]
+    return torch.cat([basis, middle[None]]), scale, codes
 
 
 def nearness(m: Measured, ref: Reference) -> Tensor:
@@ -150,10 +175,12 @@ def nearness(m: Measured, ref: Reference) -> Tensor:
 
 
 def memo(m: Measured, ref: Reference) -> float:
-    """Share of clips that copy: nearer to a training digit, measured by held-out digits, than 99 % of real clips are.
+    """Share of clips that copy: nearer to a training digit than 99 % of real clips are.
 
-    About .01 for clips of unseen digits, .95 for clips of training digits. Training digits bent by a quarter of a pixel
-    (of 28) still give .6, by half a pixel .13, by more .03. The shipped files know the training digits that the package
-    has (8,000 of MNIST, 20,000 built-in); for MNIST's 60,000 build a reference from a folder that holds them.
+    Nearness is measured by held-out digits. About .01 for clips of unseen digits, .95 for clips of
+    training digits. Training digits bent by a quarter of a pixel (of 28) still give .6, by half a
+    pixel .13, by more .03. The shipped files know the training digits that the package has
+    (8,000 of MNIST, 20,000 built-in); for MNIST's 60,000 build a reference from a folder that holds
+    them.
     """
     return float((nearness(m, ref) < ref.about["memo_line"]).float().mean())

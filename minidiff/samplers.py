@@ -1,11 +1,14 @@
 """Samplers: how guesses of the clean data become a sample, one `State` per step.
 
-All of them follow the probability-flow ODE dx = x0 d(alpha) + eps d(sigma), with eps = (x - alpha x0) / sigma, so none needs
-a schedule's derivative. A sampler is a generator over any `denoise(x, t) -> x0`; n steps give n + 1 states. Nothing runs before
-the first `next`, and the caller decides what to do with each state: take the last, keep all, draw, stop.
+All of them follow the probability-flow ODE dx = x0 d(alpha) + eps d(sigma), with
+eps = (x - alpha x0) / sigma, so none needs a schedule's derivative. A sampler is a generator over
+any `denoise(x, t) -> x0`; n steps give n + 1 states. Nothing runs before the first `next`, and the
+caller decides what to do with each state: take the last, keep all, draw, stop.
 
-Papers: DDPM (Ho 2020), DDIM (Song 2021), EDM (Karras 2022), DPM-Solver++ (Lu 2022), k-diffusion (Crowson 2022).
+Papers: DDPM (Ho 2020), DDIM (Song 2021), EDM (Karras 2022), DPM-Solver++ (Lu 2022), k-diffusion
+(Crowson 2022).
 """
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from minidiff.schedules import Schedule, half_log_snr
 
 
 class State(NamedTuple):
-    """Where a sampler is: the time t, the noisy x_t, and the guess x0 made from it (in the last state, x itself)."""
+    """Where a sampler is: the time t, x_t, and the guess x0 made from it (in the last state, x)."""
     t: Tensor
     x: Tensor
     x0: Tensor
@@ -26,7 +29,10 @@ class State(NamedTuple):
 
 def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float = 0.0,
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Tensor:
-    """From x_t to x_s, for s < t, believing x0 (DDIM, Song 2021 eq. 12); eta = 1 is DDPM's posterior (Ho 2020 eq. 7)."""
+    """From x_t to x_s, for s < t, believing x0 (DDIM, Song 2021 eq. 12).
+
+    eta = 1 is DDPM's posterior (Ho 2020 eq. 7).
+    """
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     eps = (x - a_t * x0) / s_t
     std = eta * s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).clamp(min=0).sqrt()
@@ -37,7 +43,10 @@ def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: f
 @torch.no_grad()
 def ddim(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor, eta: float = 0.0,
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
-    """DDIM (Song 2021): one call a step, first order. On `Flow` it is Euler's method on the velocity, on `VE` EDM's."""
+    """DDIM (Song 2021): one call a step, first order.
+
+    On `Flow` it is Euler's method on the velocity, on `VE` EDM's.
+    """
     for t, s in pairwise(check(ts)):
         x0 = denoise(x, t)
         yield State(t, x, x0)
@@ -53,7 +62,10 @@ def ddpm(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor,
 
 @torch.no_grad()
 def heun(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
-    """The trapezoid rule: two calls a step (one in the last), second order (Karras 2022 algorithm 1, on any schedule)."""
+    """The trapezoid rule: two calls a step (one in the last), second order.
+
+    Karras 2022 algorithm 1, on any schedule.
+    """
     for t, s in pairwise(check(ts)):
         x0 = denoise(x, t)
         yield State(t, x, x0)
@@ -69,9 +81,10 @@ def heun(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterato
 
 @torch.no_grad()
 def dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
-    """DPM-Solver++(2M) (Lu 2022 algorithm 2): one call a step, second order on grids uniform in log-SNR.
+    """DPM-Solver++(2M): one call a step, second order on grids uniform in log-SNR.
 
-    It is DDIM fed an x0 that is extrapolated, in half-log-SNR, from this guess and the one before.
+    Lu 2022 algorithm 2. It is DDIM fed an x0 that is extrapolated, in half-log-SNR, from this guess
+    and the one before.
     """
     before = None
     for t, s in pairwise(check(ts)):
@@ -86,18 +99,18 @@ def dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Ite
 
 
 euler, euler_ancestral = ddim, ddpm
-SAMPLERS = {f.__name__: f for f in (ddpm, ddim, heun, dpmpp_2m)} | {"euler": euler, "euler_ancestral": euler_ancestral}
+SAMPLERS = {f.__name__: f for f in (ddpm, ddim, heun, dpmpp_2m)}
+SAMPLERS |= {"euler": euler, "euler_ancestral": euler_ancestral}
 
 
 def last(steps: Iterable[State]) -> Tensor:
     """Run a sampler to its end and return the sample."""
-    for state in steps:
-        pass
-    return state.x
+    return deque(steps, maxlen=1).pop().x                                      # keeps one at a time
 
 
 def check(ts: Tensor) -> Tensor:
     """ts, or a ValueError unless it is a falling grid inside [0, 1] with at least one step."""
     if ts.ndim != 1 or len(ts) < 2 or not (ts[1:] < ts[:-1]).all() or ts[0] > 1 or ts[-1] < 0:
-        raise ValueError("A sampler needs a 1-D grid of at least two falling times inside [0, 1]; see schedules.timesteps(n).")
+        raise ValueError("A sampler needs a 1-D grid of at least two falling times inside [0, 1]; "
+                         "see schedules.timesteps(n).")
     return ts

@@ -1,9 +1,11 @@
 """Schedules say how data turns into noise: x_t = alpha_t x0 + sigma_t eps, with t in [0, 1].
 
-t = 0 is data and t = 1 is noise, always. A schedule is any callable `t -> (alpha, sigma)`; both come back in t's shape,
-dtype and device. Every schedule here starts exactly at (1, 0), so a sampler needs no special last step.
+t = 0 is data and t = 1 is noise, always. A schedule is any callable `t -> (alpha, sigma)`; both
+come back in t's shape, dtype and device. Every schedule here starts exactly at (1, 0), so a sampler
+needs no special last step.
 
-Papers: DDPM (Ho 2020), improved DDPM (Nichol 2021), score SDEs (Song 2021), EDM (Karras 2022), rectified flow (Liu 2023).
+Papers: DDPM (Ho 2020), improved DDPM (Nichol 2021), score SDEs (Song 2021), EDM (Karras 2022),
+rectified flow (Liu 2023).
 """
 from collections.abc import Callable
 from math import pi
@@ -15,9 +17,10 @@ Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Cosine:
-    """Variance preserving: alpha = cos(pi t / 2), sigma = sin(pi t / 2) (Nichol 2021 eq. 17 without its offset).
+    """Variance preserving: alpha = cos(pi t / 2), sigma = sin(pi t / 2).
 
-    alpha is written as a sine, because float32 cos(pi / 2) is -4e-8 and not 0.
+    Nichol 2021 eq. 17 without its offset. alpha is written as a sine, because float32 `cos(pi / 2)`
+    is -4e-8 and not 0.
     """
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,17 +28,18 @@ class Cosine:
 
 
 class Flow:
-    """A straight line from data to noise: alpha = 1 - t, sigma = t (rectified flow, Liu 2023 eq. 1)."""
+    """A straight line, data to noise: alpha = 1 - t, sigma = t (rectified flow, Liu 2023 eq. 1)."""
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t.clone()
 
 
 class VE:
-    """Variance exploding: alpha = 1, sigma = sigma_max t^rho (EDM, Karras 2022 eq. 5 with sigma_min = 0).
+    """Variance exploding: alpha = 1, sigma = sigma_max t^rho (Karras 2022 eq. 5, sigma_min = 0).
 
-    A uniform grid in t is EDM's grid in sigma. Sampling starts from `sigma_max * noise`. It serves the exact denoisers:
-    a trained network would need its input scaled by 1 / sqrt(1 + sigma^2).
+    A uniform grid in t is EDM's grid in sigma. Sampling starts from `sigma_max * noise`. It serves
+    the exact denoisers: a trained network would need its input scaled by 1 / sqrt(1 + sigma^2).
+    Raises ValueError unless both settings are positive.
     """
 
     def __init__(self, sigma_max: float = 80.0, rho: float = 7.0):
@@ -48,18 +52,20 @@ class VE:
 
 
 class Discrete:
-    """DDPM's table of betas, as a schedule in continuous time: t = i / N is the table's row i (Ho 2020 eq. 4).
+    """DDPM's table of betas in continuous time: t = i / N is the table's row i (Ho 2020 eq. 4).
 
-    Between two rows the log-SNR is interpolated, so any t works; below the first row sigma / alpha falls linearly to 0.
+    Between two rows the log-SNR is interpolated, so any t works; below the first row sigma / alpha
+    falls linearly to 0.
     betas: (N,) in (0, 1), N >= 2. Raises ValueError for anything else.
     """
 
     def __init__(self, betas: Tensor):
         betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu")
         if betas.ndim != 1 or len(betas) < 2 or not ((betas > 0) & (betas < 1)).all():
-            raise ValueError("Discrete needs a 1-D table of at least two betas, each between 0 and 1 (both excluded).")
-        alpha_bar = torch.cumprod(1 - betas, 0)                                  # (N,)
-        self.half_log_snr = torch.logit(alpha_bar) / 2                           # (N,), row i = 1 .. N
+            raise ValueError("Discrete needs a 1-D table of at least two betas, "
+                             "each between 0 and 1 (both excluded).")
+        alpha_bar = torch.cumprod(1 - betas, 0)                               # (N,)
+        self.half_log_snr = torch.logit(alpha_bar) / 2                        # (N,), row i = 1 .. N
 
     @classmethod
     def linear(cls, n: int = 1000, first: float = 1e-4, last: float = 0.02) -> "Discrete":
@@ -75,37 +81,43 @@ class Discrete:
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         table = self.half_log_snr.to(t)
-        row = t * len(table)                                                     # 0 = data, 1 .. N = the table
+        row = t * len(table)                                          # 0 = data, 1 .. N = the table
         low = row.floor().long().clamp(1, len(table) - 1)
         between = torch.lerp(table[low - 1], table[low], row - low)
-        lam = torch.where(row < 1, table[0] - row.log(), between)                # +inf at t = 0
+        lam = torch.where(row < 1, table[0] - row.log(), between)     # +inf at t = 0
         return torch.sigmoid(2 * lam).sqrt(), torch.sigmoid(-2 * lam).sqrt()
 
 
 def timesteps(n: int, shift: float = 1.0, t_max: float = 1.0) -> Tensor:
     """(n + 1,) times for n steps, float64 on the CPU, from t_max down to exactly 0.
 
-    `shift` > 1 spends more of the steps on noisy times (t -> shift t / (1 + (shift - 1) t), Esser 2024 eq. 23);
-    t_max, in (0, 1], is applied after it. Raises ValueError for n < 1 or values out of range.
+    `shift` > 1 spends more of the steps on noisy times (t -> shift t / (1 + (shift - 1) t), Esser
+    2024 eq. 23); t_max, in (0, 1], is applied after it. Raises ValueError for n < 1 or values out
+    of range.
     """
     if n < 1 or shift <= 0 or not 0 < t_max <= 1:
-        raise ValueError(f"timesteps needs n >= 1, shift > 0 and 0 < t_max <= 1, got n={n}, shift={shift}, t_max={t_max}.")
+        raise ValueError("timesteps needs n >= 1, shift > 0 and 0 < t_max <= 1, "
+                         f"got n={n}, shift={shift}, t_max={t_max}.")
     t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
-    return t_max * (shift * t / (shift * t + (1 - t)))                           # in this form, t_max exactly at t = 1
+    return t_max * (shift * t / (shift * t + (1 - t)))                          # exact at both ends
 
 
-def log_snr_timesteps(schedule: Schedule, n: int, t_min: float = 1e-3, t_max: float = 1 - 1e-3) -> Tensor:
-    """(n + 1,) times, float64 on the CPU: n of them uniform in log-SNR from t_max to t_min, then exactly 0.
+def log_snr_timesteps(schedule: Schedule, n: int, t_min: float = 1e-3,
+                      t_max: float = 1 - 1e-3) -> Tensor:
+    """(n + 1,) times, float64 on the CPU: n uniform in log-SNR from t_max to t_min, then exactly 0.
 
-    The grid of DPM-Solver (Lu 2022 section 3.4). The log-SNR is inverted by bisection, so any schedule that only falls will do.
-    Raises ValueError for n < 2 or unless 0 < t_min < t_max <= 1 with a finite log-SNR at t_max.
+    The grid of DPM-Solver (Lu 2022 section 3.4). The log-SNR is inverted by bisection, so any
+    schedule that only falls will do. Raises ValueError for n < 2 or unless 0 < t_min < t_max <= 1
+    with a finite log-SNR at t_max.
     """
     if n < 2 or not 0 < t_min < t_max <= 1:
-        raise ValueError(f"log_snr_timesteps needs n >= 2 and 0 < t_min < t_max <= 1, got n={n}, t_min={t_min}, t_max={t_max}.")
+        raise ValueError("log_snr_timesteps needs n >= 2 and 0 < t_min < t_max <= 1, "
+                         f"got n={n}, t_min={t_min}, t_max={t_max}.")
     ends = torch.tensor([t_max, t_min], dtype=torch.float64)
     first, final = half_log_snr(schedule, ends)
     if not first.isfinite():
-        raise ValueError(f"The log-SNR at t_max={t_max} is infinite; choose t_max a little below 1, for example 0.999.")
+        raise ValueError(f"The log-SNR at t_max={t_max} is infinite; "
+                         "choose t_max a little below 1, for example 0.999.")
     goal = torch.lerp(first, final, torch.linspace(0, 1, n, dtype=torch.float64))    # (n,)
     low, high = torch.full_like(goal, t_min), torch.full_like(goal, t_max)
     for _ in range(60):
@@ -117,7 +129,7 @@ def log_snr_timesteps(schedule: Schedule, n: int, t_min: float = 1e-3, t_max: fl
 
 
 def half_log_snr(schedule: Schedule, t: Tensor) -> Tensor:
-    """lambda = log(alpha / sigma), half the log of the signal-to-noise ratio (Lu 2022); +inf at t = 0."""
+    """lambda = log(alpha / sigma), half the log signal-to-noise ratio (Lu 2022); +inf at t = 0."""
     alpha, sigma = schedule(t)
     return (alpha / sigma).log()
 
@@ -129,18 +141,28 @@ def times(t: Tensor | float) -> Tensor:
 
 
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The schedule at t, ready to multiply x: t is one time or one per sample; (B, 1, ..., 1) or () in x's dtype and device.
+    """The schedule at t, ready to multiply x: (B, 1, ..., 1) or () in x's dtype and device.
 
-    The schedule is evaluated in t's own precision first. Raises ValueError if t is neither.
+    t is one time or one per sample; ValueError if it is neither. The schedule is evaluated in t's
+    own precision first.
     """
     t = times(t)
     if t.ndim and t.shape != x.shape[:1]:
-        raise ValueError(f"t must be one time or one per sample ({len(x)}), got shape {tuple(t.shape)}.")
-    return tuple(c.to(x).view(-1, *[1] * (x.ndim - 1)) if t.ndim else c.to(x) for c in schedule(t))
+        raise ValueError(f"t must be one time or one per sample ({len(x)}), "
+                         f"got shape {tuple(t.shape)}.")
+    return tuple(per_sample(c.to(x), x) for c in schedule(t))
+
+
+def per_sample(values: Tensor, x: Tensor) -> Tensor:
+    """One value for each sample of x, (B,) -> (B, 1, ..., 1), ready to multiply it; () stays ()."""
+    return values.view(-1, *[1] * (x.ndim - 1)) if values.ndim else values
 
 
 def add_noise(schedule: Schedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t = alpha_t x0 + sigma_t noise, like x0 (Ho 2020 eq. 4). t: () or (B,), in [0, 1]. noise: x0's shape."""
+    """x_t = alpha_t x0 + sigma_t noise, like x0 (Ho 2020 eq. 4).
+
+    t: () or (B,), in [0, 1]. noise: of x0's shape, else ValueError.
+    """
     if noise.shape != x0.shape:
         raise ValueError(f"noise must have x0's shape {tuple(x0.shape)}, got {tuple(noise.shape)}.")
     alpha, sigma = coefficients(schedule, t, x0)

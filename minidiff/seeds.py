@@ -4,7 +4,10 @@ import torch
 
 
 def generator(*numbers: int, device="cpu") -> torch.Generator:
-    """A generator that depends on all the numbers, (seed, step) for example, and on nothing else. Each must be at least 0."""
+    """A generator that depends on all the numbers, (seed, step) for example, and on nothing else.
+
+    Raises ValueError unless each is at least 0.
+    """
     if any(n < 0 for n in numbers):
         raise ValueError(f"Seeds must be whole numbers from 0 up, got {numbers}.")
     mixed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]

@@ -1,6 +1,7 @@
-"""torchvision, also where its compiled operators cannot load: its wheels are built for CUDA and die beside a CPU-only torch.
+"""torchvision, also where its compiled operators cannot load.
 
-Data sets need none of those operators. They only have to be known by name for the import to go through.
+Its wheels are built for CUDA and die beside a CPU-only torch. Data sets need none of those
+operators; they only have to be known by name for the import to go through.
 """
 import importlib
 import sys
@@ -8,13 +9,17 @@ from types import ModuleType
 
 import torch
 
-SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",   # the two whose fakes are registered unasked
+# The two whose fakes are registered unasked.
+SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 library = None  # must outlive the import: a collected Library takes its schemas along
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, or ImportError where there is none. The names are declared only after a plain import failed for want of them."""
+    """torchvision, or ImportError where there is none.
+
+    The names are declared only after a plain import failed for want of them.
+    """
     global library
     try:
         return importlib.import_module("torchvision")

@@ -1,8 +1,9 @@
 """Where the digit is in every frame, and how it moves: from pixels alone.
 
-The centre of a digit is the ink-weighted mean of the pixels in a window around it. Sub-pixel placing keeps that centre
-exactly, so a real clip's centres lie on straight lines between two walls to within float32. Coordinates are (y, x) in
-pixels from the frame's upper left corner, as in `moving_mnist`: the first pixel's middle is at .5.
+The centre of a digit is the ink-weighted mean of the pixels in a window around it. Sub-pixel
+placing keeps that centre exactly, so a real clip's centres lie on straight lines between two walls
+to within float32. Coordinates are (y, x) in pixels from the frame's upper left corner, as in
+`moving_mnist`: the first pixel's middle is at .5.
 """
 from typing import NamedTuple
 
@@ -10,84 +11,91 @@ import torch
 from torch import Tensor
 
 WINDOW = 16            # the recogniser sees 16 x 16 samples, on which a sprite measures 14
-OFF = (-0.002, 0.038)  # of a sprite: how far past the middle of its square a digit's mass lies, MNIST and built-in
+OFF = (-0.002, 0.038)  # how far past a sprite's middle its mass lies, in sprites: MNIST, built-in
 
 
 class Flight(NamedTuple):
     """How the digits of N clips with T frames move; lengths in pixels."""
     speeds: Tensor   # (N, T - 1), from frame to frame; 0 where a frame has no ink
-    jolts: Tensor    # (N, T - 2), size of the second difference at frames 1 .. T - 2; inf where a frame has no ink
+    jolts: Tensor    # (N, T - 2), size of second differences at frames 1 .. T - 2; inf without ink
     free: Tensor     # (N, T - 2) bool, no wall within a step before or after
-    contact: Tensor  # (N, T - 3, 2) bool, a wall stands in the way (y, x) between frames k and k + 1, k = 1 .. T - 3
-    turned: Tensor   # (N, T - 3, 2) bool, the velocity on that axis turns round there and keeps its size
+    contact: Tensor  # (N, T - 3, 2) bool, a wall is in the way (y, x) from frame k >= 1 to k + 1
+    turned: Tensor   # (N, T - 3, 2) bool, the velocity on that axis turns there and keeps its size
 
 
 def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
     """Frames (N, H, W) in [0, 1] -> the ink's centre (N, 2) and whether there is ink at all (N,).
 
-    First the square of about a sprite that holds most ink, then three times the centre of the ink around the last
-    centre; ink elsewhere does not count. Where there is no ink the centre is the frame's middle.
+    First the square of about a sprite that holds most ink, then three times the centre of the ink
+    around the last centre; ink elsewhere does not count. Where there is no ink the centre is the
+    frame's middle.
     """
     size, half = frames.shape[-1], sprite / 2 + 1
     pixels = torch.arange(size, device=frames.device) + 0.5
-    band = ((pixels[:, None] - pixels).abs() <= half).to(frames.dtype)           # (S, S)
-    best = (band @ frames @ band).flatten(1).argmax(1)                           # row-major
-    centres = torch.stack([best // size, best % size], -1) + 0.5                 # (N, 2)
+    band = ((pixels[:, None] - pixels).abs() <= half).to(frames.dtype)    # (S, S)
+    best = (band @ frames @ band).flatten(1).argmax(1)                    # row-major
+    centres = torch.stack([best // size, best % size], -1) + 0.5          # (N, 2)
     for _ in range(3):
-        rows, columns = ((half + 0.5 - (pixels - centres[..., None]).abs()).clamp(0, 1)).unbind(1)      # (N, S) each
-        down = (frames @ columns[..., None])[..., 0] * rows                      # (N, S), ink by row
-        across = (rows[:, None] @ frames)[:, 0] * columns                        # (N, S), ink by column
+        inside = (half + 0.5 - (pixels - centres[..., None]).abs()).clamp(0, 1)
+        rows, columns = inside.unbind(1)                                  # (N, S) each
+        down = (frames @ columns[..., None])[..., 0] * rows               # (N, S), by row
+        across = (rows[:, None] @ frames)[:, 0] * columns                 # (N, S), by column
         ink = down.sum(1)
         moments = torch.stack([down @ pixels, across @ pixels], -1) / ink.clamp(min=1e-6)[:, None]
-        seen = ink > sprite**2 / 200                                             # a thin 1 has ten times as much
+        seen = ink > sprite**2 / 200                                      # a thin 1: ten times that
         centres = torch.where(seen[:, None], moments, size / 2)
     return centres, seen
 
 
 def windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
-    """Cut (N, 16, 16) around the centres out of frames (N, H, W), sub-pixel, at the scale where a sprite measures 14.
+    """Cut (N, 16, 16) around the centres out of frames (N, H, W), where a sprite measures 14.
 
-    Each sample is the mean under a hat function as wide as its step: bilinear at 14 px, smoothing where sprites are
-    larger.
+    Sub-pixel: each sample is the mean under a hat function as wide as its step, bilinear at 14 px,
+    smoothing where sprites are larger.
     """
     step = sprite / 14
     pixels = torch.arange(frames.shape[-1], device=frames.device) + 0.5
     grid = (torch.arange(WINDOW, device=frames.device) - (WINDOW - 1) / 2) * step
-    at = centres[..., None] + grid                                               # (N, 2, WINDOW)
+    at = centres[..., None] + grid                                             # (N, 2, WINDOW)
     hats = (1 - (at[..., None] - pixels).abs() / max(step, 1)).clamp(min=0) / max(step, 1)
-    rows, columns = hats.unbind(1)                                               # (N, WINDOW, S) each
+    rows, columns = hats.unbind(1)                                             # (N, WINDOW, S) each
     return rows @ frames @ columns.mT
 
 
 def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
     """1 where a pixel lies outside the digit's box, 0 inside: centres (N, 2) -> (N, size, size)."""
     pixels = torch.arange(size, device=centres.device) + 0.5
-    rows, columns = ((pixels - centres[..., None]).abs() < sprite / 2 + 2).to(centres.dtype).unbind(1)
+    inside = (pixels - centres[..., None]).abs() < sprite / 2 + 2                # (N, 2, S)
+    rows, columns = inside.to(centres.dtype).unbind(1)
     return 1 - rows[:, :, None] * columns[:, None, :]
 
 
-def flight(centres: Tensor, seen: Tensor, size: int, sprite: int, off: tuple[float, float] = OFF) -> Flight:
-    """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, second differences, free-flight steps and wall contacts.
+def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
+           off: tuple[float, float] = OFF) -> Flight:
+    """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, jolts, free steps and wall contacts.
 
-    A step is free where the flight carried on and the flight carried back both stay clear of the walls, whatever the
-    digit's ink. A contact is an axis on which the flight carried on goes through a wall, for the first time; or, with
-    the film run backwards, the same. A turn there keeps its speed to 20 % or a quarter of a pixel (at size 32). Steps
-    into and out of frames without ink count as free, and as infinitely far off.
-    off: how far the ink's centre lies from the middle of the digit's square, least and most, as a share of the sprite.
+    A step is free where the flight carried on and the flight carried back both stay clear of the
+    walls, whatever the digit's ink. A contact is an axis on which the flight carried on goes
+    through a wall, for the first time; or, with the film run backwards, the same. A turn there
+    keeps its speed to 20 % or a quarter of a pixel (at size 32). Steps into and out of frames
+    without ink count as free, and as infinitely far off.
+    off: how far the ink's centre lies from the middle of the digit's square, least and most, as a
+    share of the sprite.
     """
     low, high = ([wall + o * sprite for o in off] for wall in (sprite / 2, size - sprite / 2))
-    d = centres.diff(dim=1)                                                      # (N, T-1, 2)
-    both = seen[:, 1:] & seen[:, :-1]                                            # (N, T-1)
-    ahead, back = centres[:, 1:-1] + d[:, :-1], centres[:, 1:-1] - d[:, 1:]      # (N, T-2, 2), carried on, carried back
-    known = both[:, 1:] & both[:, :-1]                                           # (N, T-2)
+    d = centres.diff(dim=1)                                                # (N, T-1, 2)
+    both = seen[:, 1:] & seen[:, :-1]                                      # (N, T-1)
+    ahead = centres[:, 1:-1] + d[:, :-1]                                   # (N, T-2, 2), carried on
+    back = centres[:, 1:-1] - d[:, 1:]                                     # carried back
+    known = both[:, 1:] & both[:, :-1]                                     # (N, T-2)
     jolts = d.diff(dim=1).norm(dim=-1).masked_fill(~known, float("inf"))
-    clear = [(p > low[1]) & (p < high[0]) for p in (ahead, back)]      # (N, T-2, 2) each
+    clear = [(p > low[1]) & (p < high[0]) for p in (ahead, back)]          # (N, T-2, 2) each
     through = [(p < low[0]) | (p > high[1]) for p in (ahead, back)]
-    contact = torch.zeros_like(through[0][:, 1:])                                # (N, T-3, 2)
-    contact[:, 1:] |= through[0][:, 1:-1] & clear[0][:, :-2]                     # not clear: this one may be an echo
+    contact = torch.zeros_like(through[0][:, 1:])                          # (N, T-3, 2)
+    contact[:, 1:] |= through[0][:, 1:-1] & clear[0][:, :-2]               # else maybe an echo
     contact[:, :-1] |= through[1][:, 1:-1] & clear[1][:, 2:]
     contact &= (known[:, :-1] & known[:, 1:])[..., None]
-    before, after = d[:, :-2], d[:, 2:]                                          # (N, T-3, 2)
+    before, after = d[:, :-2], d[:, 2:]                                    # (N, T-3, 2)
     kept = (after.abs() - before.abs()).abs() <= (0.2 * before.abs()).clamp(min=size / 128)
     free = (clear[0] & clear[1]).all(-1) | ~known
     return Flight(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)
@@ -99,13 +107,15 @@ def share(hits: Tensor, among: Tensor) -> float:
 
 
 def physics(f: Flight, size: int) -> dict[str, float]:
-    """smooth and bounce, and the shares of free-flight steps off by more than half a pixel and one (of 32)."""
-    off = {name: share(f.jolts > size / px, f.free) for name, px in (("off_half", 64), ("off_one", 32))}
-    return {"smooth": share((-f.jolts * 64 / size).exp(), f.free), "bounce": share(f.turned, f.contact)} | off
+    """smooth, bounce, and the shares of free steps off by over half a pixel and one (of 32)."""
+    limits = {"off_half": size / 64, "off_one": size / 32}
+    off = {name: share(f.jolts > limit, f.free) for name, limit in limits.items()}
+    return {"smooth": share((-f.jolts * 64 / size).exp(), f.free),
+            "bounce": share(f.turned, f.contact)} | off
 
 
 def motion(speeds: Tensor, real: Tensor) -> float:
-    """1 - W1(speeds, real) / W1(0, real), at least 0: W1 is the area between two quantile curves."""
+    """1 - W1(speeds, real) / W1(0, real), at least 0; W1: the area between two quantile curves."""
     levels = torch.linspace(0, 1, 513)
     a, b = (s.flatten().quantile(levels) for s in (speeds, real))
     return max(0., 1 - float((a - b).abs().mean() / b.mean()))

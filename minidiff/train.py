@@ -1,9 +1,11 @@
 """Training as a generator: one `Record` a step; the caller draws, saves, stops.
 
-Each step draws its times, noise and dropped conditions from (seed, step) alone, so a run that was stopped and resumed equals one
-that was not, bit for bit (on one machine, with one number of threads). It imports no model: any `Denoiser` trains here.
+Each step draws its times, noise and dropped conditions from (seed, step) alone, so a run that was
+stopped and resumed equals one that was not, bit for bit (on one machine, with one number of
+threads). It imports no model: any `Denoiser` trains here.
 
-Papers: logit-normal times (Esser 2024 section 3.1), condition drop (Ho 2022 algorithm 1), EMA of weights (Karras 2022 appendix F).
+Papers: logit-normal times (Esser 2024 section 3.1), condition drop (Ho 2022 algorithm 1), EMA of
+weights (Karras 2022 appendix F).
 """
 import copy
 import time
@@ -17,11 +19,12 @@ from torch import Tensor, nn
 from minidiff import files, muon
 from minidiff.denoiser import Denoiser
 from minidiff.precision import autocast
+from minidiff.schedules import per_sample
 from minidiff.seeds import generator
 
 
 class Record(NamedTuple):
-    """What a step did: its number from 1, its mean loss, the gradient's norm before clipping, the learning rate."""
+    """What a step did: number from 1, mean loss, gradient norm before clipping, learning rate."""
     step: int
     loss: float
     grad_norm: float
@@ -29,9 +32,9 @@ class Record(NamedTuple):
 
 
 class EMA:
-    """An exponential moving average of a module's weights, ramped up: decay = min(decay, (1 + step) / (10 + step)).
+    """An exponential moving average of a module's weights; `model` is the averaged copy.
 
-    `model` is the averaged copy. Buffers are copied, not averaged.
+    Ramped up: decay = min(decay, (1 + step) / (10 + step)). Buffers are copied, not averaged.
     """
 
     def __init__(self, module: nn.Module, decay: float = 0.998):
@@ -48,17 +51,20 @@ class EMA:
 
 
 class Run:
-    """All that a training remembers between steps: the denoiser, its EMA, the optimiser, the number of steps done.
+    """All that a training remembers between steps: denoiser, EMA, optimisers, steps done.
 
     `notes` (anything JSON can hold) travel with it on disk.
     """
 
-    def __init__(self, denoiser: Denoiser, lr: float = 3e-3, ema: float = 0.998, weight_decay: float = 0.01, **notes):
-        self.denoiser, self.ema, self.lr, self.step, self.notes = denoiser, EMA(denoiser, ema), lr, 0, notes
+    def __init__(self, denoiser: Denoiser, lr: float = 3e-3, ema: float = 0.998,
+                 weight_decay: float = 0.01, **notes):
+        self.denoiser, self.ema = denoiser, EMA(denoiser, ema)
+        self.lr, self.step, self.notes = lr, 0, notes
         denoiser.to(memory_format=torch.channels_last)
         matrices, others = muon.split(denoiser)
+        adamw = dict(lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
         self.optimizers = [muon.Muon(matrices, lr, weight_decay=weight_decay)] if matrices else []
-        self.optimizers += [torch.optim.AdamW(others, lr, betas=(0.9, 0.99), weight_decay=weight_decay)] if others else []
+        self.optimizers += [torch.optim.AdamW(others, **adamw)] if others else []
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
@@ -66,14 +72,18 @@ class Run:
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
         for _, i, state in self.optimizer_states():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-        files.save_tensors(path, tensors, {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()})
+        about = {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()}
+        files.save_tensors(path, tensors, about)
 
     def load(self, path: Path) -> None:
-        """Go on from a file that `save` wrote. Raises ValueError that names a damaged file, or one of another network."""
+        """Go on from a file that `save` wrote.
+
+        Raises ValueError that names a damaged file, or one of another network.
+        """
         tensors, saved = files.load_tensors(path)
         files.load_weights(self.denoiser, below("denoiser", tensors), path)
         files.load_weights(self.ema.model, below("ema", tensors), path)
-        for p, i, state in self.optimizer_states():                              # laid out in memory as the weight is
+        for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
             for name, value in below(f"optimizer.{i}", tensors).items():
                 state[name] = torch.empty_like(p).copy_(value) if value.shape == p.shape else value
         self.step = self.ema.step = saved["step"]
@@ -81,23 +91,29 @@ class Run:
 
     def optimizer_states(self) -> Iterator[tuple[nn.Parameter, int, dict]]:
         """Every parameter with a number and what its optimiser remembers of it."""
-        owned = [(p, o.state) for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        owned = [(p, o.state) for o in self.optimizers
+                 for group in o.param_groups for p in group["params"]]
         return ((p, i, state[p]) for i, (p, state) in enumerate(owned))
 
 
 def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `name.`, without it."""
-    return {key[len(name) + 1:]: value for key, value in tensors.items() if key.startswith(name + ".")}
+    start = name + "."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
-def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int, *, seed: int = 0, null=None, p_drop: float = 0.1,
-          times: str = "logit-normal", clip: float = 1.0, warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
-    """Train from step `run.step` to step `steps`; batches yields (x0, cond), beginning with the one for `run.step`.
+def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int, *,
+          seed: int = 0, null=None, p_drop: float = 0.1, times: str = "logit-normal",
+          clip: float = 1.0, warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
+    """Train from step `run.step` to step `steps`.
 
-    null: the null condition; each sample's condition becomes it with probability p_drop. times: "logit-normal" or "uniform".
-    The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of them. Gradients are clipped to norm `clip`;
-    autocast to bfloat16 where the device is made for it. Raises FloatingPointError, before the weights change, if the loss or its
-    gradient is not finite.
+    batches: yields (x0, cond), beginning with the one for `run.step`.
+    null: the null condition; each sample's condition becomes it with probability p_drop.
+    times: "logit-normal" or "uniform".
+    The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of
+    them. Gradients are clipped to norm `clip`; autocast to bfloat16 where the device is made for
+    it. Raises FloatingPointError, before the weights change, if the loss or its gradient is not
+    finite, and ValueError for unknown times.
     """
     denoiser = run.denoiser.train()
     device = next(denoiser.parameters()).device
@@ -118,8 +134,10 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
         norm = nn.utils.clip_grad_norm_(denoiser.parameters(), clip)
         value, norm = loss.item(), norm.item()
         if not (abs(value) < float("inf") and norm < float("inf")):
-            raise FloatingPointError(f"Step {run.step + 1}: the loss is {value} and its gradient's norm {norm}. The weights are still those of "
-                                     f"step {run.step}. Look for NaN in the data, or lower the learning rate.")
+            raise FloatingPointError(
+                f"Step {run.step + 1}: the loss is {value} and its gradient's norm {norm}. "
+                f"The weights are still those of step {run.step}. "
+                "Look for NaN in the data, or lower the learning rate.")
         for optimizer in run.optimizers:
             optimizer.step()
         run.ema.update(denoiser)
@@ -128,12 +146,18 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
 
 
 def rate(done: float, step: int, warmup: int, decay: float) -> float:
-    """The learning rate's factor: up over `warmup` steps, level, then straight down to 2 % over the last share `decay`."""
+    """The learning rate's factor: up over `warmup` steps, level, then straight down to 2 %.
+
+    The way down is the last share `decay` of the steps.
+    """
     return min(1.0, step / max(warmup, 1)) * min(1.0, 0.02 + (1 - done) / max(decay, 1e-9))
 
 
 def draw_times(kind: str, n: int, g: torch.Generator) -> Tensor:
-    """(n,) times in (0, 1): uniform, or the sigmoid of a normal variable, which spends more on the middle (Esser 2024 eq. 19)."""
+    """(n,) times in (0, 1): "uniform", or "logit-normal", which spends more on the middle.
+
+    That is the sigmoid of a normal variable (Esser 2024 eq. 19). Raises ValueError for others.
+    """
     if kind == "uniform":
         return torch.rand(n, generator=g, device=g.device)
     if kind == "logit-normal":
@@ -150,11 +174,11 @@ def drop(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | No
         return cond
     gone = torch.rand(len(cond), generator=g, device=g.device) < p
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device)
-    return torch.where(gone.view(-1, *[1] * (cond.ndim - 1)), null, cond)
+    return torch.where(per_sample(gone, cond), null, cond)
 
 
 def steps_within(seconds: float, run: Run, batches: Iterable, probe: int = 8, **settings) -> int:
-    """How many training steps fit into `seconds` on this machine, by the median of a few steps on a copy, after warming up."""
+    """How many training steps fit into `seconds` here, by the median of a few on a warm copy."""
     trial, took = copy.deepcopy(run), []
     began = time.perf_counter()
     for _ in train(trial, batches, run.step + 3 + probe, **settings):

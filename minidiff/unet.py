@@ -1,25 +1,36 @@
 """A U-Net for images and videos alike.
 
-Frames are folded into the batch, so every 2-D layer sees (B T, C, H, W); time enters only through inserted modules: a 3-tap temporal
-convolution (motion is local in time) and temporal attention. A video of one frame and an image are the same thing to it.
+Frames are folded into the batch, so every 2-D layer sees (B T, C, H, W); time enters only through
+inserted modules: a 3-tap temporal convolution (motion is local in time) and temporal attention. A
+video of one frame and an image are the same thing to it.
 
-Papers: DDPM's U-Net (Ho 2020), Video Diffusion Models (Ho 2022), Stable Video Diffusion's temporal layers (Blattmann 2023).
+Papers: DDPM's U-Net (Ho 2020), Video Diffusion Models (Ho 2022), Stable Video Diffusion's temporal
+layers (Blattmann 2023).
 """
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from minidiff.layers import Attention, ResBlock, TemporalConv, TimeEmbedding, axes_embedding, group_norm, zero
+from minidiff.layers import (
+    Attention,
+    ResBlock,
+    TemporalConv,
+    TimeEmbedding,
+    axes_embedding,
+    group_norm,
+    zero,
+)
 
 TIME_MODES = ("none", "factorised", "full", "causal")
 
 
 class Mixer(nn.Module):
-    """What follows a residual block: a temporal convolution, then, if `attend`, attention over space and over time.
+    """What follows a residual block: a temporal convolution and, if `attend`, attention.
 
-    x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised": each place looks through all
-    frames. "causal": through its past. "full": every place of every frame looks at every other.
+    Attention is over space and over time. x: T frames of each video, folded, (B T, C, H, W). mode
+    "none": frames never meet. "factorised": each place looks through all frames. "causal": through
+    its past. "full": every place of every frame looks at every other.
     """
 
     def __init__(self, channels: int, mode: str, attend: bool):
@@ -35,23 +46,32 @@ class Mixer(nn.Module):
             x = self.conv(x, T)
         if self.space is not None:
             y = rearrange(x, "n c h w -> n (h w) c")
-            x = rearrange(self.space(y, axes_embedding((H, W), C, x.device)), "n (h w) c -> n c h w", h=H)
+            y = self.space(y, axes_embedding((H, W), C, x.device))
+            x = rearrange(y, "n (h w) c -> n c h w", h=H)
         if self.time is not None and self.mode == "full":
             y = rearrange(x, "(b t) c h w -> b (t h w) c", t=T)
-            x = rearrange(self.time(y, axes_embedding((T, H, W), C, x.device)), "b (t h w) c -> (b t) c h w", t=T, h=H)
+            y = self.time(y, axes_embedding((T, H, W), C, x.device))
+            x = rearrange(y, "b (t h w) c -> (b t) c h w", t=T, h=H)
         elif self.time is not None:
             y = rearrange(x, "(b t) c h w -> b (h w) t c", t=T)
-            past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril() if self.mode == "causal" else None
-            x = rearrange(self.time(y, axes_embedding((T,), C, x.device), past), "b (h w) t c -> (b t) c h w", h=H)
+            past = None
+            if self.mode == "causal":
+                past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
+            y = self.time(y, axes_embedding((T,), C, x.device), past)
+            x = rearrange(y, "b (h w) t c -> (b t) c h w", h=H)
         return x
 
 
 class Level(nn.Module):
-    """Residual blocks, each followed by a mixer, at one resolution. x (B T, C, H, W), emb (B T, E)."""
+    """Residual blocks, each followed by a mixer, at one resolution.
+
+    x (B T, C, H, W), emb (B T, E) -> like x, with the level's width.
+    """
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool):
         super().__init__()
-        self.blocks = nn.ModuleList(ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
         self.mixers = nn.ModuleList(Mixer(c_out, mode, attend) for _ in range(blocks))
 
     def forward(self, x: Tensor, emb: Tensor, T: int) -> Tensor:
@@ -61,21 +81,27 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """`net(x, t, cond) -> like x` for x (B, C, H, W) or (B, T, C, H, W), t (B,) in [0, 1], cond (B,) class ids or None.
+    """`net(x, t, cond) -> like x`, x (B, C, H, W) or (B, T, C, H, W).
 
-    channels: one width per resolution, each a multiple of 32, fine to coarse. patch: pixels are folded patch x patch into channels
-    first (space to depth), which makes the finest level cheaper. attention: how many of the coarsest levels attend.
-    time: "none", "factorised", "full" or "causal". classes: number of class ids; the id `classes` is the null condition.
+    t: (B,) in [0, 1]; cond: (B,) class ids, or None.
+    channels: one width per resolution, each a multiple of 32, fine to coarse.
+    patch: pixels are folded patch x patch into channels first (space to depth), which makes the
+    finest level cheaper.
+    attention: how many of the coarsest levels attend.
+    time: "none", "factorised", "full" or "causal".
+    classes: number of class ids; the id `classes` is the null condition.
     Raises ValueError for settings or inputs that do not fit, saying which sizes would.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2, blocks: int = 1,
-                 attention: int = 1, time: str = "factorised", classes: int | None = None, emb_dim: int = 128):
+    def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2,
+                 blocks: int = 1, attention: int = 1, time: str = "factorised",
+                 classes: int | None = None, emb_dim: int = 128):
         super().__init__()
         if time not in TIME_MODES:
             raise ValueError(f"Unknown time mode {time!r}; choose one of {', '.join(TIME_MODES)}.")
         if not channels or any(c % 32 for c in channels):
-            raise ValueError(f"channels must be multiples of 32, one per level, got {tuple(channels)}.")
+            raise ValueError("channels must be multiples of 32, one per level, "
+                             f"got {tuple(channels)}.")
         self.patch, self.in_channels, self.classes = patch, in_channels, classes
         self.factor = patch * 2 ** (len(channels) - 1)
         attend = [i >= len(channels) - attention for i in range(len(channels))]
@@ -86,7 +112,8 @@ class UNet(nn.Module):
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(channels):
             self.down.append(Level(channels[max(i - 1, 0)], c, emb_dim, blocks, time, attend[i]))
-            self.shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1) if i + 1 < len(channels) else nn.Identity())
+            more = i + 1 < len(channels)
+            self.shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1) if more else nn.Identity())
         self.middle = Level(channels[-1], channels[-1], emb_dim, 1, time, attention > 0)
         self.up = nn.ModuleList()
         for i, c in reversed(list(enumerate(channels))):
@@ -102,7 +129,7 @@ class UNet(nn.Module):
         T = x.shape[1]
         emb = F.silu(self.embed(t, cond)).repeat_interleave(T, 0)                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
-        h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W), and so on below
+        h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
         skips = []
         for level, shrink in zip(self.down, self.shrink, strict=True):
             h = level(h, emb, T)
@@ -118,17 +145,25 @@ class UNet(nn.Module):
         return F.pixel_shuffle(h, self.patch).unflatten(0, (-1, T))
 
     def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
-        """Time and class as one vector, (B, E). Without a condition a class-conditional network gets the null one."""
+        """Time and class as one vector, (B, E).
+
+        Without a condition a class-conditional network gets the null one.
+        """
         emb = self.time_embedding(t)
         if self.label is None:
             if cond is not None:
-                raise ValueError("This network was built without classes, so it takes no condition.")
+                raise ValueError("This network was built without classes, "
+                                 "so it takes no condition.")
             return emb
-        return emb + self.label(torch.full_like(t, self.classes, dtype=torch.long) if cond is None else cond)
+        if cond is None:
+            cond = torch.full_like(t, self.classes, dtype=torch.long)
+        return emb + self.label(cond)
 
     def check(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.in_channels:
-            raise ValueError(f"x must be (B, {self.in_channels}, H, W) or (B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
+            raise ValueError(f"x must be (B, {self.in_channels}, H, W) "
+                             f"or (B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
         if x.shape[-1] % self.factor or x.shape[-2] % self.factor:
-            raise ValueError(f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: this network needs height and "
-                             f"width to be multiples of {self.factor}.")
+            raise ValueError(
+                f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: "
+                f"this network needs height and width to be multiples of {self.factor}.")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what works, what is refused, with which words and which exit code."""
+"""The command line as a user meets it: what works, what is refused, in which words and codes."""
 import json
 import os
 import signal
@@ -16,8 +16,10 @@ MINIDIFF = [sys.executable, "-m", "minidiff"]
 
 
 def run(*args, **settings) -> subprocess.CompletedProcess:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | settings.pop("env", {})
-    return subprocess.run([*MINIDIFF, *map(str, args)], capture_output=True, text=True, env=env, **settings)
+    path = os.pathsep.join(filter(None, sys.path))
+    env = os.environ | {"PYTHONPATH": path} | settings.pop("env", {})
+    command = [*MINIDIFF, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,13 @@ def demo(tmp_path_factory):
 
 
 def test_the_demo_writes_all_that_it_promises(demo):
-    assert {p.name for p in demo.iterdir()} == {"clips.gif", "contact_sheet.png", "trajectory.png", "score.json", "model.safetensors",
-                                                "report.html", "log.csv", ".lock"}
+    assert {p.name for p in demo.iterdir()} == {
+        "clips.gif", "contact_sheet.png", "trajectory.png", "score.json", "model.safetensors",
+        "report.html", "log.csv", ".lock"}
     row = json.loads((demo / "score.json").read_text())
-    assert {"SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT", "real_real", "n", "evaluator"} <= row.keys()
-    assert row["n"] == 32 and row["SCORE"] < 0.5                                 # thirty steps teach nobody to draw
+    wanted = {"SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT", "real_real", "n", "evaluator"}
+    assert wanted <= row.keys()
+    assert row["n"] == 32 and row["SCORE"] < 0.5                            # 30 steps: no digit yet
     report = (demo / "report.html").read_text()
     assert "real clips" in report and "http" not in report.replace("http-equiv", "")
     assert len((demo / "log.csv").read_text().splitlines()) == 31
@@ -50,35 +54,40 @@ def test_the_demo_writes_all_that_it_promises(demo):
 def test_the_demo_can_be_run_again(demo):
     before = (demo / "score.json").read_text()
     assert main(["demo", "--profile", "smoke", "--out", str(demo)]) == 0
-    assert json.loads((demo / "score.json").read_text()) == json.loads(before)   # the same seed, the same row
+    assert json.loads((demo / "score.json").read_text()) == json.loads(before)
 
 
 @pytest.mark.parametrize("ending", ["gif", "png", "npy"])
 def test_sample_writes_what_the_ending_says(trained, tmp_path, ending):
     out = tmp_path / f"x.{ending}"
-    assert main(["sample", str(trained / "model.safetensors"), "--n", "3", "--steps", "2", "--out", str(out)]) == 0
+    model = str(trained / "model.safetensors")
+    assert main(["sample", model, "--n", "3", "--steps", "2", "--out", str(out)]) == 0
     if ending == "npy":
         clips = np.load(out)
-        assert clips.shape == (3, 8, 1, 32, 32) and clips.dtype == np.float32 and clips.min() >= 0 and clips.max() <= 1
+        assert clips.shape == (3, 8, 1, 32, 32) and clips.dtype == np.float32
+        assert clips.min() >= 0 and clips.max() <= 1
     else:
         assert out.read_bytes()[:4] in (b"GIF8", b"\x89PNG")
 
 
 def test_sample_repeats_with_the_seed(trained, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        main(["sample", str(trained / "model.safetensors"), "--digit", "3", "--steps", "2", "--seed", str(seed), "--out", str(tmp_path / f"{name}.npy")])
+        main(["sample", str(trained / "model.safetensors"), "--digit", "3", "--steps", "2",
+              "--seed", str(seed), "--out", str(tmp_path / f"{name}.npy")])
     a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
     assert (a == b).all() and (a != c).any()
 
 
 def test_score_takes_a_model_and_clips(trained, tmp_path, capsys):
-    assert main(["score", str(trained / "model.safetensors"), "--n", "32", "--steps", "2", "--json", str(tmp_path / "row.json")]) == 0
+    model, out = str(trained / "model.safetensors"), str(tmp_path / "row.json")
+    assert main(["score", model, "--n", "32", "--steps", "2", "--json", out]) == 0
     assert "SCORE" in capsys.readouterr().out
     row = json.loads((tmp_path / "row.json").read_text())
     assert row["reference"].startswith("builtin") and row["n"] == 32
     np.save(tmp_path / "clips.npy", torch.rand(32, 8, 1, 32, 32).numpy())
     np.save(tmp_path / "labels.npy", np.arange(32) % 10)
-    assert main(["score", str(tmp_path / "clips.npy"), "--labels", str(tmp_path / "labels.npy"), "--json", str(tmp_path / "row.json")]) == 0
+    clips, labels = str(tmp_path / "clips.npy"), str(tmp_path / "labels.npy")
+    assert main(["score", clips, "--labels", labels, "--json", out]) == 0
     row = json.loads((tmp_path / "row.json").read_text())
     assert row["SCORE"] < 0.25 and "PROMPT" in row
 
@@ -86,18 +95,26 @@ def test_score_takes_a_model_and_clips(trained, tmp_path, capsys):
 def test_doctor_says_what_is_here(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for word in ("Python", "torch", "device", "threads", "bfloat16", "torchvision", "memory", "profile"):
+    for word in ("Python", "torch", "device", "threads", "bfloat16", "torchvision", "memory",
+                 "profile"):
         assert word in out
 
 
 @pytest.mark.parametrize(("args", "words"), [
-    (["train", "mmnist33", "--steps", "1"], "mmnist32"), (["train", "tiny", "--steps", "0"], "more than 0"),
-    (["train", "tiny", "--steps", "1.5"], "whole number"), (["train", "tiny", "--minutes", "-1"], "more than 0"),
-    (["train", "tiny", "--minutes", "nan"], "more than 0"), (["train", "tiny", "--steps", "1", "--minutes", "1"], "not allowed"),
-    (["sample", "mmnist99", "--out", "x.gif"], "mmnist32"), (["sample", "mmnist32"], "--out"),
-    (["sample", "mmnist32", "--sampler", "magic", "--out", "x.gif"], "dpmpp_2m"), (["sample", "mmnist32", "--n", "0", "--out", "x.gif"], "more than 0"),
-    (["sample", "mmnist32", "--steps", "-3", "--out", "x.gif"], "more than 0"), (["sample", "mmnist32", "--seed", "-1", "--out", "x.gif"], "0 or more"),
-    (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"), (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
+    (["train", "mmnist33", "--steps", "1"], "mmnist32"),
+    (["train", "tiny", "--steps", "0"], "more than 0"),
+    (["train", "tiny", "--steps", "1.5"], "whole number"),
+    (["train", "tiny", "--minutes", "-1"], "more than 0"),
+    (["train", "tiny", "--minutes", "nan"], "more than 0"),
+    (["train", "tiny", "--steps", "1", "--minutes", "1"], "not allowed"),
+    (["sample", "mmnist99", "--out", "x.gif"], "mmnist32"),
+    (["sample", "mmnist32"], "--out"),
+    (["sample", "mmnist32", "--sampler", "magic", "--out", "x.gif"], "dpmpp_2m"),
+    (["sample", "mmnist32", "--n", "0", "--out", "x.gif"], "more than 0"),
+    (["sample", "mmnist32", "--steps", "-3", "--out", "x.gif"], "more than 0"),
+    (["sample", "mmnist32", "--seed", "-1", "--out", "x.gif"], "0 or more"),
+    (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"),
+    (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
     (["score", "mmnist32", "--n", "0"], "more than 0"), (["score", "mmnist99"], "mmnist32"),
     (["demo", "--profile", "huge"], "smoke"), ([], "COMMAND"), (["paint"], "demo")])
 def test_wrong_usage_is_exit_code_2_and_names_what_is_valid(args, words, capsys):
@@ -114,15 +131,22 @@ def fails(args, words, capsys) -> None:
 
 
 def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
+    out = tmp_path / "x.gif"
     fails(["train", "tiny", "--out", tmp_path], "--minutes M or --steps N", capsys)
     fails(["train", "tiny", "--steps", "1", "--out", trained], "--resume", capsys)
     fails(["train", "tiny", "--resume", "--out", tmp_path / "new"], "no training to resume", capsys)
-    fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"], "t10k-images", capsys)
-    fails(["sample", tmp_path / "no.safetensors", "--out", tmp_path / "x.gif"], "no.safetensors", capsys)
+    fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],
+          "t10k-images", capsys)
+    fails(["sample", tmp_path / "no.safetensors", "--out", out], "no.safetensors", capsys)
     (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04 this is a pickle")
-    fails(["sample", tmp_path / "bad.safetensors", "--out", tmp_path / "x.gif"], "bad.safetensors", capsys)
+    fails(["sample", tmp_path / "bad.safetensors", "--out", out], "bad.safetensors", capsys)
     (tmp_path / "bad.npy").write_bytes(b"nothing")
     fails(["score", tmp_path / "bad.npy"], "bad.npy", capsys)
+    np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "words.npy", np.array(["three"] * 40))
+    for name in ("empty.npy", "words.npy"):
+        fails(["score", tmp_path / "clips.npy", "--labels", tmp_path / name], name, capsys)
     np.save(tmp_path / "range.npy", np.full((40, 8, 1, 32, 32), 3.0, np.float32))
     fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
 
@@ -135,7 +159,8 @@ def test_an_unknown_profile_in_the_environment_is_a_failure(monkeypatch, tmp_pat
 def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "file", capsys)
-    fails(["sample", trained / "model.safetensors", "--steps", "1", "--out", tmp_path / "file" / "x.gif"], "file", capsys)
+    model, out = trained / "model.safetensors", tmp_path / "file" / "x.gif"
+    fails(["sample", model, "--steps", "1", "--out", out], "file", capsys)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
@@ -146,20 +171,23 @@ def test_a_full_disk_leaves_nothing_half_written(trained, tmp_path, monkeypatch,
         with open("/dev/full", "wb") as f:
             f.write(b"x" * 100_000)
     monkeypatch.setattr(media, "gif_bytes", full)
-    fails(["sample", trained / "model.safetensors", "--steps", "1", "--out", tmp_path / "x.gif"], "No space left", capsys)
+    model, out = trained / "model.safetensors", tmp_path / "x.gif"
+    fails(["sample", model, "--steps", "1", "--out", out], "No space left", capsys)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_runs_on_one_folder(tmp_path):
-    with subprocess.Popen([*MINIDIFF, "train", "tiny", "--steps", "100000", "--out", tmp_path], stderr=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}) as first:
+    command = [*MINIDIFF, "train", "tiny", "--steps", "100000", "--out", tmp_path]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as first:
         wait_for(tmp_path / "log.csv")
         second = run("train", "tiny", "--steps", "1", "--out", tmp_path)
         first.send_signal(signal.SIGINT)
         said = first.communicate()[1]
     assert second.returncode == 1 and "Another process is working in" in second.stderr
     assert first.returncode == 130 and "--resume" in said and "Traceback" not in said
-    assert (tmp_path / "training.safetensors").exists() and (tmp_path / "model.safetensors").exists()
+    assert (tmp_path / "training.safetensors").exists()
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def wait_for(path, seconds=120) -> None:
@@ -172,7 +200,8 @@ def wait_for(path, seconds=120) -> None:
 
 def test_a_machine_without_bfloat16(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
-    assert main(["sample", str(trained / "model.safetensors"), "--steps", "2", "--out", str(tmp_path / "x.npy")]) == 0
+    model, out = str(trained / "model.safetensors"), str(tmp_path / "x.npy")
+    assert main(["sample", model, "--steps", "2", "--out", out]) == 0
     assert np.isfinite(np.load(tmp_path / "x.npy")).all()
     assert main(["train", "tiny", "--steps", "2", "--out", str(tmp_path / "run")]) == 0
 

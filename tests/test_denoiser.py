@@ -72,15 +72,16 @@ def test_an_oracle_gives_x0_back_and_has_no_loss(schedule, prediction, shape, dt
 def test_both_ends_are_finite_and_right(schedule, prediction, dtype, t):
     x0, eps = torch.randn(2, *VIDEOS, dtype=dtype)
     t = torch.tensor(t, dtype=F64)
-    out = Denoiser(Oracle(schedule, prediction, x0, eps), schedule, prediction)(add_noise(schedule, x0, eps, t), t)
+    denoiser = Denoiser(Oracle(schedule, prediction, x0, eps), schedule, prediction)
+    out = denoiser(add_noise(schedule, x0, eps, t), t)
     assert out.isfinite().all() and out.dtype == dtype
     if prediction == "eps" and schedule(t)[0] < (1e-2 if dtype == torch.float32 else 1e-9):
-        return                                                                   # x_t holds (nearly) nothing of x0
+        return                                                   # x_t holds (nearly) nothing of x0
     assert_close(out, x0, rtol=0, atol=5e-5)
 
 
 def test_eps_prediction_is_solved_where_alpha_is_small_but_known():
-    """The squared-cosine table ends at alpha = 4.9e-5: small, but float64 solves for x0 all the same."""
+    """The squared-cosine table ends at alpha = 4.9e-5: small, but float64 still solves for x0."""
     schedule, t = Discrete.cosine(), torch.ones((), dtype=F64)
     x0, eps = torch.randn(2, *IMAGES, dtype=F64)
     denoiser = Denoiser(Oracle(schedule, "eps", x0, eps), schedule, "eps")
@@ -112,12 +113,13 @@ def test_unknown_prediction_raises_and_names_the_known():
         Denoiser(nn.Identity(), Cosine(), "noise")
 
 
-X0S = torch.linspace(-2, 2, 4 * 3 * 8 * 8, dtype=F64).view(4, 3, 8, 8).sin()     # class 3 is the null
+X0S = torch.linspace(-2, 2, 4 * 3 * 8 * 8, dtype=F64).view(4, 3, 8, 8).sin()     # class 3: the null
 COND, NULL = torch.tensor([0, 1, 2]), torch.tensor(3)
 
 
 def three_images():
-    return torch.randn(3, 3, 8, 8, dtype=F64, generator=torch.Generator().manual_seed(0)), torch.tensor(0.6, dtype=F64)
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(3, 3, 8, 8, dtype=F64, generator=g), torch.tensor(0.6, dtype=F64)
 
 
 @every_prediction
@@ -126,7 +128,7 @@ def test_guidance_is_one_line_in_x0_whatever_the_network_predicts(prediction, sc
     (x, t), schedule = three_images(), Cosine()
     denoiser = Denoiser(Classes(schedule, prediction, X0S), schedule, prediction)
     null, cond = X0S[3] + 0.1 * x.tanh(), X0S[:3] + 0.1 * x.tanh()
-    assert_close(guided(denoiser, COND, NULL, scale)(x, t), null + scale * (cond - null))   # every channel
+    assert_close(guided(denoiser, COND, NULL, scale)(x, t), null + scale * (cond - null))
 
 
 @every_prediction
@@ -134,13 +136,18 @@ def test_guiding_x0_is_guiding_the_network_output(prediction):
     (x, t), schedule = three_images(), Flow()
     net = Classes(schedule, prediction, X0S)
     full = t.expand(3)
-    mixed = Denoiser(lambda x, t, cond: torch.lerp(net(x, t, NULL), net(x, t, cond), 5.0), schedule, prediction)
-    assert_close(guided(Denoiser(net, schedule, prediction), COND, NULL, 5.0)(x, t), mixed(x, full, COND))
+
+    def mix(x, t, cond):
+        return torch.lerp(net(x, t, NULL), net(x, t, cond), 5.0)
+    mixed = Denoiser(mix, schedule, prediction)
+    guide = guided(Denoiser(net, schedule, prediction), COND, NULL, 5.0)
+    assert_close(guide(x, t), mixed(x, full, COND))
 
 
 def test_guidance_is_one_network_call_a_step():
     (x, _), net = three_images(), Classes(Cosine(), "v", X0S)
-    last(SAMPLERS["ddim"](guided(Denoiser(net, Cosine()), COND, NULL, 3.0), Cosine(), x, timesteps(7)))
+    denoise = guided(Denoiser(net, Cosine()), COND, NULL, 3.0)
+    last(SAMPLERS["ddim"](denoise, Cosine(), x, timesteps(7)))
     assert net.calls == 7
 
 
@@ -151,7 +158,8 @@ def test_guidance_takes_one_time_per_sample():
     assert_close(guided(denoiser, COND, NULL, 3.0)(x, t), torch.cat(each))
 
 
-@pytest.mark.parametrize("null", [NULL, torch.full((3,), 3), torch.tensor([3]), 3], ids=["()", "(B,)", "(1,)", "int"])
+@pytest.mark.parametrize("null", [NULL, torch.full((3,), 3), torch.tensor([3]), 3],
+                         ids=["()", "(B,)", "(1,)", "int"])
 def test_null_may_be_one_value_for_all(null):
     x, t = three_images()
     denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
@@ -160,11 +168,13 @@ def test_null_may_be_one_value_for_all(null):
 
 def test_null_may_be_one_row_of_tokens():
     tokens, seen = torch.ones(3, 7, dtype=torch.long), []
-    guided(lambda x, t, cond: seen.append(cond) or x, tokens, torch.zeros(7, dtype=torch.long), 2.0)(*three_images())
+    null = torch.zeros(7, dtype=torch.long)
+    guided(lambda x, t, cond: seen.append(cond) or x, tokens, null, 2.0)(*three_images())
     assert torch.equal(seen[0], torch.cat([tokens, 0 * tokens]))
 
 
-@pytest.mark.parametrize("t, inside", [(0.1, False), (0.2, True), (0.5, True), (0.7, True), (0.71, False)])
+@pytest.mark.parametrize("t, inside", [(0.1, False), (0.2, True), (0.5, True), (0.7, True),
+                                       (0.71, False)])
 def test_interval_guides_inside_and_is_conditional_outside(t, inside):
     (x, _), t = three_images(), torch.tensor(t, dtype=F64)
     denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
@@ -175,11 +185,12 @@ def test_interval_guides_inside_and_is_conditional_outside(t, inside):
 def test_rescale_brings_the_spread_back_to_the_conditional_one():
     x, t = three_images()
     denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
-    std = {r: guided(denoiser, COND, NULL, 6.0, rescale=r)(x, t).std((1, 2, 3)) for r in (0.0, 0.7, 1.0)}
+    std = {r: guided(denoiser, COND, NULL, 6.0, rescale=r)(x, t).std((1, 2, 3))
+           for r in (0.0, 0.7, 1.0)}
     conditional = denoiser(x, t, COND).std((1, 2, 3))
     assert not torch.isclose(std[0.0], conditional, rtol=0.1).any()
     assert_close(std[1.0], conditional)
-    assert_close(std[0.7], 0.3 * std[0.0] + 0.7 * conditional)                   # Lin 2023 eq. 16: only a new scale
+    assert_close(std[0.7], 0.3 * std[0.0] + 0.7 * conditional)                   # only a new scale
 
 
 @pytest.mark.parametrize("bad", [dict(rescale=1.5), dict(rescale=-0.1), dict(interval=(0.8, 0.2))])
@@ -195,10 +206,11 @@ def test_clipped():
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear()], ids=["cosine", "flow", "ddpm"])
+@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear()],
+                         ids=["cosine", "flow", "ddpm"])
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_inpainting_keeps_the_known_and_moves_the_rest(sampler, schedule, dtype):
-    """The first two of five frames are known: they come out bit for bit, and the others are sampled."""
+    """The first two of five frames are known: they come out bit for bit, the others are sampled."""
     x, known = torch.randn(2, 2, 5, 1, 4, 4, dtype=dtype)
     mask = (torch.arange(5) < 2).view(5, 1, 1, 1)
     denoise = inpainted(lambda x, t: 0.5 * x.tanh() + 0.1, known, mask)

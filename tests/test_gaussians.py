@@ -1,4 +1,4 @@
-"""The exact denoisers against brute force: numerical integration, joint conditioning, and errors as measured."""
+"""The exact denoisers against brute force: integration, joint conditioning, errors as measured."""
 import pytest
 import torch
 from torch.testing import assert_close
@@ -21,9 +21,10 @@ from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficien
 F64 = torch.float64
 SCHEDULES = {"cosine": Cosine(), "flow": Flow(), "ve": VE(5.0, 2.0), "ddpm": Discrete.linear()}
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-every_time = pytest.mark.parametrize("t", torch.tensor([0.1, 0.4, 0.8, 1.0], dtype=F64), ids=lambda t: f"{t.item()}")
+every_time = pytest.mark.parametrize("t", torch.tensor([0.1, 0.4, 0.8, 1.0], dtype=F64),
+                                     ids=lambda t: f"{t.item()}")
 ZERO, ONE = torch.tensor([0.0, 1.0], dtype=F64)
-MEANS = torch.tensor([[-1.0, 0.5], [1.5, 1.0], [0.0, -2.0]], dtype=F64)          # three Gaussians in the plane
+MEANS = torch.tensor([[-1.0, 0.5], [1.5, 1.0], [0.0, -2.0]], dtype=F64)          # in the plane
 CLIPS = torch.linspace(-9, 9, 6 * 5 * 24, dtype=F64).sin().view(6, 5, 3, 2, 4)
 STDS, WEIGHTS = torch.tensor([0.3, 0.9, 0.6], dtype=F64), torch.tensor([1.0, 2.0, 5.0], dtype=F64)
 
@@ -45,7 +46,8 @@ def integrated(log_density, schedule, x, t):
 @every_schedule
 @every_time
 def test_gaussian_denoiser_is_the_posterior_mean(schedule, t):
-    (mean, std), x = torch.tensor([[0.5, -1.0], [0.4, 0.9]], dtype=F64), 2 * torch.randn(3, 2, dtype=F64)
+    mean, std = torch.tensor([[0.5, -1.0], [0.4, 0.9]], dtype=F64)
+    x = 2 * torch.randn(3, 2, dtype=F64)
     expected = integrated(lambda x0: -((x0 - mean) / std).square().sum(-1) / 2, schedule, x, t)
     assert_close(gaussian_denoiser(schedule, mean, std)(x, t), expected, rtol=0, atol=1e-6)
 
@@ -54,31 +56,35 @@ def test_gaussian_denoiser_is_the_posterior_mean(schedule, t):
 @every_time
 def test_mixture_denoiser_is_the_posterior_mean(schedule, t):
     def log_density(x0):
-        logs = -(x0[:, None] - MEANS).square().sum(-1) / (2 * STDS**2) - 2 * STDS.log() + WEIGHTS.log()
+        logs = -(x0[:, None] - MEANS).square().sum(-1) / (2 * STDS**2)
+        logs = logs - 2 * STDS.log() + WEIGHTS.log()
         return torch.logsumexp(logs, 1)
     x = 2 * torch.randn(4, 2, dtype=F64)
     expected = integrated(log_density, schedule, x, t)
-    assert_close(mixture_denoiser(schedule, MEANS, STDS, WEIGHTS)(x, t), expected, rtol=0, atol=1e-6)
+    denoise = mixture_denoiser(schedule, MEANS, STDS, WEIGHTS)
+    assert_close(denoise(x, t), expected, rtol=0, atol=1e-6)
 
 
 @every_schedule
 @every_time
 def test_mixture_posterior_in_many_dimensions(schedule, t):
-    """Each component by its normal density over all 120 elements: wide components are not favoured."""
+    """Each component by its normal density over all 120 elements: wide ones are not favoured."""
     alpha, sigma = schedule(t)
     std = torch.tensor([0.5, 0.55, 0.6], dtype=F64)
     x = alpha * CLIPS[3:5] + sigma * torch.randn(2, 5, 3, 2, 4, dtype=F64)
     spread = (alpha**2 * std**2 + sigma**2).sqrt().view(3, 1)
     normal = torch.distributions.Normal(alpha * CLIPS[:3].flatten(1), spread)
     r = torch.softmax(normal.log_prob(x.flatten(1)[:, None]).sum(-1) + WEIGHTS.log(), 1)
-    guesses = torch.stack([gaussian_denoiser(schedule, m, c)(x, t) for m, c in zip(CLIPS, std, strict=False)], 1)
+    guesses = torch.stack([gaussian_denoiser(schedule, m, c)(x, t)
+                           for m, c in zip(CLIPS, std, strict=False)], 1)
     expected = torch.einsum("bk,bk...->b...", r, guesses)
     assert_close(mixture_denoiser(schedule, CLIPS[:3], std, WEIGHTS)(x, t), expected)
 
 
 def test_weights_count_even_where_the_logs_are_huge():
-    """Half-way between two data, with almost no noise: the logs are -2e19 each, and the weights alone decide."""
-    denoise = mixture_denoiser(Cosine(), torch.tensor([[-1.0], [1.0]], dtype=F64), 0.0, torch.tensor([1.0, 9.0]))
+    """Half-way between two data, nearly without noise: logs of -2e19 each, and weights decide."""
+    means, weights = torch.tensor([[-1.0], [1.0]], dtype=F64), torch.tensor([1.0, 9.0])
+    denoise = mixture_denoiser(Cosine(), means, 0.0, weights)
     assert_close(denoise(torch.zeros(1, 1, dtype=F64), torch.tensor(1e-10, dtype=F64)).item(), 0.8)
 
 
@@ -91,11 +97,13 @@ def test_a_mixture_of_one_and_of_equals_is_a_gaussian(schedule, std):
     if std == 0:
         expected = mean.expand_as(x)
     assert_close(mixture_denoiser(schedule, mean, std)(x, t), expected)
-    assert_close(mixture_denoiser(schedule, mean.repeat(3, 1, 1, 1), torch.full((3,), std), WEIGHTS)(x, t), expected)
+    equals = mixture_denoiser(schedule, mean.repeat(3, 1, 1, 1), torch.full((3,), std), WEIGHTS)
+    assert_close(equals(x, t), expected)
 
 
 DENOISERS = {
-    "gaussian": lambda schedule: gaussian_denoiser(schedule, torch.linspace(-1, 1, 4, dtype=F64), 0.6),
+    "gaussian": lambda schedule: gaussian_denoiser(
+        schedule, torch.linspace(-1, 1, 4, dtype=F64), 0.6),
     "mixture": lambda schedule: mixture_denoiser(schedule, CLIPS[:3], STDS, WEIGHTS),
     "data": lambda schedule: dataset_denoiser(schedule, CLIPS),
     "ar1": lambda schedule: ar1_denoiser(schedule, 0.9, 0.5),
@@ -131,12 +139,13 @@ def test_without_noise_x_is_its_own_denoising(name, schedule):
 
 @every_schedule
 def test_gaussian_flow_goes_both_ways_and_keeps_the_law(schedule):
-    mean, std, x = torch.randn(3, dtype=F64), torch.rand(3, dtype=F64) + 0.1, torch.randn(4, 3, dtype=F64)
+    mean, std = torch.randn(3, dtype=F64), torch.rand(3, dtype=F64) + 0.1
+    x = torch.randn(4, 3, dtype=F64)
     flow, (t, s, r) = gaussian_flow(schedule, mean, std), torch.tensor([0.9, 0.4, 0.0], dtype=F64)
     assert_close(flow(flow(x, t, s), s, r), flow(x, t, r))
     assert_close(flow(flow(x, t, s), s, t), x)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
-    at_one = a_t * mean + (a_t**2 * std**2 + s_t**2).sqrt()                      # one standard deviation above the mean
+    at_one = a_t * mean + (a_t**2 * std**2 + s_t**2).sqrt()                      # mean + one std
     assert_close(flow(at_one[None], t, s)[0], a_s * mean + (a_s**2 * std**2 + s_s**2).sqrt())
 
 
@@ -164,7 +173,8 @@ def test_dataset_denoiser_is_the_weighted_mean_and_the_limit_of_a_mixture(schedu
 
 @every_schedule
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_a_memoriser_answers_the_nearest_datum_at_the_data_and_the_mean_at_the_noise(schedule, dtype):
+def test_a_memoriser_answers_the_nearest_datum_at_the_data_and_the_mean_at_the_noise(
+        schedule, dtype):
     data = torch.randn(20, 5, 1, 32, 32, dtype=dtype)
     denoise, at = dataset_denoiser(schedule, data), torch.tensor([7, 3, 19])
     near = data[at] + 0.3 * torch.randn(3, 5, 1, 32, 32, dtype=dtype)
@@ -189,11 +199,12 @@ def test_ar1_clips_are_stationary_with_their_correlation(rho):
     k = torch.arange(6)
     expected = 0.49 * torch.tensor(rho, dtype=F64) ** (k[:, None] - k).abs()
     assert_close(frames.T @ frames / len(frames), expected, rtol=0, atol=0.02)
-    assert (clips[..., 0] * clips[..., 1]).mean().abs() < 0.02                   # elements know nothing of each other
+    assert (clips[..., 0] * clips[..., 1]).mean().abs() < 0.02                   # independent
 
 
 def test_ar1_clips_come_from_the_generator():
-    draw = [ar1_clips((2, 4, 1, 3, 3), 0.8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    draw = [ar1_clips((2, 4, 1, 3, 3), 0.8, generator=torch.Generator().manual_seed(seed))
+            for seed in (0, 0, 1)]
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
     assert draw[0].dtype == torch.float32 and draw[0].shape == (2, 4, 1, 3, 3)
 
@@ -202,9 +213,10 @@ def test_ar1_clips_come_from_the_generator():
 @every_time
 @pytest.mark.parametrize("rho", [-0.5, 0.0, 0.9, 0.999])
 def test_ar1_denoiser_is_joint_conditioning(schedule, t, rho):
-    """E[x0 | x] = C_0x C_xx^-1 x with the covariance of the whole clip written out, elements and all."""
+    """E[x0 | x] = C_0x C_xx^-1 x with the covariance of the whole clip written out."""
     x, k = torch.randn(3, 5, 2, 2, 1, dtype=F64), torch.arange(5)
-    prior = torch.kron(0.36 * torch.tensor(rho, dtype=F64) ** (k[:, None] - k).abs(), torch.eye(4, dtype=F64))
+    time = 0.36 * torch.tensor(rho, dtype=F64) ** (k[:, None] - k).abs()
+    prior = torch.kron(time, torch.eye(4, dtype=F64))
     alpha, sigma = schedule(t)
     joint = alpha**2 * prior + sigma**2 * torch.eye(20, dtype=F64)
     expected = (alpha * prior @ torch.linalg.solve(joint, x.flatten(1).T)).T.view_as(x)
@@ -239,7 +251,8 @@ def test_time_only_helps(schedule):
         whole = ar1_mse(schedule, 8, rho, 0.7, TIMES)
         assert (whole[1:-1] < before[1:-1]).all() and whole[0] == alone[0] == 0
         before = whole
-    assert (ar1_mse(schedule, 16, 0.9, 0.7, TIMES)[1:-1] < ar1_mse(schedule, 8, 0.9, 0.7, TIMES)[1:-1]).all()
+    few, many = (ar1_mse(schedule, frames, 0.9, 0.7, TIMES)[1:-1] for frames in (8, 16))
+    assert (many < few).all()
     if schedule(ONE)[0] == 0:
         assert alone[-1].item() == pytest.approx(0.49) and before[-1].item() == pytest.approx(0.49)
 

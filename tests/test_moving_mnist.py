@@ -6,7 +6,15 @@ from torch.testing import assert_close
 
 from minidiff import digits as sources
 from minidiff.digits import Digits
-from minidiff.moving_mnist import DIRECTIONS, HELD_OUT, batches, bounce, moving_mnist, place, public_test
+from minidiff.moving_mnist import (
+    DIRECTIONS,
+    HELD_OUT,
+    batches,
+    bounce,
+    moving_mnist,
+    place,
+    public_test,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +33,12 @@ def test_shapes_ranges_and_everything_else(digits):
 def ink_centres(frames: torch.Tensor) -> torch.Tensor:
     """(..., H, W) in [0, 1] -> (..., 2) as (y, x), pixel centres at .5."""
     at = torch.arange(frames.shape[-1]) + 0.5
-    return torch.stack([(frames.sum(-1) * at).sum(-1), (frames.sum(-2) * at).sum(-1)], -1) / frames.sum((-1, -2))[..., None]
+    mass = torch.stack([(frames.sum(-1) * at).sum(-1), (frames.sum(-2) * at).sum(-1)], -1)
+    return mass / frames.sum((-1, -2))[..., None]
 
 
 def test_placement_is_exact_below_the_pixel(digits):
-    """Ink and its centre are those of the sprite wherever it is placed: what makes real clips smooth to the scoreboard."""
+    """Ink and its centre are the sprite's wherever it is placed: real clips are smooth by that."""
     clips = moving_mnist(digits, 16, seed=3)
     frames = (clips.x[:, :, 0] + 1) / 2
     ink, offset = frames.sum((-1, -2)), ink_centres(frames) - clips.positions[:, :, 0]
@@ -55,7 +64,7 @@ def test_flight_is_straight_and_walls_are_elastic():
 
 def test_velocities_predict_the_next_position(digits):
     clips = moving_mnist(digits, 32, seed=5, frames=10)
-    room = (7, 32 - 7)                                                           # where the centre of a 14 px square may be
+    room = (7, 32 - 7)                                       # of the centre of a square of 14 px
     ahead = clips.positions[:, :-1] + clips.velocities[:, :-1]
     free = ((ahead > room[0]) & (ahead < room[1])).all(-1)
     assert free.float().mean() > 0.5
@@ -82,16 +91,19 @@ def test_a_batch_depends_on_seed_and_step_alone(digits):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def pairs(clips) -> set[tuple[int, str]]:
+    """The (digit, direction) pairs of clips with one digit."""
+    return {(int(label), caption.split("moving ")[1])
+            for label, caption in zip(clips.labels[:, 0], clips.captions, strict=True)}
+
+
 def test_held_out_pairs_stay_out_of_training_and_nothing_else_does(digits):
-    clips = moving_mnist(digits, 4000, frames=1, seed=0)
-    seen = {(int(label), caption.split("moving ")[1]) for label, caption in zip(clips.labels[:, 0], clips.captions, strict=True)}
+    seen = pairs(moving_mnist(digits, 4000, frames=1, seed=0))
     held = {(d, DIRECTIONS[s]) for d, s in HELD_OUT}
     assert not seen & held
     assert len(seen) == 70
-    only = moving_mnist(digits, 200, frames=1, pairs="held_out")
-    assert {(int(d), c.split("moving ")[1]) for d, c in zip(only.labels[:, 0], only.captions, strict=True)} <= held
-    every = moving_mnist(digits, 4000, frames=1, pairs="all")
-    assert len({(int(d), c) for d, c in zip(every.labels[:, 0], every.captions, strict=True)}) == 80
+    assert pairs(moving_mnist(digits, 200, frames=1, pairs="held_out")) <= held
+    assert len(pairs(moving_mnist(digits, 4000, frames=1, pairs="all"))) == 80
 
 
 def test_the_caption_says_where_it_goes(digits):
@@ -137,8 +149,9 @@ def test_the_public_test_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(number=0), "at least 1"), (dict(frames=-3), "at least 1"),
-    (dict(sprite=32), "does not fit"), (dict(speed=(3, 1)), "rising"), (dict(pairs="some"), "seen, all, held_out"),
+    (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(number=0), "at least 1"),
+    (dict(frames=-3), "at least 1"), (dict(sprite=32), "does not fit"),
+    (dict(speed=(3, 1)), "rising"), (dict(pairs="some"), "seen, all, held_out"),
     (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
-LAYERS = (  # from the ground up: a file imports only from its own layer's files before it, and from layers below
+LAYERS = (  # from the ground up: a file imports from its layer's files before it and from below
     ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers"),
     ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "samplers"),
     ("train", "tracker", "recogniser", "measures", "references", "scoreboard"),
@@ -23,7 +23,8 @@ LAYERS = (  # from the ground up: a file imports only from its own layer's files
     ("demo", "commands", "__main__"),
 )
 ORDER = [name for layer in LAYERS for name in layer]
-HEAVY = {"matplotlib": {"viz", "report"}, "ipywidgets": set(), "IPython": set(), "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
+HEAVY = {"matplotlib": {"viz", "report"}, "ipywidgets": set(), "IPython": set(),
+         "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
 
 
 def imports(path: Path) -> set[str]:
@@ -50,12 +51,13 @@ def test_imports_go_downward(name):
 
 @pytest.mark.parametrize("library", HEAVY)
 def test_heavy_libraries_stay_in_their_place(library):
-    users = {p.stem for p in PACKAGE.glob("*.py") if any(m.split(".")[0] == library for m in imports(p))}
+    users = {p.stem for p in PACKAGE.glob("*.py")
+             if any(m.split(".")[0] == library for m in imports(p))}
     assert users <= HEAVY[library]
 
 
 def test_importing_the_package_brings_no_heavy_library():
-    heavy = [m for m in HEAVY if m not in ("pickle", "tqdm")]                    # torch itself brings these two
+    heavy = [m for m in HEAVY if m not in ("pickle", "tqdm")]                    # torch has them
     code = f"import sys, minidiff; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                          env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
@@ -64,9 +66,11 @@ def test_importing_the_package_brings_no_heavy_library():
 
 def test_no_weights_are_unpickled():
     for path in PACKAGE.glob("*.py"):
-        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
-        assert not calls & {"torch.load", "pickle.load", "pickle.loads"}, path
-        loads = re.findall(r"np\.load\([^\n]*", path.read_text())
+        source = path.read_text()
+        calls = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call))
+        names = {ast.unparse(n.func) for n in calls}
+        assert not names & {"torch.load", "pickle.load", "pickle.loads"}, path
+        loads = re.findall(r"np\.load\([^\n]*", source)
         assert all("allow_pickle=False" in call for call in loads), path
 
 
@@ -82,7 +86,8 @@ def project() -> dict:
 def everything() -> dict[str, SpecifierSet]:
     """All that pyproject.toml asks for, with its extras; without the package's own name."""
     about = project()
-    texts = about["dependencies"] + [r for extra in about["optional-dependencies"].values() for r in extra]
+    extras = about["optional-dependencies"].values()
+    texts = about["dependencies"] + [r for extra in extras for r in extra]
     return {r.name.lower(): r.specifier for r in map(Requirement, texts) if r.name != "minidiff"}
 
 
@@ -99,7 +104,8 @@ def test_conda_installs_the_same_packages():
 
 
 def test_constraints_fit_what_is_asked_for():
-    lines = [s for s in (ROOT / "constraints.txt").read_text().splitlines() if s and not s.startswith("#")]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = [s for s in lines if s and not s.startswith("#")]
     pinned = {r.name.lower(): r.specifier for r in map(Requirement, lines)}
     for name, specifier in everything().items():
         assert name in pinned, f"constraints.txt does not pin {name}"

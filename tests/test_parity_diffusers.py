@@ -1,20 +1,28 @@
 """Parity with diffusers: the same network, noise and grid give the same sample.
 
-| here                             | diffusers                      | what corresponds                                |
-| -------------------------------- | ------------------------------ | ----------------------------------------------- |
-| Discrete(betas)                  | trained_betas=betas            | t = (i + 1) / N is timestep i; N = 1000         |
-| timesteps(n), n divides N        | timestep_spacing="trailing"    | i = N - 1, N - 1 - N / n, ..., N / n - 1        |
-| t = 0 is (1, 0) exactly          | set_alpha_to_one=True,         | the step after the last i goes to alpha = 1     |
-|                                  | final_sigmas_type="zero"       |                                                 |
-| ddim(eta)                        | DDIM, step(eta)                | Song 2021 eq. 16; noise from one seed           |
-| ddpm                             | DDPM, "fixed_small"            | the posterior's variance; noise from one seed   |
-| dpmpp_2m                         | DPMSolverMultistep, "midpoint" | order 2; to a sigma of 0 both step first order  |
-| euler on Flow, timesteps(shift)  | FlowMatchEuler(shift)          | t = timestep / N; given the unshifted sigmas    |
-| heun on Flow                     | FlowMatchHeun                  | its own grid, 1 to 1 / N, then 0 by Euler       |
+| here                            | diffusers                      | what corresponds              |
+| ------------------------------- | ------------------------------ | ----------------------------- |
+| Discrete(betas)                 | trained_betas=betas            | t = (i + 1) / N is timestep   |
+|                                 |                                | i; N = 1000                   |
+| timesteps(n), n divides N       | timestep_spacing="trailing"    | i = N - 1, N - 1 - N / n,     |
+|                                 |                                | ..., N / n - 1                |
+| t = 0 is (1, 0) exactly         | set_alpha_to_one=True,         | the step after the last i     |
+|                                 | final_sigmas_type="zero"       | goes to alpha = 1             |
+| ddim(eta)                       | DDIM, step(eta)                | Song 2021 eq. 16; noise from  |
+|                                 |                                | one seed                      |
+| ddpm                            | DDPM, "fixed_small"            | the posterior's variance;     |
+|                                 |                                | noise from one seed           |
+| dpmpp_2m                        | DPMSolverMultistep, "midpoint" | order 2; to a sigma of 0 both |
+|                                 |                                | step first order              |
+| euler on Flow, timesteps(shift) | FlowMatchEuler(shift)          | t = timestep / N; given the   |
+|                                 |                                | unshifted sigmas              |
+| heun on Flow                    | FlowMatchHeun                  | its own grid, 1 to 1 / N,     |
+|                                 |                                | then 0 by Euler               |
 
-diffusers is told never to clip. Its tables and its flow states are float32, so agreement ends near 1e-6 for samples
-of size 1 (a network that answers eps badly gives samples of size 400, and errors to match). Its plain Heun
-integrates in sigma / alpha, not along (alpha, sigma), and agrees only in the limit of many steps: left out.
+diffusers is told never to clip. Its tables and its flow states are float32, so agreement ends near
+1e-6 for samples of size 1 (a network that answers eps badly gives samples of size 400, and errors
+to match). Its plain Heun integrates in sigma / alpha, not along (alpha, sigma), and agrees only in
+the limit of many steps: left out.
 """
 import pytest
 import torch
@@ -28,9 +36,10 @@ diffusers = pytest.importorskip("diffusers")
 F64 = torch.float64
 N = 1000
 TOLERANCE = 2e-5
-pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")   # diffusers' own, with numpy 2
-BETAS = {"linear": torch.linspace(1e-4, 0.02, N), "scaled linear": torch.linspace(0.00085**0.5, 0.012**0.5, N) ** 2}
-NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}                  # our word -> theirs
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")   # their own
+BETAS = {"linear": torch.linspace(1e-4, 0.02, N),
+         "scaled linear": torch.linspace(0.00085**0.5, 0.012**0.5, N) ** 2}
+NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}                  # ours -> theirs
 
 
 class Net(nn.Module):
@@ -62,7 +71,7 @@ def theirs(scheduler, net, x, time, **options):
 
 
 def table_error(kind, sampler, n, prediction, betas="linear", ours=None, options=None, **config):
-    """The largest difference between one of diffusers' schedulers over a table of betas and a sampler here."""
+    """The largest difference between diffusers' sampler on a table of betas and one here."""
     net, x = same_start()
     scheduler = getattr(diffusers, kind)(
         N, trained_betas=BETAS[betas].tolist(), timestep_spacing="trailing",
@@ -70,26 +79,34 @@ def table_error(kind, sampler, n, prediction, betas="linear", ours=None, options
     scheduler.set_timesteps(n)
     denoiser = Denoiser(net, Discrete(BETAS[betas]), prediction)
     sample = last(sampler(denoiser, denoiser.schedule, x, timesteps(n), **(ours or {})))
-    return (theirs(scheduler, net, x, lambda i: (i + 1) / N, **(options or {})) - sample).abs().max().item()
+    other = theirs(scheduler, net, x, lambda i: (i + 1) / N, **(options or {}))
+    return (other - sample).abs().max().item()
+
+
+def drawn(seed=1):
+    """A `randn_like` with a generator of its own."""
+    draw = torch.Generator().manual_seed(seed)
+    return lambda x: torch.randn(x.shape, generator=draw, dtype=F64)
 
 
 def ddim_error(n, prediction="eps", betas="linear", eta=0.0):
-    draw = torch.Generator().manual_seed(1)
-    return table_error("DDIMScheduler", ddim, n, prediction, betas, clip_sample=False, set_alpha_to_one=True,
+    return table_error("DDIMScheduler", ddim, n, prediction, betas,
+                       clip_sample=False, set_alpha_to_one=True,
                        options=dict(eta=eta, generator=torch.Generator().manual_seed(1)),
-                       ours=dict(eta=eta, randn_like=lambda x: torch.randn(x.shape, generator=draw, dtype=F64)))
+                       ours=dict(eta=eta, randn_like=drawn()))
 
 
 def ddpm_error(n, prediction="eps", betas="linear"):
-    draw = torch.Generator().manual_seed(1)
-    return table_error("DDPMScheduler", ddpm, n, prediction, betas, clip_sample=False, variance_type="fixed_small",
+    return table_error("DDPMScheduler", ddpm, n, prediction, betas,
+                       clip_sample=False, variance_type="fixed_small",
                        options=dict(generator=torch.Generator().manual_seed(1)),
-                       ours=dict(randn_like=lambda x: torch.randn(x.shape, generator=draw, dtype=F64)))
+                       ours=dict(randn_like=drawn()))
 
 
 def dpmpp_2m_error(n, prediction="eps", betas="linear"):
-    return table_error("DPMSolverMultistepScheduler", dpmpp_2m, n, prediction, betas, algorithm_type="dpmsolver++",
-                       solver_order=2, solver_type="midpoint", lower_order_final=True, final_sigmas_type="zero")
+    return table_error("DPMSolverMultistepScheduler", dpmpp_2m, n, prediction, betas,
+                       algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
+                       lower_order_final=True, final_sigmas_type="zero")
 
 
 def flow_euler_error(n, shift=1.0):

@@ -1,4 +1,5 @@
-"""Samplers against what they must be: the exact flow of Gaussians, the posteriors of the papers, and generators."""
+"""Samplers against what they must be: Gaussians' exact flow, the papers' posteriors, generators."""
+from itertools import pairwise
 from math import log2
 
 import pytest
@@ -32,16 +33,18 @@ def noise(*shape, seed=0, dtype=F64):
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-GRIDS = {  # name -> (schedule, n) -> (ts, which state is compared): the last but one where the log-SNR must be finite
+# name -> (schedule, n) -> (ts, which state is compared): the last, or the one before it where the
+# log-SNR must be finite.
+GRIDS = {
     "uniform": lambda schedule, n: (timesteps(n), -1),
     "log-SNR": lambda schedule, n: (log_snr_timesteps(schedule, n, 0.01, 0.99), -2),
 }
 
 
 def flow_error(sampler, schedule, grid, n):
-    """The largest error of a sampler after n steps on Gaussian data, against the exact flow from the same noise."""
+    """The largest error of a sampler after n steps on Gaussian data, against the exact flow."""
     ts, which = GRIDS[grid](schedule, n)
-    x = schedule(ts[0])[1] * noise(3, 4, 5)                                      # VE starts from sigma_max * noise
+    x = schedule(ts[0])[1] * noise(3, 4, 5)                       # VE starts from sigma_max * noise
     state = list(sampler(gaussian_denoiser(schedule, MEAN, STD), schedule, x, ts))[which]
     return (state.x - gaussian_flow(schedule, MEAN, STD)(x, ts[0], state.t)).abs().max().item()
 
@@ -54,7 +57,8 @@ ORDERS = [  # sampler, schedule, grid, order, within
 ]
 
 
-@pytest.mark.parametrize("sampler, schedule, grid, order, within", ORDERS, ids=lambda it: getattr(it, "__name__", None))
+@pytest.mark.parametrize("sampler, schedule, grid, order, within", ORDERS,
+                         ids=lambda it: getattr(it, "__name__", None))
 def test_order_of_convergence(sampler, schedule, grid, order, within):
     coarse, fine = (flow_error(sampler, SCHEDULES[schedule], grid, n) for n in (128, 256))
     assert log2(coarse / fine) == pytest.approx(order, abs=within)
@@ -62,7 +66,8 @@ def test_order_of_convergence(sampler, schedule, grid, order, within):
 
 
 @pytest.mark.parametrize("sampler", [ddim, heun])
-@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear(), VE()], ids=["cosine", "flow", "ddpm", "ve"])
+@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear(), VE()],
+                         ids=["cosine", "flow", "ddpm", "ve"])
 def test_many_steps_reach_the_exact_flow(sampler, schedule):
     assert flow_error(sampler, schedule, "uniform", 2000) < (1e-2 if sampler is ddim else 2e-4)
 
@@ -88,7 +93,8 @@ def test_deterministic_samplers_stay_on_the_flow_of_a_single_datum(schedule):
 
 
 PAIRS = [(0.9, 0.5), (0.5, 0.1), (0.31, 0.3), (0.7, 0.0)]
-every_pair = pytest.mark.parametrize("t, s", [torch.tensor(pair, dtype=F64) for pair in PAIRS], ids=str)
+every_pair = pytest.mark.parametrize("t, s", [torch.tensor(pair, dtype=F64) for pair in PAIRS],
+                                     ids=str)
 
 
 @every_pair
@@ -101,13 +107,14 @@ def test_ddim_on_flow_is_eulers_step_on_the_velocity(t, s):
 def test_ddim_on_ve_is_edms_euler_step_in_sigma(t, s):
     x, x0 = noise(2, 3, 4)
     sigma, final = VE()(t)[1], VE()(s)[1]
-    assert_close(jump(VE(), x, x0, t, s), x + (final - sigma) * (x - x0) / sigma, rtol=0, atol=1e-12)
+    euler_step = x + (final - sigma) * (x - x0) / sigma
+    assert_close(jump(VE(), x, x0, t, s), euler_step, rtol=0, atol=1e-12)
 
 
 @every_pair
 @every_schedule
 def test_eta_one_is_the_posterior(schedule, t, s):
-    """q(x_s | x_t, x0) by Bayes: N(x_s; alpha_s x0, sigma_s^2) N(x_t; r x_s, sigma_t^2 - r^2 sigma_s^2)."""
+    """q(x_s | x_t, x0), by Bayes from N(x_s; a_s x0, s_s^2) N(x_t; r x_s, s_t^2 - r^2 s_s^2)."""
     x, x0 = noise(2, 3, 4)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     r = a_t / a_s
@@ -115,18 +122,21 @@ def test_eta_one_is_the_posterior(schedule, t, s):
     mean = (seen * a_s * x0 + s_s**2 * r * x) / (seen + r**2 * s_s**2)
     std = (seen * s_s**2 / (seen + r**2 * s_s**2)).sqrt()
     assert_close(jump(schedule, x, x0, t, s, 1.0, torch.zeros_like), mean)
-    assert_close(jump(schedule, x, x0, t, s, 1.0, torch.ones_like) - mean, std.expand_as(mean), rtol=1e-7, atol=1e-12)
+    moved = jump(schedule, x, x0, t, s, 1.0, torch.ones_like) - mean
+    assert_close(moved, std.expand_as(mean), rtol=1e-7, atol=1e-12)
 
 
 def test_eta_one_by_drawing():
-    """The same without injected noise: 200,000 draws have the mean and the variance of Ho 2020 eq. 7."""
+    """The same without injected noise: 200,000 draws have Ho 2020 eq. 7's mean and variance."""
     torch.manual_seed(0)
-    schedule, (x, x0) = Discrete.linear(10, 0.05, 0.4), torch.tensor([[0.7], [-0.4]], dtype=F64).expand(2, 200_000)
+    schedule = Discrete.linear(10, 0.05, 0.4)
+    x, x0 = torch.tensor([[0.7], [-0.4]], dtype=F64).expand(2, 200_000)
     betas = torch.linspace(0.05, 0.4, 10, dtype=F64)
     bar = torch.cumprod(1 - betas, 0)
     beta, bar_t, bar_s = betas[6], bar[6], bar[5]
     out = jump(schedule, x, x0, torch.tensor(0.7, dtype=F64), torch.tensor(0.6, dtype=F64), 1.0)
-    mean = bar_s.sqrt() * beta / (1 - bar_t) * x0 + (1 - beta).sqrt() * (1 - bar_s) / (1 - bar_t) * x
+    mean = (bar_s.sqrt() * beta / (1 - bar_t) * x0
+            + (1 - beta).sqrt() * (1 - bar_s) / (1 - bar_t) * x)
     assert out.mean().item() == pytest.approx(mean[0].item(), abs=5e-3)
     assert out.var().item() == pytest.approx(((1 - bar_s) / (1 - bar_t) * beta).item(), rel=1e-2)
 
@@ -134,7 +144,7 @@ def test_eta_one_by_drawing():
 @pytest.mark.parametrize("eta", [0.0, 0.3, 0.8, 1.0])
 @every_schedule
 def test_any_eta_lands_on_the_right_noise_level(schedule, eta):
-    """If x_t = alpha_t x0 + sigma_t eps, then x_s has mean alpha_s x0 and variance sigma_s^2 (Song 2021 lemma 1)."""
+    """From alpha_t x0 + sigma_t eps to mean alpha_s x0, variance sigma_s^2 (Song 2021 lemma 1)."""
     t, s, x0 = *torch.tensor([0.8, 0.3], dtype=F64), noise(3, 4)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     zero, one = torch.zeros_like, torch.ones_like
@@ -162,9 +172,9 @@ def test_a_jump_to_the_data_is_the_guess_and_draws_nothing(eta):
 
 
 def ddpm_variance(schedule, n, std):
-    """The exact variance of DDPM's samples on N(m, std^2): its steps are linear, so each noise is felt alone."""
+    """The exact variance of DDPM's samples on N(m, std^2): linear steps, each noise felt alone."""
     ts = timesteps(n)
-    x = torch.zeros(n + 1, 1, dtype=F64)                                         # row k feels the k-th noise alone
+    x = torch.zeros(n + 1, 1, dtype=F64)                         # row k feels the k-th noise alone
     x[0] = schedule(ts[0])[1]
     steps = iter(range(1, n + 1))
 
@@ -172,20 +182,24 @@ def ddpm_variance(schedule, n, std):
         one = torch.zeros_like(x)
         one[next(steps)] = 1
         return one
-    return last(ddpm(gaussian_denoiser(schedule, 0.0, std), schedule, x, ts, unit)).square().sum().item()
+    denoise = gaussian_denoiser(schedule, 0.0, std)
+    return last(ddpm(denoise, schedule, x, ts, unit)).square().sum().item()
 
 
 @pytest.mark.parametrize("name", ["cosine", "flow", "ddpm"])
 @pytest.mark.parametrize("std", [0.3, 1.0, 1.4])
 def test_ddpm_has_the_closed_form_variance(name, std):
-    """By recursion: V_s = A^2 V_t + posterior variance, with A from Ho 2020 eq. 7 and x0 = g x_t; it tends to std^2."""
+    """By recursion: V_s = A^2 V_t + posterior variance, A from Ho 2020 eq. 7 with x0 = g x_t.
+
+    It tends to std^2.
+    """
     schedule, n = SCHEDULES[name], 40
     ts = timesteps(n)
     (a_t, s_t) = schedule(ts[0])
     variance = s_t**2
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
+    for t, s in pairwise(ts):
         (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
-        seen = s_t**2 - (a_t / a_s * s_s) ** 2                                   # beta_t of this step
+        seen = s_t**2 - (a_t / a_s * s_s) ** 2                                   # this beta_t
         by_x0, by_x = a_s * seen / s_t**2, a_t / a_s * s_s**2 / s_t**2
         slope = by_x + by_x0 * a_t * std**2 / (a_t**2 * std**2 + s_t**2)
         variance = slope**2 * variance + seen * s_s**2 / s_t**2
@@ -212,7 +226,8 @@ def test_n_steps_give_n_plus_one_states_from_the_noise_to_the_data(sampler, n, d
     x, ts = noise(2, 3, 1, 4, 4, dtype=dtype), timesteps(n)
     states = list(sampler(half, Cosine(), x, ts))
     assert [s.t.item() for s in states] == ts.tolist()
-    assert all(isinstance(s, State) and s.x.dtype == s.x0.dtype == dtype and s.x.shape == x.shape for s in states)
+    assert all(isinstance(s, State) and s.x.shape == x.shape for s in states)
+    assert all(s.x.dtype == s.x0.dtype == dtype for s in states)
     assert states[0].x is x and torch.equal(states[0].x0, half(x, None))
     assert torch.equal(states[-1].x, states[-2].x0), "the last guess is the sample"
     assert torch.equal(states[-1].x0, states[-1].x)
@@ -223,7 +238,8 @@ def test_n_steps_give_n_plus_one_states_from_the_noise_to_the_data(sampler, n, d
 def test_guesses_are_asked_for_as_often_as_promised(sampler):
     asked = []
     last(sampler(lambda x, t: asked.append(t.item()) or x, Flow(), noise(1, 3), timesteps(4)))
-    assert asked == ([1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25] if sampler is heun else [1, 0.75, 0.5, 0.25])
+    heuns = [1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+    assert asked == (heuns if sampler is heun else [1, 0.75, 0.5, 0.25])
 
 
 @every_sampler
@@ -268,7 +284,8 @@ def test_noise_can_be_passed_in():
     def draw(seed):
         generator = torch.Generator().manual_seed(seed)
         return lambda x: torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    a, b, c = (last(ddpm(half, Cosine(), noise(2, 3), timesteps(5), draw(seed))) for seed in (0, 0, 1))
+    a, b, c = (last(ddpm(half, Cosine(), noise(2, 3), timesteps(5), draw(seed)))
+               for seed in (0, 0, 1))
     assert torch.equal(a, b) and not torch.isclose(a, c).any()
     d = last(ddim(half, Cosine(), noise(2, 3), timesteps(5), eta=1.0, randn_like=draw(0)))
     assert torch.equal(a, d)
@@ -299,7 +316,8 @@ def test_each_sample_goes_its_own_way(sampler):
 
 @every_sampler
 @pytest.mark.parametrize("ts", [
-    [1.0], [0.0, 1.0], [1.0, 0.5, 0.5, 0.0], [1.1, 0.0], [1.0, -0.1], [[1.0, 0.0]], [1.0, float("nan"), 0.0]], ids=str)
+    [1.0], [0.0, 1.0], [1.0, 0.5, 0.5, 0.0], [1.1, 0.0], [1.0, -0.1], [[1.0, 0.0]],
+    [1.0, float("nan"), 0.0]], ids=str)
 def test_unsuitable_grids_raise(sampler, ts):
     with pytest.raises(ValueError, match="falling"):
         next(sampler(half, Flow(), noise(1, 3), torch.tensor(ts, dtype=F64)))

@@ -33,7 +33,8 @@ def seed():
 @pytest.mark.parametrize("shape", [(), (5,)])
 def test_starts_exactly_at_the_data_in_the_shape_and_dtype_of_t(schedule, dtype, shape):
     alpha, sigma = schedule(torch.zeros(shape, dtype=dtype))
-    assert torch.equal(alpha, torch.ones(shape, dtype=dtype)) and torch.equal(sigma, torch.zeros(shape, dtype=dtype))
+    assert torch.equal(alpha, torch.ones(shape, dtype=dtype))
+    assert torch.equal(sigma, torch.zeros(shape, dtype=dtype))
     assert alpha.dtype == sigma.dtype == dtype
 
 
@@ -84,7 +85,8 @@ def test_discrete_is_continuous_at_every_kind_of_row_and_linear_in_log_snr_betwe
     t = torch.tensor([row - 1e-9, row, min(row + 1e-9, 10)], dtype=F64) / 10
     lam = half_log_snr(schedule, t)
     assert_close(lam, lam[1].expand(3), rtol=0, atol=1e-8)
-    low, mid, high = half_log_snr(schedule, torch.tensor([row, row + 0.5, row + 1], dtype=F64).clamp(max=10) / 10)
+    rows = torch.tensor([row, row + 0.5, row + 1], dtype=F64).clamp(max=10)
+    low, mid, high = half_log_snr(schedule, rows / 10)
     assert row == 10 or torch.isclose(mid, (low + high) / 2, rtol=1e-12)
 
 
@@ -94,15 +96,18 @@ def test_discrete_falls_linearly_to_no_noise_below_its_first_row():
 
 
 def test_known_tables():
-    final = {name: SCHEDULES[name](torch.ones((), dtype=F64))[0].item() ** 2 for name in ("ddpm", "squared cosine")}
+    one = torch.ones((), dtype=F64)
+    final = {name: SCHEDULES[name](one)[0].item() ** 2 for name in ("ddpm", "squared cosine")}
     assert final["ddpm"] == pytest.approx(4.04e-5, rel=1e-2)                     # Lin 2023 table 1
     assert final["squared cosine"] == pytest.approx(2.43e-9, rel=1e-2)
     half = Discrete.cosine()(torch.tensor(0.5, dtype=F64))[0] ** 2
-    assert half.item() == pytest.approx((torch.cos(torch.tensor((0.5 + 0.008) / 1.008 * pi / 2)) ** 2).item(), rel=2e-4)
+    want = torch.cos(torch.tensor((0.5 + 0.008) / 1.008 * pi / 2)) ** 2
+    assert half.item() == pytest.approx(want.item(), rel=2e-4)
 
 
 @pytest.mark.parametrize("make", [
-    lambda: Discrete([0.1]), lambda: Discrete([[0.1, 0.2]]), lambda: Discrete([0.0, 0.1]), lambda: Discrete([0.1, 1.0]),
+    lambda: Discrete([0.1]), lambda: Discrete([[0.1, 0.2]]), lambda: Discrete([0.0, 0.1]),
+    lambda: Discrete([0.1, 1.0]),
     lambda: Discrete([0.1, float("nan")]), lambda: VE(0), lambda: VE(80, -1)])
 def test_bad_schedules_raise(make):
     with pytest.raises(ValueError, match="needs"):
@@ -124,7 +129,8 @@ def test_shift_is_uniform_at_one_and_matches_its_formula():
     assert (timesteps(4, 3.0)[1:-1] > timesteps(4)[1:-1]).all()
 
 
-@pytest.mark.parametrize("n, shift, t_max", [(0, 1, 1), (4, 0, 1), (4, -1, 1), (4, 1, 0), (4, 1, 1.1)])
+@pytest.mark.parametrize("n, shift, t_max", [(0, 1, 1), (4, 0, 1), (4, -1, 1), (4, 1, 0),
+                                             (4, 1, 1.1)])
 def test_bad_timesteps_raise(n, shift, t_max):
     with pytest.raises(ValueError, match="timesteps needs"):
         timesteps(n, shift, t_max)
@@ -143,8 +149,9 @@ def test_log_snr_timesteps_are_uniform_in_log_snr(schedule, ends):
 
 def test_log_snr_timesteps_need_two_and_finite_ends():
     assert log_snr_timesteps(Flow(), 2, 0.1, 0.9).tolist() == [0.9, 0.1, 0]
-    assert log_snr_timesteps(VE(), 5, 0.1, 1.0)[0] == 1                          # finite at 1, so allowed
-    for n, t_min, t_max in ((1, 0.1, 0.9), (5, 0.0, 0.9), (5, 0.5, 0.5), (5, 0.1, 1.5), (5, 0.1, 1.0)):
+    assert log_snr_timesteps(VE(), 5, 0.1, 1.0)[0] == 1                          # finite at 1
+    for n, t_min, t_max in ((1, 0.1, 0.9), (5, 0.0, 0.9), (5, 0.5, 0.5), (5, 0.1, 1.5),
+                            (5, 0.1, 1.0)):
         with pytest.raises(ValueError, match="log"):
             log_snr_timesteps(Cosine(), n, t_min, t_max)
 

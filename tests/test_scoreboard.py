@@ -1,4 +1,4 @@
-"""No trivial answer scores, real clips do, and each flaw is caught by the part meant to catch it."""
+"""No trivial answer scores, real clips do, and each flaw is caught by the part meant for it."""
 import json
 
 import pytest
@@ -8,7 +8,13 @@ from minidiff import digits, references, scoreboard
 from minidiff.measures import frechet, gaussian, measure
 from minidiff.moving_mnist import moving_mnist
 from minidiff.recogniser import load_recogniser
-from minidiff.references import Reference, build_reference, load_reference, reference_for, save_reference
+from minidiff.references import (
+    Reference,
+    build_reference,
+    load_reference,
+    reference_for,
+    save_reference,
+)
 from minidiff.scoreboard import combine, score, trivial_answers
 from minidiff.seeds import generator
 from minidiff.tracker import flight, ink_centres, motion, physics
@@ -44,7 +50,8 @@ def real(rows):
 def test_held_out_real_clips_reach_the_ceiling(rows):
     assert rows["real"]["SCORE"] >= 0.95 and rows["real"]["interval"]["SCORE"][0] >= 0.9
     assert rows["real"]["off_half"] == rows["real"]["off_one"] == rows["real"]["flicker"] == 0
-    assert rows["real"]["smooth"] > 0.999 and rows["real"]["bounce"] == 1 and rows["real"]["memo"] < 0.05
+    assert rows["real"]["smooth"] > 0.999 and rows["real"]["bounce"] == 1
+    assert rows["real"]["memo"] < 0.05
     assert abs(rows["real"]["fvd_local"] / rows["real"]["real_real"] - 1) < 0.4
 
 
@@ -59,7 +66,8 @@ def test_flaws_cost_more_than_the_interval(rows, name):
 
 
 CAUGHT = {"static": {"motion": 0.05}, "first frame": {"motion": 0.05}, "mean video": {"ID": 0.05},
-          "noise": {"ID": 0.05, "FIT": 0.05}, "shuffled": {"smooth": 0.3, "bounce": 0.3, "precision": 0.1},
+          "noise": {"ID": 0.05, "FIT": 0.05},
+          "shuffled": {"smooth": 0.3, "bounce": 0.3, "precision": 0.1},
           "random walk": {"smooth": 0.2, "COVER": 0.3, "FIT": 0.7}, "black": {"ID": 0, "COVER": 0},
           "blurred": {"ID": 0.1}, "swapped": {"ID": 0.65}, "half missing": {"COVER": 0.75},
           "one digit": {"COVER": 0.25}}
@@ -131,9 +139,11 @@ def test_the_reference_follows_the_prompts(fresh):
 
 def test_a_row_is_plain_and_complete(real):
     assert json.loads(json.dumps(real)) == real
-    wanted = ("SCORE ID PHY smooth bounce motion FIT fvd_local fvd_frames real_real COVER precision chi_square flicker "
-              "memo off_half off_one n seeds evaluator reference interval")
-    assert set(wanted.split()) <= set(real) and real["evaluator"] == load_recogniser()[1] and real["seeds"] == [1]
+    wanted = ("SCORE ID PHY smooth bounce motion FIT fvd_local fvd_frames real_real COVER "
+              "precision chi_square flicker memo off_half off_one n seeds evaluator reference "
+              "interval")
+    assert set(wanted.split()) <= set(real)
+    assert real["evaluator"] == load_recogniser()[1] and real["seeds"] == [1]
 
 
 def test_deterministic_and_blind_to_order(answers, real):
@@ -146,9 +156,11 @@ def test_deterministic_and_blind_to_order(answers, real):
 def test_combine(rows):
     a, b = rows["half missing"], dict(rows["one digit"], seeds=[2])
     row = combine([a, b])
-    assert row["SCORE"] == pytest.approx((a["SCORE"] + b["SCORE"]) / 2) and row["n"] == 2 * N and row["seeds"] == [1, 2]
+    assert row["SCORE"] == pytest.approx((a["SCORE"] + b["SCORE"]) / 2)
+    assert row["n"] == 2 * N and row["seeds"] == [1, 2]
     low, high = row["interval"]["SCORE"]
-    assert low < a["SCORE"] and high > b["SCORE"] - 0.2 and high - low > abs(a["SCORE"] - b["SCORE"])
+    assert low < a["SCORE"] and high > b["SCORE"] - 0.2
+    assert high - low > abs(a["SCORE"] - b["SCORE"])
     width = [r["interval"]["SCORE"][1] - r["interval"]["SCORE"][0] for r in (a, combine([a, a]))]
     assert width[1] == pytest.approx(width[0] / 2**0.5)
     assert combine([a, dict(a, SCORE=None)])["SCORE"] is None
@@ -160,9 +172,11 @@ def test_combine(rows):
 # Bad input
 
 @pytest.mark.parametrize(("spoil", "words"), [
-    (lambda x: x[:8], "32 clips"), (lambda x: x[:, :3], "4 frames"), (lambda x: x[:, :, 0], "floats"),
-    (lambda x: x.long(), "floats"), (lambda x: x[..., :-1], "floats"), (lambda x: 2 * x - 1, r"\[0, 1\]"),
-    (lambda x: x / 0, "finite"), (lambda x: x.numpy(), "ndarray"),
+    (lambda x: x[:8], "32 clips"), (lambda x: x[:, :3], "4 frames"),
+    (lambda x: x[:, :, 0], "floats"),
+    (lambda x: x.long(), "floats"), (lambda x: x[..., :-1], "floats"),
+    (lambda x: 2 * x - 1, r"\[0, 1\]"), (lambda x: x / 0, "finite"),
+    (lambda x: x.numpy(), "ndarray"),
     (lambda x: x.repeat(12, 1, 1, 1, 1), "at most 2000")])
 def test_bad_clips_are_named(answers, spoil, words):
     with pytest.raises(ValueError, match=words):
@@ -182,7 +196,8 @@ def test_a_reference_of_another_setting_is_refused(answers):
 
 def test_a_reference_of_another_recogniser_is_refused(tmp_path):
     ref = reference_for("builtin", 32, 8)
-    path = save_reference(ref._replace(about=ref.about | {"evaluator": "another"}), tmp_path / "reference.safetensors")
+    other = ref._replace(about=ref.about | {"evaluator": "another"})
+    path = save_reference(other, tmp_path / "reference.safetensors")
     with pytest.raises(ValueError, match="another recogniser"):
         load_reference(path)
 
@@ -198,9 +213,12 @@ def test_shipped_references_fit_the_recogniser_and_are_small():
 
 
 def test_other_settings_are_computed(fresh, monkeypatch):
-    monkeypatch.setattr(references, "load", lambda source, split, n=400: digits.built_in(split, 400))
+    def few(source, split, n=400):
+        return digits.built_in(split, 400)
+    monkeypatch.setattr(references, "load", few)
     ref = build_reference.__wrapped__("builtin", size=48, frames=5, n=300)
-    assert isinstance(ref, Reference) and ref.about["real"]["bounce"] == 1 and ref.about["sprite"] == 21
+    assert isinstance(ref, Reference)
+    assert ref.about["real"]["bounce"] == 1 and ref.about["sprite"] == 21
     row = score((moving_mnist(fresh, 128, size=48, frames=5, seed=9).x + 1) / 2, reference=ref)
     assert row["SCORE"] >= 0.9 and row["reference"] == "builtin-48x5-sprite21-n300-seed0"
 
@@ -241,22 +259,24 @@ def test_tracker_finds_known_positions(fresh, size):
     sprite = size * 7 // 16
     frames = (clips.x + 1)[:, :, 0].flatten(0, 1) / 2
     centres, seen = (v.unflatten(0, (96, 8)) for v in ink_centres(frames, sprite))
-    off = centres - clips.positions[:, :, 0]                                     # the ink in its square: constant
+    off = centres - clips.positions[:, :, 0]                                     # constant
     assert seen.all() and (off - off.mean(1, keepdim=True)).abs().max() < 0.01
     f = flight(centres, seen, size, sprite)
     speed = clips.velocities[:, 0, 0].norm(dim=-1)
-    assert (f.speeds.amax(1) - speed).abs().max() < 0.01                         # the fastest step is one between walls
+    assert (f.speeds.amax(1) - speed).abs().max() < 0.01                # between walls, the fastest
     found = physics(f, size)
     assert found["smooth"] > 0.999 and found["bounce"] == 1 and found["off_half"] == 0
 
 
 def test_every_contact_found_is_one(fresh):
     clips = moving_mnist(fresh, 256, seed=11)
-    centres, seen = (v.unflatten(0, (256, 8)) for v in ink_centres((clips.x + 1)[:, :, 0].flatten(0, 1) / 2, 14))
+    frames = (clips.x + 1)[:, :, 0].flatten(0, 1) / 2
+    centres, seen = (v.unflatten(0, (256, 8)) for v in ink_centres(frames, 14))
     f = flight(centres, seen, 32, 14)
-    turns = (clips.velocities[:, 1:-2, 0] != clips.velocities[:, 2:-1, 0])       # (N, T-3, 2), from frame k to k + 1
+    v = clips.velocities[:, :, 0]                                                # (N, T, 2)
+    turns = v[:, 1:-2] != v[:, 2:-1]                                             # (N, T-3, 2)
     assert turns[f.contact].all() and f.contact.sum() > 0.3 * turns.sum()
-    crossed = (clips.velocities[:, :-2, 0] != clips.velocities[:, 2:, 0]).any(-1)                       # (N, T-2)
+    crossed = (v[:, :-2] != v[:, 2:]).any(-1)                                    # (N, T-2)
     assert not (f.free & crossed).any() and f.free.float().mean() > 0.5
 
 
@@ -265,12 +285,14 @@ def test_jumps_stops_and_sticking_walls_are_seen():
     still = torch.full((8,), 16.)
 
     def judge(y):
-        return physics(flight(torch.stack([y, still], -1)[None], torch.ones(1, 8).bool(), 32, 14), 32)
+        centres, seen = torch.stack([y, still], -1)[None], torch.ones(1, 8).bool()
+        return physics(flight(centres, seen, 32, 14), 32)
 
     assert judge(path)["smooth"] == 1
     jump = path + torch.tensor([0., 0, 0, 2, 0, 0, 0, 0])
     assert judge(jump)["smooth"] < 0.6 and judge(jump)["off_one"] > 0.2
-    bounces, sticks, slows = torch.tensor([[18., 20, 22, 24, 24.4, 22.4, 20.4, 18.4], [18., 20, 22, 24, 25, 25, 25, 25],
+    bounces, sticks, slows = torch.tensor([[18., 20, 22, 24, 24.4, 22.4, 20.4, 18.4],
+                                           [18., 20, 22, 24, 25, 25, 25, 25],
                                            [18., 20, 22, 24, 24.8, 24, 23.2, 22.4]])
     assert judge(bounces)["bounce"] == 1 and judge(sticks)["bounce"] == judge(slows)["bounce"] == 0
 
@@ -292,7 +314,8 @@ def test_a_digit_that_blinks_does_not_fly(answers):
 def test_motion_is_a_distance_between_quantiles():
     speeds = torch.rand(1000, generator=generator(13)) * 2 + 1
     assert motion(speeds, speeds) == pytest.approx(1) and motion(speeds * 0, speeds) == 0
-    assert motion(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3) and motion(3 * speeds, speeds) == 0
+    assert motion(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3)
+    assert motion(3 * speeds, speeds) == 0
 
 
 def test_frechet_of_known_gaussians():

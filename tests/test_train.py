@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats, it stops before harm, and what was killed goes on as if nothing had been."""
+"""Training: it learns, it repeats, it stops before harm, and what was killed goes on unharmed."""
 import copy
 import json
 import os
@@ -49,7 +49,8 @@ def test_it_overfits_eight_clips():
     clips = torch.randn(8, 2, 1, 8, 8).sign()
     g = torch.Generator().manual_seed(0)
     t, noise = torch.rand(8, generator=g), torch.randn(clips.shape, generator=g)
-    run.denoiser.loss = lambda x0, cond, *_: Denoiser.loss(run.denoiser, x0, cond, t, noise)   # the same noise every time
+    loss = Denoiser.loss                                                 # the same noise every time
+    run.denoiser.loss = lambda x0, cond, *_: loss(run.denoiser, x0, cond, t, noise)
     losses = [r.loss for r in train(run, iter(lambda: (clips, None), 0), 300, times="uniform")]
     assert losses[-1] < 0.01 * losses[0]
 
@@ -74,7 +75,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not():
 def test_a_loss_that_is_not_finite_stops_it_with_the_weights_untouched(bad):
     run = nudge_run()
     batches = (b for b in (*islice(constant(), 2), *islice(constant(bad), 2)))
-    with pytest.raises(FloatingPointError, match="Step 3.*step 2"):
+    with pytest.raises(FloatingPointError, match=r"Step 3.*step 2"):
         list(train(run, batches, 4))
     assert run.step == 2 and run.denoiser.net.scale.isfinite()
 
@@ -86,7 +87,7 @@ def test_the_average_ramps_up_and_copies_buffers():
         module.scale.fill_(1.0)
         module.count.fill_(7.0)
     ema.update(module)
-    assert ema.model.scale.item() == pytest.approx(1 - 2 / 11)                   # decay (1 + 1) / (10 + 1), not .9
+    assert ema.model.scale.item() == pytest.approx(1 - 2 / 11)                   # not .9 yet
     assert ema.model.count == 7
     for _ in range(500):
         ema.update(module)
@@ -100,15 +101,19 @@ def test_conditions_are_dropped_sample_by_sample_at_the_rate():
     assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.01)
     kept = drop(cond, 10, 0.1, generator(0))[~dropped]
     assert torch.equal(kept, cond[~dropped])
-    tokens = drop(torch.ones(1000, 5, dtype=torch.long), torch.zeros(5, dtype=torch.long), 0.5, generator(1))
-    assert set(tokens.sum(1).tolist()) == {0, 5}                                 # all of a sample's tokens, or none
+    ones, zeros = torch.ones(1000, 5, dtype=torch.long), torch.zeros(5, dtype=torch.long)
+    tokens = drop(ones, zeros, 0.5, generator(1))
+    assert set(tokens.sum(1).tolist()) == {0, 5}                                 # all or none
     assert drop(None, 10, 0.1, generator(0)) is None
 
 
 def test_times():
-    uniform, middle = (draw_times(kind, 20_000, generator(0)) for kind in ("uniform", "logit-normal"))
-    assert uniform.mean().item() == pytest.approx(0.5, abs=0.01) and uniform.std().item() == pytest.approx(12**-0.5, abs=0.01)
-    assert (middle.logit().mean().item(), middle.logit().std().item()) == pytest.approx((0, 1), abs=0.03)
+    uniform, normal = (draw_times(kind, 20_000, generator(0))
+                       for kind in ("uniform", "logit-normal"))
+    assert uniform.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert uniform.std().item() == pytest.approx(12**-0.5, abs=0.01)
+    normal = normal.logit()
+    assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.03)
     with pytest.raises(ValueError, match="logit-normal or uniform"):
         draw_times("often", 3, generator(0))
 
@@ -120,10 +125,11 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 def test_muons_update_is_orthogonal():
     for shape in ((16, 64), (64, 16), (32, 32)):
-        values = torch.linalg.svdvals(orthogonal(torch.randn(shape, generator=generator(0))).float())
+        matrix = torch.randn(shape, generator=generator(0))
+        values = torch.linalg.svdvals(orthogonal(matrix).float())
         assert values.max() < 1.3 and values.median() > 0.6
     u, s, v = torch.linalg.svd(torch.randn(16, 64, generator=generator(1)), full_matrices=False)
-    towards = u.T @ orthogonal(u @ torch.diag(s) @ v) @ v.T                      # diagonal: the singular vectors stay
+    towards = u.T @ orthogonal(u @ torch.diag(s) @ v) @ v.T              # diagonal: same vectors
     assert (towards - torch.diag(towards.diagonal())).abs().max() < 0.1
 
 
@@ -150,7 +156,7 @@ def test_what_muon_gets():
     matrices, others = split(net)
     assert len(matrices) + len(others) == len(list(net.parameters()))
     mine = {id(p) for p in matrices}
-    assert id(net.label.weight) not in mine and id(net.enter.weight) not in mine and id(net.leave.weight) not in mine
+    assert not mine & {id(m.weight) for m in (net.label, net.enter, net.leave)}
     assert id(net.middle.blocks[0].conv1.weight) in mine and all(p.ndim >= 2 for p in matrices)
 
 
@@ -201,21 +207,24 @@ def test_interrupted_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
     one, other = model_of(whole), model_of(tmp_path)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[k], other[k]) for k in one)
-    rows = [[line.split(",")[:-1] for line in (f / "log.csv").read_text().splitlines()] for f in (whole, tmp_path)]
-    assert rows[0] == rows[1]                                                    # all but the seconds
+    logs = [(folder / "log.csv").read_text().splitlines() for folder in (whole, tmp_path)]
+    rows = [[line.split(",")[:-1] for line in lines] for lines in logs]
+    assert rows[0] == rows[1]                                                    # but the seconds
 
 
 def test_killed_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
-    """kill -9 in mid-training, after some saves: the last save is whole, and the rest is trained again."""
+    """kill -9 in mid-training, after some saves: the last is whole, and the rest trained again."""
     code = f"""
 import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99)
 from pathlib import Path
 from minidiff.fit import Fit
 from minidiff.recipes import recipe
-for record in Fit(Path({str(tmp_path)!r}), recipe("tiny"), "builtin", steps=8, seed=3).steps(every=0.0):
+fit = Fit(Path({str(tmp_path)!r}), recipe("tiny"), "builtin", steps=8, seed=3)
+for record in fit.steps(every=0.0):
     print(record.step, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if int(line) == 5:
                 process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)

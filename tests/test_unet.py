@@ -15,7 +15,7 @@ def small(time="factorised", **settings) -> UNet:
 
 
 def awake(net: UNet) -> UNet:
-    """The network with its zero-initialised weights made random, so that every path carries something."""
+    """The network with its zero-initialised weights made random, so that every path counts."""
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in net.parameters():
@@ -52,7 +52,8 @@ def test_a_video_of_one_frame_is_an_image(clip, time):
     assert_close(net(clip[:, :1], t)[:, 0], net(clip[:, 0], t))
 
 
-@pytest.mark.parametrize(("time", "seen"), [("none", "only itself"), ("causal", "the past"), ("factorised", "all"), ("full", "all")])
+@pytest.mark.parametrize(("time", "seen"), [("none", "only itself"), ("causal", "the past"),
+                                            ("factorised", "all"), ("full", "all")])
 def test_which_frames_see_which(clip, time, seen):
     net, t = awake(small(time)), torch.tensor([0.3, 0.6])
     changed = clip.clone()
@@ -85,7 +86,7 @@ def test_every_parameter_learns(clip, time):
     torch.manual_seed(0)
     denoiser = Denoiser(small(time), Flow(), "flow")
     opt = torch.optim.SGD(denoiser.parameters(), 0.1)
-    for _ in range(4):                                                           # zero-initialised layers open one after another
+    for _ in range(4):                                     # zeroed layers open one after another
         opt.zero_grad()
         denoiser.loss(clip, torch.tensor([3, 10])).mean().backward()
         opt.step()
@@ -109,7 +110,8 @@ def test_attention_is_torchs():
     q, k, v = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64).unbind(0)
     mask = torch.ones(6, 6, dtype=torch.bool).tril()
     for m in (None, mask):
-        assert_close(attend(q, k, v, m), torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m))
+        torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
+        assert_close(attend(q, k, v, m), torchs)
 
 
 def test_positions_on_a_grid_all_differ():
@@ -119,23 +121,31 @@ def test_positions_on_a_grid_all_differ():
 
 
 def test_channels_last_survives_the_network():
-    """One module that loses the memory format makes the fine levels several times slower, in silence."""
+    """One module that loses the memory format makes the fine levels several times slower."""
     net, lost = small().to(memory_format=torch.channels_last), []
+
+    def hook(name):
+        def check(module, args, out):
+            if not args[0].is_contiguous(memory_format=torch.channels_last):
+                lost.append(name)
+        return check
     for name, module in net.named_modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.GroupNorm)):
-            module.register_forward_hook(lambda m, args, out, name=name: None if args[0].is_contiguous(
-                memory_format=torch.channels_last) else lost.append(name))
+            module.register_forward_hook(hook(name))
     net(torch.randn(2, 4, 1, 16, 16), torch.rand(2))
     assert not lost
 
 
-@pytest.mark.parametrize(("shape", "words"), [((2, 4, 1, 18, 16), "multiples of 4"), ((2, 4, 3, 16, 16), r"\(B, 1, H, W\)"), ((4, 4), "must be")])
+@pytest.mark.parametrize(("shape", "words"), [
+    ((2, 4, 1, 18, 16), "multiples of 4"), ((2, 4, 3, 16, 16), r"\(B, 1, H, W\)"),
+    ((4, 4), "must be")])
 def test_unfit_frames_are_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         small()(torch.zeros(shape), torch.zeros(shape[0]))
 
 
-@pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)), dict(channels=())])
+@pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)),
+                                      dict(channels=())])
 def test_unfit_settings_are_refused(settings):
     with pytest.raises(ValueError):
         UNet(**settings)

@@ -1,4 +1,4 @@
-"""Pictures: the numbers they draw are right, and drawing them needs no display and leaves nothing behind."""
+"""Pictures: the numbers they draw are right, and drawing needs no display and leaves nothing."""
 import os
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from minidiff import media, viz
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import State, ddim
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, timesteps
+from minidiff.scoreboard import HEADLINES
 from minidiff.train import Record
 
 IMAGES, VIDEOS, COLOUR = (2, 1, 8, 6), (2, 5, 1, 8, 6), (2, 5, 3, 8, 6)
@@ -58,10 +59,13 @@ def test_there_is_no_eps_hat_without_noise(schedule):
 def test_a_trajectory_shows_the_sample_steps_and_frames_asked_for():
     s = states(VIDEOS)
     drawn = viz.denoising(s, Flow(), sample=1, steps=[0, 2, 6], frames=[0, 4])
-    assert list(drawn) == ["x", "x0", "eps", "change"] and all(v.shape == (3, 2, 1, 8, 6) for v in drawn.values())
-    assert torch.equal(drawn["x"][1, 1], s[2].x[1, 4]) and torch.equal(drawn["x0"][1, 0], s[2].x0[1, 0])
+    assert list(drawn) == ["x", "x0", "eps", "change"]
+    assert all(v.shape == (3, 2, 1, 8, 6) for v in drawn.values())
+    assert torch.equal(drawn["x"][1, 1], s[2].x[1, 4])
+    assert torch.equal(drawn["x0"][1, 0], s[2].x0[1, 0])
     assert_close(drawn["change"][2], s[6].x0[1, [0, 4]] - s[2].x0[1, [0, 4]])
-    assert drawn["change"][0].isnan().all() and drawn["eps"][2].isnan().all() and not drawn["eps"][:2].isnan().any()
+    assert drawn["change"][0].isnan().all() and drawn["eps"][2].isnan().all()
+    assert not drawn["eps"][:2].isnan().any()
     assert viz.denoising(states(IMAGES), Flow(), 0, [0, 6], [0])["x"].shape == (2, 1, 1, 8, 6)
 
 
@@ -92,7 +96,7 @@ def test_colours_clip_to_the_reach_and_show_nan_as_neither_black_nor_white():
 def test_slices_follow_the_ink():
     clips = torch.zeros(1, 4, 1, 8, 8)
     for k in range(4):
-        clips[0, k, 0, 5, 1 + k] = 1                                     # a pixel a frame to the right, in row 5
+        clips[0, k, 0, 5, 1 + k] = 1                        # a pixel a frame to the right, in row 5
     for row in (None, "auto", 5):
         cut, rows = viz.slices(clips, row)
         assert rows == (None if row is None else [5])
@@ -111,7 +115,8 @@ def test_bins_hold_their_own_losses_and_an_interval():
     centre, mean, half, count = viz.binned(t, torch.tensor([1.0, 2.0, 3.0, 7.0, 9.0]), 4)
     assert centre.tolist() == [0.125, 0.375, 0.625, 0.875] and count.tolist() == [3, 0, 1, 1]
     assert mean[[0, 2, 3]].tolist() == [2, 7, 9] and mean[1].isnan()
-    assert_close(half[0], torch.tensor(1.96 / 3**0.5, dtype=torch.float64)) and half[1:].isnan().all()
+    assert_close(half[0], torch.tensor(1.96 / 3**0.5, dtype=torch.float64))
+    assert half[1:].isnan().all()
     with pytest.raises(ValueError, match="one loss for each"):
         viz.binned(t, t[:2], 4)
 
@@ -123,9 +128,11 @@ def test_the_interval_covers_the_true_mean_nineteen_times_in_twenty():
 
 
 def test_smoothing_is_a_centred_mean():
-    assert_close(torch.tensor(viz.smoothed([1, 2, 6, 4], 3)), torch.tensor([1.5, 3, 4, 5], dtype=torch.float64))
+    mean = torch.tensor([1.5, 3, 4, 5], dtype=torch.float64)
+    assert_close(torch.tensor(viz.smoothed([1, 2, 6, 4], 3)), mean)
     assert viz.smoothed([3, 1, 2], 1).tolist() == [3, 1, 2]
-    assert_close(torch.tensor(viz.smoothed([2.0, 4.0], 101)), torch.tensor([3.0, 3.0], dtype=torch.float64))
+    mean = torch.tensor([3.0, 3.0], dtype=torch.float64)
+    assert_close(torch.tensor(viz.smoothed([2.0, 4.0], 101)), mean)
 
 
 def test_a_loss_curve_is_drawn_from_records():
@@ -142,15 +149,18 @@ def test_snr_curves_are_the_schedules():
     left, right = viz.snr_curves({"flow": Flow(), "VE": VE()}).axes
     t = np.asarray(left.lines[0].get_xdata())
     assert np.allclose(left.lines[0].get_ydata()[1:-1], 2 * np.log((1 - t[1:-1]) / t[1:-1]))
-    assert np.allclose(right.lines[0].get_ydata(), 1 - t) and np.allclose(right.lines[1].get_ydata(), t)
+    assert np.allclose(right.lines[0].get_ydata(), 1 - t)
+    assert np.allclose(right.lines[1].get_ydata(), t)
     assert [text.get_text() for text in right.texts] == ["to 80"]
 
 
 def test_score_bars_show_every_part_and_a_dash_for_what_is_missing():
-    rows = {"a": dict(SCORE=0.5, ID=0.25, interval={"SCORE": [0.4, 0.6]}), "b": dict(SCORE=torch.nan, PROMPT=None)}
+    rows = {"a": dict(SCORE=0.5, ID=0.25, interval={"SCORE": [0.4, 0.6]}),
+            "b": dict(SCORE=torch.nan, PROMPT=None)}
     figure = viz.score_bars(rows)
     shown = {axes.get_title(loc="left"): [t.get_text() for t in axes.texts] for axes in figure.axes}
-    assert shown == {part: {"SCORE": ["0.50", "–"], "ID": ["0.25", "–"]}.get(part, ["–", "–"]) for part in viz.PARTS}
+    filled = {"SCORE": ["0.50", "–"], "ID": ["0.25", "–"]}
+    assert shown == {part: filled.get(part, ["–", "–"]) for part in HEADLINES}
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0.4, 0.6]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="at least one row"):
@@ -158,8 +168,9 @@ def test_score_bars_show_every_part_and_a_dash_for_what_is_missing():
 
 
 @pytest.mark.parametrize(("row", "ends"), [
-    ({}, None), ({"interval": {"SCORE": [0.2, 0.4]}}, (0.2, 0.4)), ({"intervals": {"SCORE": [0.2, 0.4]}}, (0.2, 0.4)),
-    ({"interval": {"SCORE": None}}, None), ({"interval": {"ID": [0.2, 0.4]}}, None), ({"interval": None}, None)])
+    ({}, None), ({"interval": {"SCORE": [0.2, 0.4]}}, (0.2, 0.4)),
+    ({"interval": {"SCORE": None}}, None),
+    ({"interval": {"ID": [0.2, 0.4]}}, None), ({"interval": None}, None)])
 def test_an_interval_is_found_or_missed(row, ends):
     assert viz.interval(row) == ends
 
@@ -171,11 +182,12 @@ def test_a_video_shows_itself_in_three_ways():
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: seen.append((tag, dict(attrs)))
     parser.feed(bundle["text/html"])
-    assert [tag for tag, _ in seen] == ["div", "img", "div"]                     # the caption's <b> is text
+    assert [tag for tag, _ in seen] == ["div", "img", "div"]                     # <b> is text
     img = seen[1][1]
     head, gif = img["src"].split(",")
     width = Image.open(BytesIO(b64decode(gif))).width
-    assert head == "data:image/gif;base64" and int(img["width"]) % width == 0 and int(img["width"]) >= 96
+    assert head == "data:image/gif;base64"
+    assert int(img["width"]) % width == 0 and int(img["width"]) >= 96
     assert img["alt"] == 'a <b> & "c" (3 clips of 4 frames, 8x8)' == bundle["text/plain"]
     assert Image.open(BytesIO(b64decode(bundle["image/png"]))).format == "PNG"
 
@@ -183,7 +195,8 @@ def test_a_video_shows_itself_in_three_ways():
 def test_a_video_takes_a_models_answer_and_saves(tmp_path):
     video = media.Video(SimpleNamespace(tensor=videos()), columns=3, fps=4)
     video.save(tmp_path / "x.gif")
-    assert (tmp_path / "x.gif").read_bytes()[:3] == b"GIF" and repr(video) == "3 clips of 4 frames, 8x8"
+    assert (tmp_path / "x.gif").read_bytes()[:3] == b"GIF"
+    assert repr(video) == "3 clips of 4 frames, 8x8"
     with pytest.raises(ValueError, match="Clips must"):
         media.Video(videos() * 2 - 1)
 
@@ -199,8 +212,10 @@ def test_the_look_is_taken_off_again():
 
 def test_no_display_and_no_pyplot_is_needed():
     code = ("import sys, torch; from minidiff import viz; from minidiff.schedules import Flow\n"
-            "viz.snr_curves({'flow': Flow()})._repr_png_(); viz.xt_slice(torch.rand(1, 4, 1, 8, 8))._repr_png_()\n"
+            "viz.snr_curves({'flow': Flow()})._repr_png_()\n"
+            "viz.xt_slice(torch.rand(1, 4, 1, 8, 8))._repr_png_()\n"
             "assert 'matplotlib.pyplot' not in sys.modules and 'IPython' not in sys.modules")
     without_display = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
     path = os.pathsep.join(filter(None, sys.path))
-    subprocess.run([sys.executable, "-c", code], check=True, env=without_display | {"PYTHONPATH": path})
+    env = without_display | {"PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
