@@ -65,13 +65,15 @@ def add_train(commands) -> None:
     digits_option(p, "builtin")
     budget = p.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=positive(float),
-                        help="how long to train; becomes a number of steps at the start")
+                        help="how long to train; becomes a number of steps at the start "
+                             "(default: 20)")
     budget.add_argument("--steps", type=positive(int), help="how many steps to train")
     seed_option(p)
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="the folder to write into (default: runs/RECIPE)")
     p.add_argument("--resume", action="store_true",
-                   help="go on with the training in the folder; its own settings are used")
+                   help="go on with the training in the folder, with its own settings; "
+                        "--steps or --minutes make it longer")
 
 
 def add_sample(commands) -> None:
@@ -80,7 +82,7 @@ def add_sample(commands) -> None:
                    help="a checkpoint's name or a model.safetensors")
     p.add_argument("--digit", type=digit, metavar="D",
                    help="the digit to show, 0 to 9 (default: each in turn)")
-    sampling_options(p)
+    sampling_options(p, "ddim")
     p.add_argument("--n", type=positive(int),
                    help="how many clips (default: 1 of a digit, 10 of all)")
     p.add_argument("--out", type=ending, required=True, metavar="FILE",
@@ -100,7 +102,7 @@ def add_score(commands) -> None:
                    help="clips per seed (default: %(default)s)")
     p.add_argument("--seeds", type=positive(int), default=1,
                    help="how many seeds, from --seed on (default: %(default)s)")
-    sampling_options(p)
+    sampling_options(p, "ddpm")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the row there")
 
 
@@ -114,9 +116,10 @@ def seed_option(p) -> None:
                    help="the same seed gives the same result (default: %(default)s)")
 
 
-def sampling_options(p) -> None:
-    p.add_argument("--sampler", choices=names("sampler"), default="ddim",
-                   help="how to sample (default: %(default)s)")
+def sampling_options(p, sampler: str) -> None:
+    p.add_argument("--sampler", choices=names("sampler"), default=sampler,
+                   help="how to sample; ddpm mends its own mistakes by fresh noise, ddim, heun and "
+                        "dpmpp_2m follow one smooth path (default: %(default)s)")
     p.add_argument("--steps", type=positive(int), default=20,
                    help="sampling steps (default: %(default)s)")
     p.add_argument("--guidance", type=float, default=1.5,

@@ -44,10 +44,8 @@ def train(args) -> None:
     if args.recipe == "recogniser":
         return train_recogniser(args)
     out = args.out or Path("runs") / args.recipe
-    if not args.resume and not (args.minutes or args.steps):
-        raise ValueError("Say how long to train: --minutes M or --steps N "
-                         "(or --resume to go on with a training).")
-    fit = Fit(out, recipes.recipe(args.recipe), args.digits, args.minutes, args.steps, args.seed,
+    minutes = args.minutes or (None if args.steps or args.resume else 20)
+    fit = Fit(out, recipes.recipe(args.recipe), args.digits, minutes, args.steps, args.seed,
               args.resume, best_device())
     train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
     print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
@@ -78,12 +76,15 @@ def train_with_bar(fit: Fit, again: str) -> None:
 
 def train_recogniser(args) -> None:
     """The judge's own training, and after it the references that carry its name."""
+    if args.steps or args.minutes or args.out or args.resume:
+        raise ValueError("The recogniser is trained in one way only, into the package; "
+                         "it takes --digits and --seed and nothing else.")
     if args.digits == "builtin":
         raise ValueError("The recogniser learns to read real digits, too: give --digits mnist "
                          "or a folder with MNIST's IDX files.")
     folder = Path("datasets") if args.digits == "mnist" else Path(args.digits)
     lessons = recogniser.train_recogniser(folder, seed=args.seed)
-    for _ in bar(lessons, 3000, "training the recogniser"):
+    for _ in bar(lessons, recogniser.STEPS, "training the recogniser"):
         pass
     for source in bar(["builtin", folder], 2, "building references", "reference"):
         scoreboard.ship(source)

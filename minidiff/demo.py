@@ -22,7 +22,8 @@ def open_fit(out: Path, plan, source: str, profile: Profile, minutes: float | No
         notes = files.load_tensors(saved)[1]["notes"]
         if (notes["recipe"], notes["digits"], notes["seed"]) == (plan._asdict(), str(source), seed):
             return Fit(out, resume=True, device=device)
-        saved.unlink()
+        raise FileExistsError(f"{out} holds another training. Choose another --out folder, "
+                              f"or delete {saved}.")
     steps = None if minutes else profile.steps
     return Fit(out, plan, source, minutes or profile.minutes, steps, seed, device=device)
 

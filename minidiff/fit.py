@@ -21,10 +21,11 @@ class Fit:
     """One training in one folder, which it locks until `close`. Iterate over `steps()` to train.
 
     minutes or steps: the budget; minutes become steps at the start, by a probe on this machine.
-    resume: go on from the folder's last save, which says recipe, digits, seed and budget.
+    resume: go on from the folder's last save, which says recipe, digits, seed and budget; steps (in
+    all) or minutes (from now) lengthen it, and the learning rate is then that of the longer budget.
     Raises FileExistsError if the folder already holds a training and `resume` is off,
-    FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive,
-    BlockingIOError if another process trains there.
+    FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive or
+    already spent, or for another recipe's folder, BlockingIOError if another process trains there.
     """
 
     def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin",
@@ -37,7 +38,7 @@ class Fit:
         self.lock = files.lock(self.folder)
         try:
             if resume:
-                self.resume(plan, device)
+                self.resume(plan, minutes, steps, device)
             else:
                 self.start(plan, source, minutes, steps, seed, device)
         except BaseException:
@@ -52,11 +53,14 @@ class Fit:
         torch.manual_seed(seed)
         self.plan, self.source, self.seed, self.device = plan, str(source), seed, device
         self.prepare()
+        for draft in self.folder.glob(".*-*.safetensors"):       # what a kill left half-written
+            draft.unlink()
         batches = stream(plan, self.digits, seed, device=device)
         self.total = steps or steps_within(60 * minutes, self.run, batches, **self.settings)
         self.seconds = 0.0
 
-    def resume(self, plan: Recipe | None, device) -> None:
+    def resume(self, plan: Recipe | None, minutes: float | None, steps: int | None,
+               device) -> None:
         if not self.saved.exists():
             raise FileNotFoundError(f"{self.folder} holds no training to resume: "
                                     f"there is no {self.saved.name} in it.")
@@ -69,6 +73,13 @@ class Fit:
         self.total, self.seconds = notes["total"], notes["seconds"]
         self.prepare()
         self.run.load(self.saved)
+        if minutes:
+            batches = stream(self.plan, self.digits, self.seed, self.run.step, device)
+            steps = self.run.step + steps_within(60 * minutes, self.run, batches, **self.settings)
+        self.total = steps or self.total
+        if self.total < self.run.step:
+            raise ValueError(f"{self.folder} already holds {self.run.step} steps, "
+                             f"more than the {self.total} asked for.")
 
     def prepare(self) -> None:
         """The run, the digits and the settings that the plan asks for."""

@@ -15,7 +15,7 @@ from minidiff.denoiser import Denoiser, clipped, guided
 from minidiff.files import CHECKPOINTS
 from minidiff.precision import autocast
 from minidiff.recipes import Recipe, build
-from minidiff.samplers import SAMPLERS, State, last
+from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
 from minidiff.seeds import generator
 
@@ -42,7 +42,9 @@ class Pipeline:
         self.device = next(denoiser.parameters()).device
 
     def to(self, device) -> "Pipeline":
-        return Pipeline(self.denoiser.to(device), self.about)
+        self.denoiser.to(device)
+        self.device = torch.device(device)
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -51,7 +53,7 @@ class Pipeline:
         return c["frames"], 1, c["size"], c["size"]
 
     def steps(self, labels: Tensor, *, steps: int = 20, guidance: float = 1.5,
-              sampler: str = "ddim", seed: int = 0, shift: float = 3.0,
+              sampler: str = "ddpm", seed: int = 0, shift: float = 3.0,
               first: int = 0) -> Iterator[State]:
         """The sampler itself, a `State` per step, for the labels (N,); x in [-1, 1].
 
@@ -74,7 +76,7 @@ class Pipeline:
 
         labels = labels.to(self.device)
         guess = clipped(guided(denoise, labels, self.recipe.model["net"]["classes"], guidance))
-        noisy = dict(randn_like=randn) if sampler in ("ddpm", "euler_ancestral") else {}
+        noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
         ts = timesteps(steps, shift)
         return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), ts, **noisy)
 

@@ -25,6 +25,7 @@ from minidiff.tracker import ink_centres, windows
 
 SHIPPED = CHECKPOINTS / "recogniser.safetensors"
 JUNK, SURE = 10, 0.9
+STEPS = 3000
 STROKES_SEED = 77        # no split of `digits.built_in` has it
 
 
@@ -210,7 +211,7 @@ def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digit
     return Digits(images, labels, "recogniser")
 
 
-def train_recogniser(folder: Path, seed: int = 0, steps: int = 3000, lr: float = 3e-3,
+def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float = 3e-3,
                      path: Path = SHIPPED) -> Iterator[dict]:
     """Train the recogniser on `own_digits` and write it to `path`.
 

@@ -45,7 +45,7 @@ SCOREBOARD = ("From 0 to 1, where 1 is what real clips reach. A good row is near
 NEXT = ("Train longer: the loss falls slowly while the motion still improves.",
         "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows "
         "of the scoreboard.",
-        "Open the first notebook: it builds everything that made these clips, line by line.")
+        "Open notebooks/first_look.ipynb: it does by hand what the demo did, and shows every step.")
 PAGE = """<!doctype html>
 <html lang="en">
 <head>

@@ -9,6 +9,7 @@ weights (Karras 2022 appendix F).
 """
 import copy
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +87,9 @@ class Run:
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
             for name, value in below(f"optimizer.{i}", tensors).items():
                 state[name] = torch.empty_like(p).copy_(value) if value.shape == p.shape else value
+        if saved["threads"] != torch.get_num_threads():
+            warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "
+                          f"{torch.get_num_threads()}: the last bits will differ.", stacklevel=2)
         self.step = self.ema.step = saved["step"]
         self.notes = saved["notes"]
 

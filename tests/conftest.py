@@ -7,13 +7,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
-    """A folder with MNIST's test files; the test is skipped where there is none.
-
-    Looked for are MINIDIFF_MNIST, ../shared/data/mnist and datasets/.
-    """
-    root = Path(__file__).parents[1]
-    places = [os.environ.get("MINIDIFF_MNIST"), root.parent / "shared/data/mnist",
-              root / "datasets"]
+    """MNIST's test files: in MINIDIFF_MNIST or datasets/. The test is skipped without them."""
+    places = [os.environ.get("MINIDIFF_MNIST"), Path(__file__).parents[1] / "datasets"]
     for place in filter(None, places):
         file = "t10k-images-idx3-ubyte"
         ways = [sub + file + end for sub in ("", "MNIST/raw/") for end in ("", ".gz")]

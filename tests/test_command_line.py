@@ -132,7 +132,11 @@ def fails(args, words, capsys) -> None:
 
 def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
     out = tmp_path / "x.gif"
-    fails(["train", "tiny", "--out", tmp_path], "--minutes M or --steps N", capsys)
+    fails(["train", "recogniser", "--steps", "9"], "one way only", capsys)
+    fails(["train", "mmnist32", "--resume", "--out", trained], "a training of tiny", capsys)
+    fails(["train", "tiny", "--resume", "--steps", "1", "--out", trained], "holds 4 steps", capsys)
+    smoke = ["demo", "--profile", "smoke", "--seed", "7"]
+    fails([*smoke, "--out", trained], "another training", capsys)
     fails(["train", "tiny", "--steps", "1", "--out", trained], "--resume", capsys)
     fails(["train", "tiny", "--resume", "--out", tmp_path / "new"], "no training to resume", capsys)
     fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],

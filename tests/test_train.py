@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,6 +236,30 @@ for record in fit.steps(every=0.0):
     again.close()
     one, other = model_of(whole), model_of(tmp_path)
     assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_finished_training_can_be_made_longer(whole, tmp_path):
+    """Its first steps stay; the learning rate is that of the longer budget."""
+    for name in ("training.safetensors", "log.csv"):
+        shutil.copy(whole / name, tmp_path / name)
+    longer = Fit(tmp_path, steps=12, resume=True)
+    records = list(longer.steps())
+    longer.close()
+    assert [r.step for r in records] == [9, 10, 11, 12] and len(longer.log()) == 12
+    assert records[0].lr == pytest.approx(3e-3 * rate(9 / 12, 9, 50, 0.4))
+    with pytest.raises(ValueError, match="already holds 12 steps"):
+        Fit(tmp_path, steps=11, resume=True)
+
+
+def test_another_number_of_threads_is_told(whole):
+    run = Run(build(recipe("tiny").model))
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.warns(UserWarning, match="last bits"):
+            run.load(whole / "training.safetensors")
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_nan_in_the_data_leaves_the_last_good_state(tmp_path):
