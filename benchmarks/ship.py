@@ -9,7 +9,6 @@ Nothing was chosen by these seeds: sampling settings are the defaults of the com
 import argparse
 import json
 import platform
-import shutil
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from minidiff import evaluate, files, pipeline, scoreboard
+from minidiff.references import reference_name
 
 
 def main() -> None:
@@ -36,10 +36,9 @@ def main() -> None:
     rows = [row(model, args.n, seed) for seed in args.seeds]
     name, about = model.recipe.name, model.about
     target = pipeline.CHECKPOINTS / f"{name}.safetensors"
-    with files.beside(target) as draft:
-        shutil.copy(args.folder / "model.safetensors", draft)
-    tensors, _ = files.load_tensors(target)
-    card = {"name": name, "sha256": files.digest(tensors),
+    tensors, _ = files.load_tensors(args.folder / "model.safetensors")
+    shipped = about | {"digits": reference_name(about["digits"])}            # a name, not a folder
+    card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
             "command": args.command, "digits": args.digits,
@@ -47,7 +46,7 @@ def main() -> None:
             "machine": args.machine,
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(),
-            "sampling": {"sampler": "ddim", "steps": 20, "guidance": 1.5, "shift": 3.0},
+            "sampling": {"sampler": "ddpm", "steps": 20, "guidance": 1.5, "shift": 3.0},
             "score": scoreboard.combine(rows),
             "limits": "Trained on digits of 14 px in frames of 32 px; the (digit, direction) pairs "
                       "in minidiff.moving_mnist.HELD_OUT were never shown to it."}

@@ -30,7 +30,7 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         yield Path(name)
         with open(name, "rb+") as draft:
-            os.fsync(draft.fileno())                             # on the disk before it has the name
+            os.fsync(draft.fileno())                         # on the disk before it has the name
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
