@@ -15,6 +15,8 @@ SOURCES = "builtin (drawn, no download), mnist (downloaded) or a folder with MNI
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns 0: it worked, 1: failed, 2: asked for wrongly, 130: interrupted."""
     args = parser().parse_args(argv)
+    if wrong := misuse(args):
+        parser().error(wrong)
     from minidiff import commands
     try:
         getattr(commands, args.command)(args)
@@ -25,6 +27,20 @@ def main(argv: list[str] | None = None) -> int:
         print(f"minidiff {args.command}: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def misuse(args: argparse.Namespace) -> str | None:
+    """What is wrong with options that do not go together, or None."""
+    if args.command == "train" and args.recipe == "recogniser":
+        if args.steps or args.minutes or args.out or args.resume:
+            return ("the recogniser is trained in one way only, into the package; it takes "
+                    "--digits and --seed and nothing else")
+        if args.digits == "builtin":
+            return ("the recogniser learns to read real digits, too: give --digits mnist or a "
+                    "folder with MNIST's IDX files")
+    if args.command == "score" and args.labels and not args.what.endswith(".npy"):
+        return "--labels go with clips; a model is told which digits to show"
+    return None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,13 +59,14 @@ def parser() -> argparse.ArgumentParser:
 
 def add_demo(commands) -> None:
     text = "train a small model, sample from it, score it, write a report"
-    p = commands.add_parser("demo", help=text)
+    p = commands.add_parser("demo", help=text, description=text[0].upper() + text[1:] + ": about "
+                            "7 minutes on two cores. Run again, it goes on where it was stopped.")
     digits_option(p, "builtin")
     p.add_argument("--minutes", type=positive(float),
                    help="how long to train (the profile decides unless given)")
     p.add_argument("--profile", choices=("smoke", "cpu", "gpu"),
                    help="how big: smoke (seconds, a test), cpu (minutes), gpu (a minute); "
-                        "MINIDIFF_PROFILE, or what is here")
+                        "default: MINIDIFF_PROFILE, else gpu where there is one, else cpu")
     seed_option(p)
     p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR",
                    help="the folder to write into (default: %(default)s)")
@@ -77,7 +94,8 @@ def add_train(commands) -> None:
 
 
 def add_sample(commands) -> None:
-    p = commands.add_parser("sample", help="make clips with a trained model")
+    p = commands.add_parser("sample", help="make clips with a trained model", description="Make "
+                            "clips with a trained model and write them as the file's ending says.")
     p.add_argument("model", type=known("model"), metavar="NAME_OR_FILE",
                    help="a checkpoint's name or a model.safetensors")
     p.add_argument("--digit", type=digit, metavar="D",
@@ -91,13 +109,16 @@ def add_sample(commands) -> None:
 
 
 def add_score(commands) -> None:
-    p = commands.add_parser("score", help="judge a model, or clips, on the scoreboard")
+    p = commands.add_parser(
+        "score", help="judge a model, or clips, on the scoreboard",
+        description="Compare a model's clips, or clips of your own, with real ones. Every part of "
+                    "the row is 1 where real clips are; SCORE is their geometric mean.")
     p.add_argument("what", type=known("model", ".npy"), metavar="NAME_OR_FILE_OR_CLIPS.npy",
                    help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
     p.add_argument("--labels", type=Path, metavar="L.npy",
                    help="the digits that the clips were asked to show, (N,)")
-    digits_option(p, None, "the digits of the real clips to compare with "
-                           "(default: those the model was trained on, or mnist)")
+    digits_option(p, None, "the real clips' digits, builtin, mnist or a folder with MNIST's files "
+                           "(default: those the model was trained on; mnist for clips)")
     p.add_argument("--n", type=positive(int), default=512,
                    help="clips per seed (default: %(default)s)")
     p.add_argument("--seeds", type=positive(int), default=1,
@@ -122,7 +143,7 @@ def sampling_options(p, sampler: str) -> None:
                         "dpmpp_2m follow one smooth path (default: %(default)s)")
     p.add_argument("--steps", type=positive(int), default=20,
                    help="sampling steps (default: %(default)s)")
-    p.add_argument("--guidance", type=float, default=1.5,
+    p.add_argument("--guidance", type=guidance, default=1.5,
                    help="0 ignores the digit, 1 follows it, more insists (default: %(default)s)")
     seed_option(p)
 
@@ -148,6 +169,13 @@ def known(kind: str, *endings: str):
     return read
 
 
+def guidance(text: str) -> float:
+    value = number(float, text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return value
+
+
 def digit(text: str) -> int:
     value = number(int, text)
     if not 0 <= value <= 9:
@@ -160,6 +188,8 @@ def ending(text: str) -> Path:
     if Path(text).suffix.lower() not in ENDINGS:
         raise argparse.ArgumentTypeError(
             f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; give a file in it")
     return Path(text)
 
 

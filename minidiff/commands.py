@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from minidiff import evaluate, files, media, pipeline, profiles, recipes, recogniser, scoreboard
 from minidiff.fit import Fit
 from minidiff.precision import has_bf16
+from minidiff.references import reference_name
 
 
 def best_device() -> torch.device:
@@ -30,11 +32,12 @@ def demo(args) -> None:
     size = profiles.profile(args.profile)
     plan = recipes.recipe(size.recipe, **size.settings)
     fit = show.open_fit(args.out, plan, args.digits, size, args.minutes, args.seed, best_device())
-    train_with_bar(fit, f"python -m minidiff demo --profile {size.name} --digits {args.digits} "
-                        f"--seed {args.seed} --out {args.out}")
     command = "python -m minidiff " + " ".join(sys.argv[1:] or ["demo"])
-    row = show.look(args.out, fit, size.clips, args.seed, command, bar)
-    fit.saved.unlink(missing_ok=True)                            # the demo is over; its model stays
+    with closing(fit):
+        train_with_bar(fit, f"python -m minidiff demo --profile {size.name} --digits {args.digits} "
+                            f"--seed {args.seed} --out {args.out}")
+        row = show.look(args.out, fit, size.clips, args.seed, command, bar)
+        fit.saved.unlink(missing_ok=True)                        # the demo is over; its model stays
     print_row(row)
     print(f"\nLook at {args.out / 'report.html'} (all of it), {args.out / 'clips.gif'}, "
           f"{args.out / 'trajectory.png'}.")
@@ -47,7 +50,8 @@ def train(args) -> None:
     minutes = args.minutes or (None if args.steps or args.resume else 20)
     fit = Fit(out, recipes.recipe(args.recipe), args.digits, minutes, args.steps, args.seed,
               args.resume, best_device())
-    train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
+    with closing(fit):
+        train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
     print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
           f"in {fit.seconds / 60:.1f} minutes. Next:\n"
           f"  python -m minidiff sample {out / 'model.safetensors'} --out {out / 'clips.gif'}")
@@ -71,17 +75,10 @@ def train_with_bar(fit: Fit, again: str) -> None:
         raise
     finally:
         progress.close()
-        fit.close()
 
 
 def train_recogniser(args) -> None:
     """The judge's own training, and after it the references that carry its name."""
-    if args.steps or args.minutes or args.out or args.resume:
-        raise ValueError("The recogniser is trained in one way only, into the package; "
-                         "it takes --digits and --seed and nothing else.")
-    if args.digits == "builtin":
-        raise ValueError("The recogniser learns to read real digits, too: give --digits mnist "
-                         "or a folder with MNIST's IDX files.")
     folder = Path("datasets") if args.digits == "mnist" else Path(args.digits)
     lessons = recogniser.train_recogniser(folder, seed=args.seed)
     for _ in bar(lessons, recogniser.STEPS, "training the recogniser"):
@@ -108,20 +105,27 @@ def sampled(model, args, n: int, seed: int, digit: int | None = None) -> list[pi
 
 def score(args) -> None:
     row = score_clips(args) if args.what.endswith(".npy") else score_model(args)
+    print_row(row)
     if args.json:
         files.write_text(args.json, json.dumps(row, indent=1))
-    print_row(row)
 
 
 def score_clips(args) -> dict:
-    clips = media.read_npy(args.what)[:args.n]
-    labels = None if args.labels is None else media.read_labels(args.labels)[:args.n]
-    return scoreboard.score(clips, labels, reference=args.digits or "mnist")
+    clips = media.read_npy(args.what)
+    labels = None if args.labels is None else media.read_labels(args.labels)
+    if labels is not None and len(labels) != len(clips):
+        raise ValueError(f"{args.labels} holds {len(labels)} labels for {len(clips)} clips; "
+                         "there must be one for each.")
+    if len(clips) > args.n:
+        print(f"Judging the first {args.n} of {len(clips)} clips; --n judges more.")
+    cut = None if labels is None else labels[:args.n]
+    return scoreboard.score(clips[:args.n], cut, reference=args.digits or "mnist")
 
 
 def score_model(args) -> dict:
     model = pipeline.load(args.what, best_device())
     source = args.digits or model.about["digits"]
+    reference_name(source, gone=not args.digits)             # refused before the work, not after
     rows = [evaluate.judge(sampled(model, args, args.n, seed), source, seed)
             for seed in range(args.seed, args.seed + args.seeds)]
     return scoreboard.combine(rows)

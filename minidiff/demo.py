@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from minidiff import evaluate, files, media, pipeline, references, report, viz
-from minidiff.fit import Fit
+from minidiff.fit import Fit, notes_of
 from minidiff.profiles import Profile
 
 SHIPPED = "mmnist32"
@@ -19,7 +19,8 @@ def open_fit(out: Path, plan, source: str, profile: Profile, minutes: float | No
     """A fresh training in the folder, or the interrupted one that was asked for in these words."""
     saved = out / "training.safetensors"
     if saved.exists():
-        notes = files.load_tensors(saved)[1]["notes"]
+        files.lock(out).close()                                  # or another process works there
+        notes = notes_of(saved)
         if (notes["recipe"], notes["digits"], notes["seed"]) == (plan._asdict(), str(source), seed):
             return Fit(out, resume=True, device=device)
         raise FileExistsError(f"{out} holds another training. Choose another --out folder, "

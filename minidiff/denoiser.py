@@ -77,9 +77,12 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
     interval: guide only where low <= t <= high (Kynkäänniemi 2024), elsewhere scale 1.
     rescale: in [0, 1], how far each sample's standard deviation is brought back to the conditional
     one's (Lin 2023 eq. 16).
-    Both branches are one network call. Raises ValueError for a rescale out of range or an empty
-    interval.
+    Both branches are one network call. Raises ValueError for a rescale out of range, an empty
+    interval or a cond that is no tensor.
     """
+    if not isinstance(cond, Tensor):
+        raise ValueError("cond must be a tensor with one condition per sample, "
+                         f"got {type(cond).__name__}; without a condition use the denoiser itself.")
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale must be between 0 and 1, got {rescale}.")
     low, high = (0.0, 1.0) if interval is None else interval
@@ -94,18 +97,30 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
             return denoiser(x, t, cond)
         twice = torch.cat([t, t]) if t.ndim else t
         x0, x0_null = denoiser(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
-        here = per_sample(torch.where(inside, scale, 1.0).to(x), x)
+        here, one = (torch.as_tensor(v, dtype=x.dtype, device=t.device) for v in (scale, 1))
+        here = per_sample(torch.where(inside, here, one).to(x), x)
         guess = x0_null + here * (x0 - x0_null)
         if rescale:
-            axes = tuple(range(1, x.ndim))
-            same_std = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)
-            guess = torch.lerp(guess, same_std, rescale)
+            guess = torch.lerp(guess, with_std_of(x0, guess), rescale)
         return guess
     return denoise
 
 
+def with_std_of(x0: Tensor, guess: Tensor) -> Tensor:
+    """guess, scaled to x0's standard deviation in each sample; a constant one stays as it is."""
+    axes = tuple(range(1, guess.ndim))
+    std = guess.std(axes, keepdim=True)
+    rounding = 4 * torch.finfo(guess.dtype).eps * guess.abs().amax(axes, keepdim=True)
+    return torch.where(std > rounding, guess * x0.std(axes, keepdim=True) / std, guess)
+
+
 def clipped(denoise: Denoise, low: float = -1.0, high: float = 1.0) -> Denoise:
-    """x0 held inside [low, high]. For pixels, whose range is known; never for latents."""
+    """x0 held inside [low, high]. For pixels, whose range is known; never for latents.
+
+    Raises ValueError unless low <= high.
+    """
+    if not low <= high:
+        raise ValueError(f"clipped needs low <= high, got {low} and {high}.")
     return lambda x, t: denoise(x, t).clamp(low, high)
 
 
@@ -113,7 +128,20 @@ def inpainted(denoise: Denoise, known: Tensor, mask: Tensor) -> Denoise:
     """x0 is `known` where mask is true and free elsewhere. Both broadcast against x.
 
     The sampler then carries the known part from its noise to itself. With the first frames known it
-    predicts the rest.
+    predicts the rest. Raises ValueError, when called, where known or mask does not fit x.
     """
     mask = torch.as_tensor(mask, dtype=torch.bool)
-    return lambda x, t: torch.where(mask.to(x.device), known.to(x), denoise(x, t))
+
+    def inpaint(x: Tensor, t: Tensor) -> Tensor:
+        here, there = fit(mask, "mask", x), fit(known, "known", x)
+        return torch.where(here.to(x.device), there.to(x), denoise(x, t))
+    return inpaint
+
+
+def fit(value: Tensor, name: str, x: Tensor) -> Tensor:
+    """value in x's shape, or a ValueError with its name where it does not broadcast to that."""
+    try:
+        return value.expand(x.shape)
+    except RuntimeError:
+        raise ValueError(f"{name} must broadcast to x's shape {tuple(x.shape)}, "
+                         f"got {tuple(value.shape)}.") from None

@@ -6,6 +6,7 @@ use "val", references and figures use "test". MNIST's "val" and "test" are alway
 test file is there, its rows 0-7999.
 """
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,10 @@ def pair(folder: Path, kind: str) -> Digits:
             f"{folder} does not hold {kind}-{IMAGES} and {kind}-{LABELS} (with or without .gz). "
             "Give a folder that does, or use the built-in digits, which need no files.")
     images, labels = (read_idx(p) for p in paths)
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or labels.max() > 9:
+    if not images.numel() or images.shape[1:] != (28, 28):
+        raise ValueError(f"{paths[0]} should hold images of 28x28 pixels, "
+                         f"but holds {tuple(images.shape)}; fetch it anew.")
+    if labels.ndim != 1 or len(images) != len(labels) or labels.max() > 9:
         raise ValueError(f"{paths[0]} and {paths[1]} do not belong together: "
                          f"{images.shape} images, {labels.shape} labels.")
     return Digits(images[:, None].float() / 255, labels.long(), "mnist")
@@ -122,7 +126,7 @@ def read_idx(path: Path) -> Tensor:
                          "MNIST's files begin with the bytes 00 00 08.")
     shape = np.frombuffer(raw, ">u4", axes, 4).tolist()
     data = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes)
-    if data.size != np.prod(shape, dtype=np.int64):
+    if data.size != math.prod(shape):
         raise ValueError(
             f"{path} should hold {'x'.join(map(str, shape))} bytes but holds {data.size}: "
             "truncated or tampered with; fetch it anew.")

@@ -20,6 +20,11 @@ def clips(pipeline: Pipeline, n: int, seed: int = 0, digit: int | None = None, b
 
 
 def judge(videos: list[Video], source: str, seed: int) -> dict:
-    """The row of one seed's clips, against real clips of the digits that the model learned from."""
+    """The row of one seed's clips, against real clips of the digits that the model learned from.
+
+    source: where those came from; a folder need not exist any more. Raises ValueError for a word
+    that names no digits.
+    """
+    name = reference_name(source, gone=True)
     x, labels = torch.cat([v.tensor for v in videos]), torch.cat([v.labels for v in videos])
-    return scoreboard.score(x, labels, reference=reference_name(source), seeds=(seed,))
+    return scoreboard.score(x, labels, reference=name, seeds=(seed,))

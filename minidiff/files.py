@@ -74,16 +74,21 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return h.hexdigest()
 
 
+def seal(tensors: dict[str, Tensor], text: str) -> str:
+    """The sha256 of tensors and description together: no part of a file changes unnoticed."""
+    return hashlib.sha256((digest(tensors) + text).encode()).hexdigest()
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> str:
     """Write tensors and a description (anything JSON can hold) as one safetensors file.
 
     Returns the tensors' sha256.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    sha256 = digest(tensors)
+    text = json.dumps(about)
     with beside(path) as draft:
-        save_file(tensors, draft, {"minidiff": json.dumps(about), "sha256": sha256})
-    return sha256
+        save_file(tensors, draft, {"minidiff": text, "sha256": seal(tensors, text)})
+    return digest(tensors)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -96,16 +101,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, "pt") as f:
-            about = f.metadata() or {}
+            head = f.metadata() or {}
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as e:
         raise ValueError(f"{path} is not a whole safetensors file ({e}); "
                          "it is truncated, damaged or of another kind.") from None
-    if "minidiff" not in about:
+    if "minidiff" not in head:
         raise ValueError(f"{path} is a safetensors file, but minidiff did not write it.")
-    if digest(tensors) != about.get("sha256"):
+    if seal(tensors, head["minidiff"]) != head.get("sha256"):
         raise ValueError(f"{path} was altered or damaged: its sha256 is not the one written in it.")
-    return tensors, json.loads(about["minidiff"])
+    return tensors, json.loads(head["minidiff"])
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -5,6 +5,7 @@
     FOLDER/log.csv                a line per step: step, loss, gradient norm, learning rate, seconds
 """
 import csv
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ class Fit:
         if not self.saved.exists():
             raise FileNotFoundError(f"{self.folder} holds no training to resume: "
                                     f"there is no {self.saved.name} in it.")
-        notes = files.load_tensors(self.saved)[1]["notes"]
+        notes = notes_of(self.saved)
         self.plan, self.source = Recipe(**notes["recipe"]), notes["digits"]
         self.seed, self.device = notes["seed"], device
         if plan is not None and plan.name != self.plan.name:
@@ -93,6 +94,7 @@ class Fit:
         """Train to the end, a `Record` a step. Saves every so many seconds, and however it ends."""
         began, last = time.perf_counter(), time.perf_counter()
         before, log = self.seconds, Log(self.folder / "log.csv", self.run.step)
+        # the log goes first to the disk: it may be ahead of the weights, never behind them
         clips = stream(self.plan, self.digits, self.seed, self.run.step, self.device)
         try:
             for record in train(self.run, clips, self.total, **self.settings):
@@ -100,6 +102,7 @@ class Fit:
                 log.add(record, self.seconds)
                 yield record
                 if time.perf_counter() - last > every:
+                    log.flush()
                     self.save()
                     last = time.perf_counter()
         finally:
@@ -129,6 +132,14 @@ class Fit:
         self.lock.close()
 
 
+def notes_of(path: Path) -> dict:
+    """What a saved training says of itself. Raises ValueError that names a file of another kind."""
+    about = files.load_tensors(path)[1]
+    if "notes" not in about:
+        raise ValueError(f"{path} holds no training that could be resumed.")
+    return about["notes"]
+
+
 class Log:
     """A CSV file of records. Opened again after a kill, it drops the lines of unsaved steps."""
 
@@ -143,6 +154,10 @@ class Log:
     def add(self, record: Record, seconds: float) -> None:
         self.rows.writerow([record.step, f"{record.loss:.6g}", f"{record.grad_norm:.4g}",
                             f"{record.lr:.4g}", f"{seconds:.2f}"])
+
+    def flush(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()

@@ -7,7 +7,7 @@ is drawn on the CPU from (seed, step), so a batch is the same on every device an
 restart.
 """
 from collections.abc import Iterator
-from math import pi
+from math import inf, pi
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,17 +51,17 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, num
     speed: pixels per frame, drawn uniformly between the two; size * (1, 3) / 32 unless given.
     pairs: which (digit, direction) pairs occur: "seen" leaves the `HELD_OUT` ones away, "held_out"
     shows only them, "all" both.
-    labels: (n, number), the digits to show; drawn at random unless given.
+    labels: (n, number), or (n,) for one digit, the digits to show; drawn at random unless given.
     Raises ValueError for settings that cannot be met.
     """
-    sprite = sprite or usual_sprite(size)
-    low, high = speed or (size / 32, 3 * size / 32)
+    sprite = usual_sprite(size) if sprite is None else sprite
+    low, high = (size / 32, 3 * size / 32) if speed is None else speed
     if n < 1 or frames < 1 or number < 1:
         raise ValueError("moving_mnist needs n, frames and number of at least 1, "
                          f"got n={n}, frames={frames}, number={number}.")
-    if not 1 <= sprite < size or not 0 <= low <= high:
+    if not 1 <= sprite < size or not 0 <= low <= high < inf:
         raise ValueError(f"A digit of {sprite} px does not fit frames of {size} px, "
-                         f"or the speeds {low} to {high} are not rising from 0 up.")
+                         f"or the speeds {low} to {high} are not finite and rising from 0 up.")
     if pairs not in PAIRS:
         raise ValueError(f"Unknown pairs {pairs!r}; choose one of {', '.join(PAIRS)}.")
     g = generator(seed, step)
@@ -97,11 +97,14 @@ def batches(digits: Digits, batch: int, seed: int = 0, start: int = 0,
 def choose(have: Tensor, want: Tensor | None, shape: tuple[int, int], g: torch.Generator) -> Tensor:
     """Rows of the digits, (n, N): any at all, or for each wanted label one of its own.
 
-    Raises ValueError for a label that no digit has.
+    Raises ValueError for a label that no digit has, and for labels of another shape.
     """
     if want is None:
         return torch.randint(len(have), shape, generator=g)
-    want = torch.as_tensor(want).cpu().view(shape)
+    want = torch.as_tensor(want).cpu()
+    if want.shape != shape and (shape[1] > 1 or want.shape != shape[:1]):
+        raise ValueError(f"labels must be (n, number) = {tuple(shape)}, one for each digit shown, "
+                         f"got {tuple(want.shape)}.")
     counts = torch.bincount(have, minlength=10)
     if want.min() < 0 or want.max() >= len(counts) or (counts[want] == 0).any():
         known = ", ".join(str(d) for d in counts.nonzero().flatten().tolist())
@@ -109,6 +112,7 @@ def choose(have: Tensor, want: Tensor | None, shape: tuple[int, int], g: torch.G
                          f"the labels at hand are {known}.")
     order = have.argsort(stable=True)                                      # rows sorted by label
     first = counts.cumsum(0) - counts                                      # where each label begins
+    want = want.view(shape)
     within = (torch.rand(shape, generator=g) * counts[want]).long()
     return order[first[want] + within]
 

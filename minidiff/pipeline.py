@@ -5,6 +5,7 @@
     video.save("three.gif")
 """
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -90,9 +91,19 @@ class Pipeline:
             raise ValueError(f"n must be at least 1, got {n}.")
         if digit is None:
             return torch.arange(n) % classes
-        if not 0 <= int(digit) < classes:
-            raise ValueError(f"There is no digit {digit}; choose one from 0 to {classes - 1}.")
+        if not isinstance(digit, Integral) or isinstance(digit, bool) or not 0 <= digit < classes:
+            raise ValueError(f"There is no prompt {digit!r}; give a digit from 0 to {classes - 1}.")
         return torch.full((n,), int(digit))
+
+    def checked(self, labels: Tensor) -> Tensor:
+        """Labels as a tensor (N,), or a ValueError unless each is one of the classes."""
+        labels, classes = torch.as_tensor(labels).cpu(), self.recipe.model["net"]["classes"]
+        if labels.ndim != 1 or not len(labels) or labels.is_floating_point():
+            raise ValueError(f"labels must be whole numbers (N,), got {tuple(labels.shape)} "
+                             f"of {labels.dtype}.")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.tolist()}.")
+        return labels
 
     def __call__(self, prompt: int | None = None, *, n: int | None = None,
                  labels: Tensor | None = None, batch: int = 64, keep_trajectory: bool = False,
@@ -104,6 +115,9 @@ class Pipeline:
         """
         if labels is None:
             labels = self.labels(prompt, (10 if prompt is None else 1) if n is None else n)
+        elif prompt is not None or n is not None:
+            raise ValueError("Give labels, or a prompt and n, not both.")
+        labels = self.checked(labels)
         parts, states = [], []
         for i in range(0, len(labels), batch):
             steps = self.steps(labels[i:i + batch], first=first + i, **settings)
@@ -136,9 +150,12 @@ def load(name: str | Path, device="cpu") -> Pipeline:
             raise ValueError(f"There is no checkpoint {str(name)!r}; "
                              f"choose one of {', '.join(shipped())}, or give a .safetensors file.")
     tensors, about = files.load_tensors(path)
-    if "recipe" not in about:
+    if "recipe" not in about or "notes" in about:
         raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")
-    denoiser = build(Recipe(**about["recipe"]).model)
+    try:
+        denoiser = build(Recipe(**about["recipe"]).model)
+    except (KeyError, TypeError, ValueError) as e:
+        raise ValueError(f"{path} describes a model that this version cannot build ({e!r}).") from e
     files.load_weights(denoiser, tensors, path)
     return Pipeline(denoiser.to(device, memory_format=torch.channels_last), about)
 

@@ -17,7 +17,7 @@ class Profile(NamedTuple):
 
 PROFILES = {p.name: p for p in (
     Profile("smoke", "tiny", {}, None, 30, 32),
-    Profile("cpu", "mmnist32", {}, 6.3, None, 128),
+    Profile("cpu", "mmnist32", {}, 6.0, None, 128),
     Profile("gpu", "mmnist32", {"batch": 64}, 1.0, None, 512),
 )}
 

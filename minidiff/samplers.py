@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoise
-from minidiff.schedules import Schedule, half_log_snr
+from minidiff.schedules import Schedule, half_log_snr, times
 
 
 class State(NamedTuple):
@@ -31,8 +31,14 @@ def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: f
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Tensor:
     """From x_t to x_s, for s < t, believing x0 (DDIM, Song 2021 eq. 12).
 
-    eta = 1 is DDPM's posterior (Ho 2020 eq. 7).
+    eta = 1 is DDPM's posterior (Ho 2020 eq. 7). Raises ValueError for an eta outside [0, 1] or,
+    where both times are on the CPU, for s > t.
     """
+    check_eta(eta)
+    t, s = times(t), times(s)
+    if t.device.type == s.device.type == "cpu" and not (s <= t).all():
+        raise ValueError(f"A jump leads from noise towards data, so s must not exceed t, "
+                         f"got t={t.tolist()} and s={s.tolist()}.")
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     eps = (x - a_t * x0) / s_t
     std = eta * s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).clamp(min=0).sqrt()
@@ -45,8 +51,10 @@ def ddim(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor, eta: float
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
     """DDIM (Song 2021): one call a step, first order.
 
-    On `Flow` it is Euler's method on the velocity, on `VE` EDM's.
+    On `Flow` it is Euler's method on the velocity, on `VE` EDM's. Raises ValueError, at the first
+    `next`, for an eta outside [0, 1].
     """
+    check_eta(eta)
     for t, s in pairwise(check(ts)):
         x0 = denoise(x, t)
         yield State(t, x, x0)
@@ -106,6 +114,12 @@ SAMPLERS |= {"euler": euler, "euler_ancestral": euler_ancestral}
 def last(steps: Iterable[State]) -> Tensor:
     """Run a sampler to its end and return the sample."""
     return deque(steps, maxlen=1).pop().x                                      # keeps one at a time
+
+
+def check_eta(eta: float) -> None:
+    """Raises ValueError unless eta is in [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be between 0 (no new noise) and 1 (DDPM), got {eta}.")
 
 
 def check(ts: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Papers: DDPM (Ho 2020), improved DDPM (Nichol 2021), score SDEs (Song 2021), EDM
 rectified flow (Liu 2023).
 """
 from collections.abc import Callable
-from math import pi
+from math import inf, pi
 
 import torch
 from torch import Tensor
@@ -39,12 +39,13 @@ class VE:
 
     A uniform grid in t is EDM's grid in sigma. Sampling starts from `sigma_max * noise`. It serves
     the exact denoisers: a trained network would need its input scaled by 1 / sqrt(1 + sigma^2).
-    Raises ValueError unless both settings are positive.
+    Raises ValueError unless both settings are positive and finite.
     """
 
     def __init__(self, sigma_max: float = 80.0, rho: float = 7.0):
-        if sigma_max <= 0 or rho <= 0:
-            raise ValueError(f"VE needs sigma_max > 0 and rho > 0, got {sigma_max} and {rho}.")
+        if not (0 < sigma_max < inf and 0 < rho < inf):
+            raise ValueError("VE needs sigma_max > 0 and rho > 0, both finite, "
+                             f"got {sigma_max} and {rho}.")
         self.sigma_max, self.rho = sigma_max, rho
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,8 +96,8 @@ def timesteps(n: int, shift: float = 1.0, t_max: float = 1.0) -> Tensor:
     2024 eq. 23); t_max, in (0, 1], is applied after it. Raises ValueError for n < 1 or values out
     of range.
     """
-    if n < 1 or shift <= 0 or not 0 < t_max <= 1:
-        raise ValueError("timesteps needs n >= 1, shift > 0 and 0 < t_max <= 1, "
+    if n < 1 or not 0 < shift < inf or not 0 < t_max <= 1:
+        raise ValueError("timesteps needs n >= 1, a finite shift > 0 and 0 < t_max <= 1, "
                          f"got n={n}, shift={shift}, t_max={t_max}.")
     t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
     return t_max * (shift * t / (shift * t + (1 - t)))                          # exact at both ends
@@ -143,13 +144,17 @@ def times(t: Tensor | float) -> Tensor:
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """The schedule at t, ready to multiply x: (B, 1, ..., 1) or () in x's dtype and device.
 
-    t is one time or one per sample; ValueError if it is neither. The schedule is evaluated in t's
-    own precision first.
+    t is one time or one per sample, in [0, 1]. The schedule is evaluated in t's own precision
+    first. Raises ValueError for a t of another shape or, on the CPU, outside [0, 1]; elsewhere
+    that check would make the device wait.
     """
     t = times(t)
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t must be one time or one per sample ({len(x)}), "
                          f"got shape {tuple(t.shape)}.")
+    if t.device.type == "cpu" and not ((t >= 0) & (t <= 1)).all():
+        raise ValueError("t must be between 0 (data) and 1 (noise), got values from "
+                         f"{t.min().item():g} to {t.max().item():g}; divide step numbers by N.")
     return tuple(per_sample(c.to(x), x) for c in schedule(t))
 
 
@@ -161,7 +166,7 @@ def per_sample(values: Tensor, x: Tensor) -> Tensor:
 def add_noise(schedule: Schedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t = alpha_t x0 + sigma_t noise, like x0 (Ho 2020 eq. 4).
 
-    t: () or (B,), in [0, 1]. noise: of x0's shape, else ValueError.
+    t: () or (B,), in [0, 1]. noise: of x0's shape. Raises ValueError for anything else.
     """
     if noise.shape != x0.shape:
         raise ValueError(f"noise must have x0's shape {tuple(x0.shape)}, got {tuple(noise.shape)}.")

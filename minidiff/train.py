@@ -8,9 +8,12 @@ Papers: logit-normal times (Esser 2024 section 3.1), condition drop (Ho 2022 alg
 weights (Karras 2022 appendix F).
 """
 import copy
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,11 +145,28 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
                 f"Step {run.step + 1}: the loss is {value} and its gradient's norm {norm}. "
                 f"The weights are still those of step {run.step}. "
                 "Look for NaN in the data, or lower the learning rate.")
-        for optimizer in run.optimizers:
-            optimizer.step()
-        run.ema.update(denoiser)
-        run.step += 1
+        with unbroken() as pressed:
+            for optimizer in run.optimizers:
+                optimizer.step()
+            run.ema.update(denoiser)
+            run.step += 1
         yield Record(run.step, value, norm, lr)
+        if pressed:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def unbroken() -> Iterator[list]:
+    """Ctrl-C waits: no step is ever half done. It is in the list afterwards if it was pressed."""
+    pressed = []
+    if threading.current_thread() is not threading.main_thread():                # gets no signals
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def rate(done: float, step: int, warmup: int, decay: float) -> float:

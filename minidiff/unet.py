@@ -102,6 +102,7 @@ class UNet(nn.Module):
         if not channels or any(c % 32 for c in channels):
             raise ValueError("channels must be multiples of 32, one per level, "
                              f"got {tuple(channels)}.")
+        check_sizes(patch, blocks, emb_dim, classes)
         self.patch, self.in_channels, self.classes = patch, in_channels, classes
         self.factor = patch * 2 ** (len(channels) - 1)
         attend = [i >= len(channels) - attention for i in range(len(channels))]
@@ -126,6 +127,7 @@ class UNet(nn.Module):
         if x.ndim == 4:
             return self(x[:, None], t, cond)[:, 0]
         self.check(x)
+        self.check_condition(cond, len(x))
         T = x.shape[1]
         emb = F.silu(self.embed(t, cond)).repeat_interleave(T, 0)                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
@@ -151,9 +153,6 @@ class UNet(nn.Module):
         """
         emb = self.time_embedding(t)
         if self.label is None:
-            if cond is not None:
-                raise ValueError("This network was built without classes, "
-                                 "so it takes no condition.")
             return emb
         if cond is None:
             cond = torch.full_like(t, self.classes, dtype=torch.long)
@@ -167,3 +166,31 @@ class UNet(nn.Module):
             raise ValueError(
                 f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: "
                 f"this network needs height and width to be multiples of {self.factor}.")
+
+    def check_condition(self, cond: Tensor | None, n: int) -> None:
+        """Raises ValueError unless cond is None or n class ids; on the CPU they are looked at."""
+        if cond is None:
+            return
+        if self.label is None:
+            raise ValueError("This network was built without classes, so it takes no condition.")
+        if not isinstance(cond, Tensor) or cond.dtype not in (torch.int64, torch.int32):
+            raise ValueError("cond must be a tensor of integer class ids, "
+                             f"got {getattr(cond, 'dtype', type(cond).__name__)}.")
+        if cond.shape != (n,):
+            raise ValueError(f"cond must be one class id per sample ({n}), "
+                             f"got shape {tuple(cond.shape)}.")
+        if cond.device.type == "cpu" and not ((cond >= 0) & (cond <= self.classes)).all():
+            raise ValueError(f"Class ids must be 0 to {self.classes} (the last means no class), "
+                             f"got {cond.min().item()} to {cond.max().item()}.")
+
+
+def check_sizes(patch: int, blocks: int, emb_dim: int, classes: int | None) -> None:
+    """Raises ValueError for sizes that no network can have."""
+    if patch < 1 or blocks < 1:
+        raise ValueError("A U-Net needs patch >= 1 (1 folds nothing) and blocks >= 1 per level, "
+                         f"got {patch} and {blocks}.")
+    if emb_dim < 2 or emb_dim % 2:
+        raise ValueError("emb_dim must be even and at least 2, one sine and one cosine for each "
+                         f"frequency, got {emb_dim}.")
+    if classes is not None and classes < 0:
+        raise ValueError(f"classes must not be negative, got {classes}; None means no condition.")

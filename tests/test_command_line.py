@@ -116,6 +116,10 @@ def test_doctor_says_what_is_here(capsys):
     (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"),
     (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
     (["score", "mmnist32", "--n", "0"], "more than 0"), (["score", "mmnist99"], "mmnist32"),
+    (["train", "recogniser", "--steps", "9"], "one way only"),
+    (["train", "recogniser"], "real digits"), (["score", "mmnist32", "--labels", "x.npy"], "clips"),
+    (["sample", "mmnist32", "--guidance", "-1", "--out", "x.gif"], "0 or more"),
+    (["sample", "mmnist32", "--guidance", "nan", "--out", "x.gif"], "0 or more"),
     (["demo", "--profile", "huge"], "smoke"), ([], "COMMAND"), (["paint"], "demo")])
 def test_wrong_usage_is_exit_code_2_and_names_what_is_valid(args, words, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -132,7 +136,6 @@ def fails(args, words, capsys) -> None:
 
 def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
     out = tmp_path / "x.gif"
-    fails(["train", "recogniser", "--steps", "9"], "one way only", capsys)
     fails(["train", "mmnist32", "--resume", "--out", trained], "a training of tiny", capsys)
     fails(["train", "tiny", "--resume", "--steps", "1", "--out", trained], "holds 4 steps", capsys)
     smoke = ["demo", "--profile", "smoke", "--seed", "7"]
@@ -153,6 +156,18 @@ def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
         fails(["score", tmp_path / "clips.npy", "--labels", tmp_path / name], name, capsys)
     np.save(tmp_path / "range.npy", np.full((40, 8, 1, 32, 32), 3.0, np.float32))
     fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
+
+
+def test_files_of_another_kind_are_named(trained, tmp_path, capsys):
+    (tmp_path / "training.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    fails(["train", "tiny", "--resume", "--out", tmp_path], "holds no training", capsys)
+    fails(["demo", "--profile", "smoke", "--out", tmp_path], "holds no training", capsys)
+    saved = trained / "training.safetensors"
+    fails(["sample", saved, "--out", tmp_path / "x.gif"], "holds no model", capsys)
+    np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
+    np.save(tmp_path / "labels.npy", np.zeros(39, np.int64))
+    labels = ["--labels", tmp_path / "labels.npy"]
+    fails(["score", tmp_path / "clips.npy", *labels], "39 labels for 40 clips", capsys)
 
 
 def test_an_unknown_profile_in_the_environment_is_a_failure(monkeypatch, tmp_path, capsys):

@@ -223,3 +223,45 @@ def test_inpainting_takes_any_mask_that_broadcasts():
     x = torch.zeros(2, 3, 4, 4)
     out = inpainted(lambda x, t: x, torch.ones(4, 4), torch.eye(4, dtype=torch.long))(x, 0)
     assert torch.equal(out, torch.eye(4).expand(2, 3, 4, 4))
+
+
+def test_the_scale_is_exact_in_the_precision_of_x():
+    x, t = torch.zeros(2, 1, dtype=F64), torch.tensor(0.5, dtype=F64)
+    denoise = guided(lambda x, t, cond: cond[:, None].to(x), torch.ones(2), torch.zeros(()), 0.1)
+    assert denoise(x, t).tolist() == [[0.1], [0.1]]
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_rescale_leaves_a_constant_guess_as_it_is(level):
+    x = torch.randn(2, 1, 4, 4)
+
+    def denoiser(x, t, cond):                          # guided with scale 2: the level, everywhere
+        return torch.where(cond.view(-1, 1, 1, 1) == 1, level / 2 + x, 2 * x)
+    out = guided(denoiser, torch.ones(2), torch.zeros(()), 2.0, rescale=0.5)(x, torch.tensor(0.5))
+    assert_close(out, torch.full_like(x, level))
+
+
+def test_a_condition_that_is_no_tensor_raises():
+    for cond in (None, 3, [1, 2]):
+        with pytest.raises(ValueError, match="cond must be a tensor"):
+            guided(nn.Identity(), cond, NULL, 3.0)
+
+
+def test_an_empty_range_to_clip_to_raises():
+    for low, high in ((1.0, -1.0), (float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="low <= high"):
+            clipped(lambda x, t: x, low, high)
+
+
+@pytest.mark.parametrize(("known", "mask", "name"), [
+    ((2, 5), (2, 3), "known"), ((2, 3), (4, 3), "mask"), ((4, 2, 3), (2, 3), "known"),
+    ((2, 3), (1, 2, 3), "mask")])
+def test_inpainting_that_does_not_fit_raises(known, mask, name):
+    denoise = inpainted(lambda x, t: x, torch.zeros(known), torch.ones(mask))
+    with pytest.raises(ValueError, match=f"{name} must broadcast"):
+        denoise(torch.zeros(2, 3), 0.5)
+
+
+def test_times_that_are_step_numbers_raise():
+    with pytest.raises(ValueError, match="between"):
+        Denoiser(lambda x, t, cond: x, Cosine())(torch.zeros(2, 3), torch.tensor([500, 1]))

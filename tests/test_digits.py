@@ -1,5 +1,7 @@
 """Sources of digits: MNIST's files in every shape, splits that share nothing, what is refused."""
 import gzip
+import os
+import subprocess
 import sys
 import types
 
@@ -94,7 +96,8 @@ def test_a_folder_without_digits_says_what_it_lacks(tmp_path):
     (gzip.compress(idx(np.arange(200, dtype=np.uint8)))[:20] + b"\xff" * 40,
      "truncated or damaged"),
     (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "unsigned bytes"),
-    (b"\x00\x00\x08\x03" + b"\xff" * 12, "truncated")])
+    (b"\x00\x00\x08\x03" + b"\xff" * 12, "truncated"),
+    (b"\x00\x00\x08\x04" + b"\x00\x01\x00\x00" * 4, "truncated")])                 # 2^64 bytes
 def test_damaged_and_foreign_idx_files_are_refused_by_name(tmp_path, content, words):
     (tmp_path / "some-idx").write_bytes(content)
     with pytest.raises(ValueError, match=f"some-idx.*{words}"):
@@ -107,6 +110,14 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         mnist(tmp_path)
     write_pair(tmp_path, labels=np.full(10_000, 77, np.uint8))
     with pytest.raises(ValueError, match="do not belong together"):
+        mnist(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (10, 28, 27), (10, 784), (10,)])
+def test_images_that_are_not_mnists_are_refused_by_name(tmp_path, shape):
+    write_pair(tmp_path, n=shape[0])
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros(shape, np.uint8)))
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte should hold images of 28x28"):
         mnist(tmp_path)
 
 
@@ -146,22 +157,22 @@ def test_nothing_is_fetched_twice(no_torchvision, tmp_path):
     assert digits.download(tmp_path) == tmp_path
 
 
-def test_a_torchvision_that_cannot_load_its_operators_is_imported_all_the_same(
-        monkeypatch, tmp_path):
-    """It dies at import, as the CUDA build does beside a CPU-only torch, until a name is known."""
+def test_a_torchvision_that_cannot_load_its_operators_is_imported_all_the_same(tmp_path):
+    """It dies at import, as the CUDA build does beside a CPU-only torch, until a name is known.
+
+    In a process of its own: in this one the names may be known already.
+    """
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text(
         "import torch\n"
         "@torch.library.register_fake('torchvision::nms')\ndef fake(*a): ...\nmark = 'loaded'\n")
-    for name in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    if hasattr(torch.ops.torchvision, "nms"):
-        pytest.skip("torchvision's operators are already known in this process")
-    found = torchvision_shim.import_torchvision()
-    assert found.mark == "loaded"
-    sys.modules.pop("torchvision")
+    code = ("from minidiff import torchvision_shim as shim\n"
+            "print(shim.import_torchvision().mark, shim.library is not None)")
+    places = os.pathsep.join([str(tmp_path), *sys.path])
+    found = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": places},
+                           capture_output=True, text=True)
+    assert found.stdout.split() == ["loaded", "True"], found.stderr
 
 
 def test_another_failure_of_torchvision_is_not_hidden(monkeypatch, tmp_path):

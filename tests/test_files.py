@@ -52,6 +52,14 @@ def test_an_altered_file_is_refused(tmp_path):
         files.load_tensors(path)
 
 
+def test_an_altered_description_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    files.save_tensors(path, some(), {"schedule": "flow"})
+    path.write_bytes(path.read_bytes().replace(b"flow", b"slow"))
+    with pytest.raises(ValueError, match="altered or damaged"):
+        files.load_tensors(path)
+
+
 def test_foreign_files_are_refused_and_a_pickle_is_not_opened(tmp_path):
     class Trap:
         def __reduce__(self):

@@ -72,10 +72,38 @@ def test_velocities_predict_the_next_position(digits):
     assert (clips.positions >= room[0]).all() and (clips.positions <= room[1]).all()
 
 
-def test_overlaps_are_the_maximum(digits):
-    one = Digits(digits.images[:1], digits.labels[:1])
-    two = moving_mnist(one, 64, number=2, seed=1)
-    assert two.x.max() <= 1
+def test_overlaps_are_the_maximum():
+    """Half-grey squares: a sum would be white where two overlap, and each alone is known."""
+    grey = Digits(torch.full((1, 1, 9, 9), 0.5), torch.zeros(1, dtype=torch.long))
+    clips = moving_mnist(grey, 64, size=16, sprite=9, number=2, seed=1)
+    corners = clips.positions - 4.5
+    alone = place(grey.images[None].expand(64, 2, 1, 9, 9), corners, 16)         # (n, T, 2, ...)
+    assert (alone.sum(2) > alone.amax(2) + 0.4).any((1, 2, 3, 4)).float().mean() > 0.5
+    assert_close((clips.x + 1) / 2, alone.amax(2), rtol=0, atol=1e-5)
+
+
+def test_speeds_fill_their_interval(digits):
+    v = moving_mnist(digits, 4000, frames=1, speed=(1.0, 5.0)).velocities[:, 0, 0]
+    speeds, parts = v.norm(dim=-1), torch.linspace(0, 1, 11)
+    assert speeds.min() > 1 - 1e-5 and speeds.max() < 5 + 1e-5
+    assert_close(speeds.quantile(parts), 1 + 4 * parts, rtol=0, atol=0.2)
+
+
+def test_angles_fill_each_sector(digits):
+    v = moving_mnist(digits, 8000, frames=1, pairs="all").velocities[:, 0, 0]
+    turn = torch.atan2(v[:, 0], v[:, 1]) / (torch.pi / 4)        # in sectors, 0 = right
+    sector, parts = turn.round().long() % 8, torch.linspace(0, 1, 5)
+    for k in range(8):
+        within = (turn - turn.round())[sector == k]
+        assert len(within) > 800
+        assert_close(within.quantile(parts), parts - 0.5, rtol=0, atol=0.08)
+
+
+def test_wanted_labels_show_many_images(digits):
+    have = (digits.labels == 3).sum().item()
+    clips = moving_mnist(digits, 400, frames=1, labels=torch.full((400, 1), 3))
+    ink = ((clips.x + 1) / 2).sum((1, 2, 3, 4))
+    assert len((ink * 100).round().unique()) > 0.6 * have > 10
 
 
 def test_a_batch_depends_on_seed_and_step_alone(digits):
@@ -151,7 +179,12 @@ def test_the_public_test_file_is_read(tmp_path):
 @pytest.mark.parametrize(("settings", "words"), [
     (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(number=0), "at least 1"),
     (dict(frames=-3), "at least 1"), (dict(sprite=32), "does not fit"),
-    (dict(speed=(3, 1)), "rising"), (dict(pairs="some"), "seen, all, held_out"),
+    (dict(sprite=0), "does not fit"), (dict(speed=(3, 1)), "rising"),
+    (dict(speed=(0, float("inf"))), "finite"), (dict(speed=(float("nan"), 1)), "finite"),
+    (dict(labels=torch.tensor([1, 2, 3])), r"\(2, 1\).*got \(3,\)"),
+    (dict(labels=torch.tensor([[1, 2]])), r"\(2, 1\).*got \(1, 2\)"),
+    (dict(labels=torch.tensor([1, 2]), number=2), r"\(2, 2\).*got \(2,\)"),
+    (dict(pairs="some"), "seen, all, held_out"),
     (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):

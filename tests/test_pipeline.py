@@ -76,6 +76,9 @@ def test_the_digit_and_the_guidance_matter(model):
 
 
 @pytest.mark.parametrize(("call", "words"), [
+    (dict(prompt="a 3"), "no prompt 'a 3.*from 0 to 9"), (dict(prompt=3.7), "no prompt"),
+    (dict(labels=[1, 12]), "from 0 to 9"), (dict(labels=[0.5]), "whole numbers"),
+    (dict(labels=[]), "whole numbers"), (dict(labels=[1], n=3), "not both"),
     (dict(prompt=10), "from 0 to 9"), (dict(prompt=-1), "from 0 to 9"), (dict(n=0), "at least 1"),
     (dict(n=-2), "at least 1"), (dict(steps=0), "n >= 1"), (dict(steps=-5), "n >= 1"),
     (dict(sampler="magic"), "ddim"), (dict(guidance=-1.0), "0 or more"),
@@ -90,6 +93,15 @@ def test_weights_are_stored_in_half_precision(model_file, model):
     assert {t.dtype for t in tensors.values()} == {torch.float16}
     assert about["recipe"]["name"] == "tiny"
     assert next(model.denoiser.parameters()).dtype == torch.float32
+
+
+def test_a_file_that_describes_another_model_is_refused(model_file, tmp_path):
+    tensors, about = files.load_tensors(model_file)
+    for change in ({"network": "gan"}, {"net": {"widths": 3}}, {"schedule": "steep"}):
+        strange = about["recipe"] | {"model": about["recipe"]["model"] | change}
+        files.save_tensors(tmp_path / "x.safetensors", tensors, about | {"recipe": strange})
+        with pytest.raises(ValueError, match="describes a model"):
+            load(tmp_path / "x.safetensors")
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

@@ -321,3 +321,25 @@ def test_each_sample_goes_its_own_way(sampler):
 def test_unsuitable_grids_raise(sampler, ts):
     with pytest.raises(ValueError, match="falling"):
         next(sampler(half, Flow(), noise(1, 3), torch.tensor(ts, dtype=F64)))
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])
+def test_unsuitable_etas_raise(eta):
+    steps = ddim(half, Flow(), noise(1, 3), timesteps(3), eta)
+    with pytest.raises(ValueError, match="eta must be"):
+        next(steps)
+    with pytest.raises(ValueError, match="eta must be"):
+        jump(Flow(), noise(1, 3), noise(1, 3), 0.5, 0.2, eta)
+
+
+@pytest.mark.parametrize("s", [0.6, float("nan")])
+def test_a_jump_away_from_the_data_raises(s):
+    with pytest.raises(ValueError, match="must not exceed"):
+        jump(Flow(), noise(1, 3), noise(1, 3), 0.5, s)
+
+
+@every_schedule
+def test_a_jump_takes_numbers(schedule):
+    x, x0 = noise(2, 3, 4)
+    t, s = torch.tensor([0.7, 0.3], dtype=F64)
+    assert torch.equal(jump(schedule, x, x0, 0.7, 0.3), jump(schedule, x, x0, t, s))

@@ -108,7 +108,8 @@ def test_known_tables():
 @pytest.mark.parametrize("make", [
     lambda: Discrete([0.1]), lambda: Discrete([[0.1, 0.2]]), lambda: Discrete([0.0, 0.1]),
     lambda: Discrete([0.1, 1.0]),
-    lambda: Discrete([0.1, float("nan")]), lambda: VE(0), lambda: VE(80, -1)])
+    lambda: Discrete([0.1, float("nan")]), lambda: VE(0), lambda: VE(80, -1),
+    lambda: VE(float("nan")), lambda: VE(float("inf")), lambda: VE(80, float("nan"))])
 def test_bad_schedules_raise(make):
     with pytest.raises(ValueError, match="needs"):
         make()
@@ -130,7 +131,8 @@ def test_shift_is_uniform_at_one_and_matches_its_formula():
 
 
 @pytest.mark.parametrize("n, shift, t_max", [(0, 1, 1), (4, 0, 1), (4, -1, 1), (4, 1, 0),
-                                             (4, 1, 1.1)])
+                                             (4, 1, 1.1), (4, float("nan"), 1),
+                                             (4, float("inf"), 1), (4, 1, float("nan"))])
 def test_bad_timesteps_raise(n, shift, t_max):
     with pytest.raises(ValueError, match="timesteps needs"):
         timesteps(n, shift, t_max)
@@ -182,6 +184,15 @@ def test_coefficients_are_evaluated_in_the_precision_of_t():
 def test_times_that_are_not_one_per_sample_raise(t):
     with pytest.raises(ValueError, match="one per sample"):
         coefficients(Flow(), t, torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("t", [500, -1, -1e-9, float("nan"), torch.tensor([0.5, 1.5]),
+                               torch.tensor([float("nan"), 0.5])], ids=str)
+def test_times_outside_0_to_1_raise(t):
+    with pytest.raises(ValueError, match="between 0"):
+        coefficients(Flow(), t, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="between"):
+        add_noise(Flow(), torch.zeros(2, 3), torch.zeros(2, 3), t)
 
 
 def test_noise_of_another_shape_raises():

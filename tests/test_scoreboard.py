@@ -1,5 +1,6 @@
 """No trivial answer scores, real clips do, and each flaw is caught by the part meant for it."""
 import json
+from math import exp
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from minidiff.references import (
 )
 from minidiff.scoreboard import combine, score, trivial_answers
 from minidiff.seeds import generator
-from minidiff.tracker import flight, ink_centres, motion, physics
+from minidiff.tracker import Flight, flight, ink_centres, motion, physics
 
 N = 192
 TRIVIAL = ("static", "first frame", "shuffled", "random walk", "mean video", "noise", "black")
@@ -135,6 +136,26 @@ def test_the_reference_follows_the_prompts(fresh):
     assert score(x, threes)["COVER"] >= 0.85 > 0.3 >= score(x)["COVER"]
 
 
+def test_no_more_clips_are_judged_than_the_reference_holds(answers):
+    x, ref = answers["real"], reference_for("builtin", 32, 8)
+    threes = torch.full((N,), 3)
+    have = len(ref.with_labels(threes).read)
+    assert have > 150
+    many, mostly = x.repeat(2, 1, 1, 1, 1), threes.repeat(2)
+    with pytest.raises(ValueError, match=f"holds only {have} real clips"):
+        score(many, mostly)
+    mostly[:10] = torch.arange(10)                          # all ten asked, but one of them mostly
+    with pytest.raises(ValueError, match="The reference holds only"):
+        score(many, mostly)
+
+
+@pytest.mark.parametrize("source", ["builtin", "mnist"])
+@pytest.mark.parametrize("n", [32, 512, 2000])
+def test_digits_in_turn_may_fall_a_little_short(source, n):
+    ref = scoreboard.cut(reference_for(source, 32, 8), torch.arange(n) % 10)
+    assert len(ref.read) >= 0.7 * n
+
+
 # Rows
 
 def test_a_row_is_plain_and_complete(real):
@@ -203,6 +224,19 @@ def test_a_reference_of_another_recogniser_is_refused(tmp_path):
 
 
 # References
+
+def test_only_known_digits_have_a_reference(tmp_path):
+    name = references.reference_name
+    assert [name(s) for s in ("builtin", "mnist", tmp_path, str(tmp_path))] == [
+        "builtin", "mnist", "mnist", "mnist"]
+    gone = tmp_path / "gone"
+    for unknown in ("bultin", gone):
+        with pytest.raises(ValueError, match="builtin, mnist, or an existing folder"):
+            name(unknown)
+    with pytest.raises(ValueError, match="bultin"):
+        name("bultin", gone=True)
+    assert name(str(gone), gone=True) == name(r"C:\gone", gone=True) == "mnist"
+
 
 def test_shipped_references_fit_the_recogniser_and_are_small():
     paths = sorted(references.CHECKPOINTS.glob("reference-*.safetensors"))
@@ -295,6 +329,16 @@ def test_jumps_stops_and_sticking_walls_are_seen():
                                            [18., 20, 22, 24, 25, 25, 25, 25],
                                            [18., 20, 22, 24, 24.8, 24, 23.2, 22.4]])
     assert judge(bounces)["bounce"] == 1 and judge(sticks)["bounce"] == judge(slows)["bounce"] == 0
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("jolt", [0.1, 0.5, 2.])
+def test_smooth_of_a_known_jolt(size, jolt):
+    """A free step off by 1/64 of the frame counts 1/e; one near a wall does not count."""
+    none = torch.zeros(1, 1, 2).bool()
+    f = Flight(torch.ones(1, 3), torch.tensor([[jolt, 9.]]), torch.tensor([[True, False]]), none,
+               none)
+    assert physics(f, size)["smooth"] == pytest.approx(exp(-jolt * 64 / size))
 
 
 def test_faint_ink_elsewhere_does_not_move_the_centre(fresh):

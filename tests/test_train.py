@@ -72,6 +72,43 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not():
     assert weights(0) == weights(0) != weights(1)
 
 
+def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch):
+    """Pressed between the weights and their average, it still leaves both at the same step."""
+    run, update = nudge_run(), EMA.update
+
+    def pressed(self, module):
+        signal.raise_signal(signal.SIGINT)
+        update(self, module)
+    steps = train(run, constant(), 5)
+    next(steps)
+    monkeypatch.setattr(EMA, "update", pressed)
+    assert next(steps).step == 2
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert run.step == run.ema.step == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_gradients_are_clipped():
+    run = nudge_run()
+    run.optimizers = [torch.optim.SGD(run.denoiser.parameters(), 1.0)]
+    record = next(train(run, constant(100.0), 1, clip=0.25, warmup=1, decay=1e-9))
+    assert record.grad_norm > 1
+    assert abs(run.denoiser.net.scale.item()) == pytest.approx(0.25 * record.lr, rel=1e-3)
+
+
+def test_training_drops_conditions():
+    seen = []
+
+    class Noted(Nudge):
+        def forward(self, x, t, cond=None):
+            seen.append(cond)
+            return super().forward(x, t, cond)
+    run = Run(Denoiser(Noted(), Flow(), "flow"))
+    list(train(run, constant(cond=torch.tensor([1, 2, 3, 4])), 100, null=10, p_drop=0.3))
+    assert (torch.stack(seen) == 10).float().mean().item() == pytest.approx(0.3, abs=0.08)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_it_with_the_weights_untouched(bad):
     run = nudge_run()
@@ -284,6 +321,12 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
 def test_a_folder_with_a_training_is_not_overwritten(whole):
     with pytest.raises(FileExistsError, match="--resume"):
         fit(whole)
+
+
+def test_the_model_that_is_sampled_is_the_average(whole):
+    averaged = {k: v for k, v in model_of(whole).items() if k.startswith("ema.")}
+    model = files.load_tensors(whole / "model.safetensors")[0]
+    assert all(torch.equal(model[k[4:]], v.half()) for k, v in averaged.items())
 
 
 def test_nothing_to_resume(tmp_path):

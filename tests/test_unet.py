@@ -145,10 +145,21 @@ def test_unfit_frames_are_refused(shape, words):
 
 
 @pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)),
-                                      dict(channels=())])
+                                      dict(channels=()), dict(patch=0), dict(blocks=0),
+                                      dict(emb_dim=33), dict(emb_dim=0), dict(classes=-1)])
 def test_unfit_settings_are_refused(settings):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}|time mode"):
         UNet(**settings)
+
+
+@pytest.mark.parametrize(("cond", "words"), [
+    (torch.tensor([1, 11]), "0 to 10"), (torch.tensor([-1, 1]), "0 to 10"),
+    (torch.tensor([1]), "one class id per sample"), (torch.tensor(1), "one class id per sample"),
+    (torch.tensor([[1, 2]]), "one class id per sample"), (torch.tensor([1.0, 2.0]), "integer"),
+    ([1, 2], "integer")])
+def test_unfit_conditions_are_refused(clip, cond, words):
+    with pytest.raises(ValueError, match=words):
+        small()(clip, torch.rand(2), cond)
 
 
 def test_an_unconditional_network_takes_no_condition(clip):
