@@ -37,7 +37,7 @@ def main() -> None:
     name, about = model.recipe.name, model.about
     target = pipeline.CHECKPOINTS / f"{name}.safetensors"
     tensors, _ = files.load_tensors(args.folder / "model.safetensors")
-    source = reference_name(about["digits"], gone=True)                          # a name, not a folder
+    source = reference_name(about["digits"], gone=True)                  # a name, not a folder
     shipped = about | {"digits": source}
     card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
             "megabytes": round(target.stat().st_size / 1e6, 2),
