@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from minidiff import evaluate, files, media, pipeline, profiles, recipes, recogniser, scoreboard
 from minidiff.fit import Fit
+from minidiff.measures import LEAST
 from minidiff.precision import has_bf16
-from minidiff.references import reference_name
+from minidiff.references import reference_for, reference_name
 
 
 def best_device() -> torch.device:
@@ -125,7 +126,10 @@ def score_clips(args) -> dict:
 def score_model(args) -> dict:
     model = pipeline.load(args.what, best_device())
     source = args.digits or model.about["digits"]
-    reference_name(source, gone=not args.digits)             # refused before the work, not after
+    name, clips = reference_name(source, gone=not args.digits), model.recipe.clips
+    most = reference_for(name, clips["size"], clips["frames"]).about["n"]
+    if not LEAST <= args.n <= most:                              # said before the work, not after
+        raise ValueError(f"--n must be from {LEAST} to {most} clips; --seeds makes more of them.")
     rows = [evaluate.judge(sampled(model, args, args.n, seed), source, seed)
             for seed in range(args.seed, args.seed + args.seeds)]
     return scoreboard.combine(rows)

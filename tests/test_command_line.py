@@ -128,7 +128,7 @@ def test_wrong_usage_is_exit_code_2_and_names_what_is_valid(args, words, capsys)
     assert words in capsys.readouterr().err
 
 
-def fails(args, words, capsys) -> None:
+def assert_fails(args, words, capsys) -> None:
     assert main([str(a) for a in args]) == 1
     err = capsys.readouterr().err
     assert words in err and "Traceback" not in err
@@ -136,50 +136,54 @@ def fails(args, words, capsys) -> None:
 
 def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
     out = tmp_path / "x.gif"
-    fails(["train", "mmnist32", "--resume", "--out", trained], "a training of tiny", capsys)
-    fails(["train", "tiny", "--resume", "--steps", "1", "--out", trained], "holds 4 steps", capsys)
+    assert_fails(["train", "mmnist32", "--resume", "--out", trained], "a training of tiny", capsys)
+    resume = ["train", "tiny", "--resume"]
+    assert_fails([*resume, "--steps", "1", "--out", trained], "holds 4 steps", capsys)
+    for n in ("31", "2001"):
+        judged = ["score", trained / "model.safetensors", "--n", n]
+        assert_fails(judged, "from 32 to 2000", capsys)
     smoke = ["demo", "--profile", "smoke", "--seed", "7"]
-    fails([*smoke, "--out", trained], "another training", capsys)
-    fails(["train", "tiny", "--steps", "1", "--out", trained], "--resume", capsys)
-    fails(["train", "tiny", "--resume", "--out", tmp_path / "new"], "no training to resume", capsys)
-    fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],
+    assert_fails([*smoke, "--out", trained], "another training", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--out", trained], "--resume", capsys)
+    assert_fails([*resume, "--out", tmp_path / "new"], "no training to resume", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],
           "t10k-images", capsys)
-    fails(["sample", tmp_path / "no.safetensors", "--out", out], "no.safetensors", capsys)
+    assert_fails(["sample", tmp_path / "no.safetensors", "--out", out], "no.safetensors", capsys)
     (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04 this is a pickle")
-    fails(["sample", tmp_path / "bad.safetensors", "--out", out], "bad.safetensors", capsys)
+    assert_fails(["sample", tmp_path / "bad.safetensors", "--out", out], "bad.safetensors", capsys)
     (tmp_path / "bad.npy").write_bytes(b"nothing")
-    fails(["score", tmp_path / "bad.npy"], "bad.npy", capsys)
+    assert_fails(["score", tmp_path / "bad.npy"], "bad.npy", capsys)
     np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "words.npy", np.array(["three"] * 40))
     for name in ("empty.npy", "words.npy"):
-        fails(["score", tmp_path / "clips.npy", "--labels", tmp_path / name], name, capsys)
+        assert_fails(["score", tmp_path / "clips.npy", "--labels", tmp_path / name], name, capsys)
     np.save(tmp_path / "range.npy", np.full((40, 8, 1, 32, 32), 3.0, np.float32))
-    fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
+    assert_fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
 
 
 def test_files_of_another_kind_are_named(trained, tmp_path, capsys):
     (tmp_path / "training.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
-    fails(["train", "tiny", "--resume", "--out", tmp_path], "holds no training", capsys)
-    fails(["demo", "--profile", "smoke", "--out", tmp_path], "holds no training", capsys)
+    assert_fails(["train", "tiny", "--resume", "--out", tmp_path], "holds no training", capsys)
+    assert_fails(["demo", "--profile", "smoke", "--out", tmp_path], "holds no training", capsys)
     saved = trained / "training.safetensors"
-    fails(["sample", saved, "--out", tmp_path / "x.gif"], "holds no model", capsys)
+    assert_fails(["sample", saved, "--out", tmp_path / "x.gif"], "holds no model", capsys)
     np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
     np.save(tmp_path / "labels.npy", np.zeros(39, np.int64))
     labels = ["--labels", tmp_path / "labels.npy"]
-    fails(["score", tmp_path / "clips.npy", *labels], "39 labels for 40 clips", capsys)
+    assert_fails(["score", tmp_path / "clips.npy", *labels], "39 labels for 40 clips", capsys)
 
 
 def test_an_unknown_profile_in_the_environment_is_a_failure(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("MINIDIFF_PROFILE", "huge")
-    fails(["demo", "--out", tmp_path], "smoke, cpu, gpu", capsys)
+    assert_fails(["demo", "--out", tmp_path], "smoke, cpu, gpu", capsys)
 
 
 def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "file", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "file", capsys)
     model, out = trained / "model.safetensors", tmp_path / "file" / "x.gif"
-    fails(["sample", model, "--steps", "1", "--out", out], "file", capsys)
+    assert_fails(["sample", model, "--steps", "1", "--out", out], "file", capsys)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
@@ -191,7 +195,7 @@ def test_a_full_disk_leaves_nothing_half_written(trained, tmp_path, monkeypatch,
             f.write(b"x" * 100_000)
     monkeypatch.setattr(media, "gif_bytes", full)
     model, out = trained / "model.safetensors", tmp_path / "x.gif"
-    fails(["sample", model, "--steps", "1", "--out", out], "No space left", capsys)
+    assert_fails(["sample", model, "--steps", "1", "--out", out], "No space left", capsys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ def many():
     return strokes(3000, seed=0)
 
 
-def exactly(a, b):
+def assert_exactly(a, b):
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -24,7 +24,7 @@ def mass(images):
 
 
 def test_same_seed_same_digits():
-    exactly(strokes(50, seed=3), strokes(50, seed=3))
+    assert_exactly(strokes(50, seed=3), strokes(50, seed=3))
 
 
 def test_other_seeds_other_digits():
@@ -38,7 +38,7 @@ def test_no_two_digits_alike(many):
 
 @pytest.mark.parametrize("n", [1, BLOCK - 1, BLOCK, BLOCK + 1, 100])
 def test_a_digit_does_not_depend_on_how_many_are_drawn(many, n):
-    exactly(strokes(n, seed=0), [x[:n] for x in many])
+    assert_exactly(strokes(n, seed=0), [x[:n] for x in many])
 
 
 def test_global_random_state_is_neither_read_nor_changed():
@@ -47,7 +47,7 @@ def test_global_random_state_is_neither_read_nor_changed():
     a = strokes(40)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    exactly(a, strokes(40))
+    assert_exactly(a, strokes(40))
 
 
 def test_default_dtype_does_not_matter():
