@@ -18,7 +18,7 @@ import minidiff
 from minidiff import digits, pipeline
 from minidiff.moving_mnist import batches
 from minidiff.recipes import build, recipe, stream
-from minidiff.train import Run, train
+from minidiff.train import Run, denoising, train
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -32,7 +32,7 @@ def clips_beside_a_step(blocks: int = 15) -> tuple[float, float]:
     plan, source = recipe("mmnist32"), digits.built_in("train", 2000)
     run = Run(build(plan.model))
     maker = batches(source, plan.training["batch"], **plan.clips)
-    step = train(run, stream(plan, source, 0), 10**6, null=10)
+    step = train(run, stream(plan, source, 0), 10**6, denoising(10))
     for _ in range(5):
         next(step)
     times = [(seconds(lambda: next(maker)), seconds(lambda: next(step))) for _ in range(blocks)]

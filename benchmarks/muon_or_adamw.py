@@ -17,7 +17,7 @@ from minidiff.moving_mnist import moving_mnist
 from minidiff.precision import autocast
 from minidiff.recipes import build, recipe, stream
 from minidiff.seeds import generator
-from minidiff.train import Run, train
+from minidiff.train import Run, denoising, train
 
 
 def trained(optimizer: str, steps: int, source: str, seed: int) -> tuple[Run, float]:
@@ -26,10 +26,10 @@ def trained(optimizer: str, steps: int, source: str, seed: int) -> tuple[Run, fl
     plan = recipe("mmnist32")
     run = Run(build(plan.model), plan.training["lr"], plan.training["ema"])
     if optimizer == "AdamW":
-        run.optimizers = [torch.optim.AdamW(run.denoiser.parameters(), run.lr, betas=(0.9, 0.99),
+        run.optimizers = [torch.optim.AdamW(run.model.parameters(), run.lr, betas=(0.9, 0.99),
                                             weight_decay=0.01)]
     began = time.process_time()
-    for _ in train(run, stream(plan, digits.load(source), seed), steps, seed=seed, null=10):
+    for _ in train(run, stream(plan, digits.load(source), seed), steps, denoising(10), seed=seed):
         pass
     return run, time.process_time() - began
 

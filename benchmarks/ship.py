@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from minidiff import evaluate, files, pipeline, scoreboard
 from minidiff.references import reference_name
+from minidiff.vae import VAE
 
 
 def main() -> None:
@@ -29,16 +30,20 @@ def main() -> None:
                    help="where its digits came from, in words, for the card")
     machine = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     p.add_argument("--machine", default=machine, help="for the card")
+    p.add_argument("--source", help="the folder of the digits, where real clips are needed")
     p.add_argument("--n", type=int, default=512)
     p.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     args = p.parse_args()
     model = pipeline.load(args.folder / "model.safetensors")
-    rows = [row(model, args.n, seed) for seed in args.seeds]
-    name, about = model.recipe.name, model.about
+    about, latent = model.about, isinstance(model, VAE)
+    source = args.source or about["digits"]
+    judge = evaluate.reconstruction if latent else evaluate.row
+    rows = [judge(model, args.n, seed, source, bar) for seed in args.seeds]
+    name = about["recipe"]["name"]
     target = pipeline.CHECKPOINTS / f"{name}.safetensors"
     tensors, _ = files.load_tensors(args.folder / "model.safetensors")
-    source = reference_name(about["digits"], gone=True)                  # a name, not a folder
-    shipped = about | {"digits": source}
+    source = reference_name(about["digits"], gone=True)        # a name, not a folder
+    shipped = {k: v for k, v in about.items() if k != "sha256"} | {"digits": source}
     card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
@@ -47,18 +52,21 @@ def main() -> None:
             "machine": args.machine,
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(),
-            "sampling": {"sampler": "ddpm", "steps": 20, "guidance": 1.5, "shift": 3.0},
+            **({} if latent else {"sampling": model.sampling}),
             "score": scoreboard.combine(rows),
-            "limits": "Trained on digits of 14 px in frames of 32 px; the (digit, direction) pairs "
-                      "in minidiff.moving_mnist.HELD_OUT were never shown to it."}
+            "limits": f"Trained on clips of {about['recipe']['clips']}; the (digit, direction) "
+                      "pairs in minidiff.moving_mnist.HELD_OUT were never shown to it."}
     files.write_text(target.with_suffix(".json"), json.dumps(card, indent=1))
-    model(seed=args.seeds[0]).save(target.with_suffix(".gif"))
+    if not latent:
+        asked = evaluate.questions(model, 10, args.seeds[0])
+        clips = next(evaluate.clips(model, asked, args.seeds[0]))
+        clips.save(target.with_suffix(".gif"))
+        print("\n".join(clips.asked))
     print(json.dumps(card["score"], indent=1))
 
 
-def row(model: pipeline.Pipeline, n: int, seed: int) -> dict:
-    batches = tqdm(evaluate.clips(model, n, seed), total=-(-n // 32), desc=f"seed {seed}")
-    return evaluate.judge(list(batches), model.about["digits"], seed)
+def bar(steps, total: int, text: str, unit: str):
+    return tqdm(steps, total=total, desc=text, unit=unit)
 
 
 if __name__ == "__main__":

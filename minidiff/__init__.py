@@ -1,13 +1,15 @@
 """minidiff: the clearest video diffusion there is, and a course that builds it.
 
     import minidiff
-    minidiff.load("mmnist32")(3).save("three.gif")
+    minidiff.load("mmnist64-text")("a 3 moving left and a 7 moving up").save("clip.gif")
 """
-from minidiff import digits, gaussians, moving_mnist, samplers, schedules, scoreboard
+from minidiff import digits, gaussians, moving_mnist, samplers, schedules, scoreboard, text
 from minidiff.denoiser import Denoiser, clipped, guided, inpainted
+from minidiff.dit import DiT
 from minidiff.pipeline import load
 from minidiff.unet import UNet
+from minidiff.vae import VAE
 
 __version__ = "0.1.0"
-__all__ = ["Denoiser", "UNet", "clipped", "digits", "gaussians", "guided", "inpainted", "load",
-           "moving_mnist", "samplers", "schedules", "scoreboard"]
+__all__ = ["VAE", "Denoiser", "DiT", "UNet", "clipped", "digits", "gaussians", "guided",
+           "inpainted", "load", "moving_mnist", "samplers", "schedules", "scoreboard", "text"]

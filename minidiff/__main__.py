@@ -1,11 +1,13 @@
-"""The command line: python -m minidiff demo | train | sample | score | doctor."""
+"""The command line: python -m minidiff demo | train | sample | score | recipes | doctor."""
 import argparse
+import json
 import sys
 from pathlib import Path
 
 EXAMPLES = """examples:
   python -m minidiff demo                                       train a model, look at it, score it
   python -m minidiff sample mmnist32 --digit 3 --out three.gif  a video from the shipped model
+  python -m minidiff sample mmnist64-text --prompt "a 3 moving left" --out left.gif
   python -m minidiff train mmnist32 --digits mnist --minutes 60 --out runs/mine
   python -m minidiff score runs/mine/model.safetensors --json row.json
   python -m minidiff doctor                                     what this machine has and lacks"""
@@ -19,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         parser().error(wrong)
     from minidiff import commands
     try:
-        getattr(commands, args.command)(args)
+        getattr(commands, {"recipes": "list_recipes"}.get(args.command, args.command))(args)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
@@ -52,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_sample(commands)
     add_score(commands)
+    text = "what can be trained, with minutes and memory on this machine"
+    commands.add_parser("recipes", help=text, description=text[0].upper() + text[1:] + ".")
     text = "what this machine has for minidiff, and what to do about what is missing"
     commands.add_parser("doctor", help=text, description=text[0].upper() + text[1:] + ".")
     return top
@@ -82,12 +86,17 @@ def add_train(commands) -> None:
     digits_option(p, "builtin")
     budget = p.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=positive(float),
-                        help="how long to train; becomes a number of steps at the start "
-                             "(default: 20)")
-    budget.add_argument("--steps", type=positive(int), help="how many steps to train")
+                        help="how long to train; becomes a number of steps at the start")
+    budget.add_argument("--steps", type=positive(int),
+                        help="how many steps to train (default: the recipe's)")
     seed_option(p)
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="the folder to write into (default: runs/RECIPE)")
+    p.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE",
+                   help="change a setting of the recipe, 'time=none' or 'batch=8' for example; "
+                        "may be given several times")
+    p.add_argument("--begin", type=known("model"), metavar="NAME_OR_FILE",
+                   help="begin with the weights of a trained model of the same shape")
     p.add_argument("--resume", action="store_true",
                    help="go on with the training in the folder, with its own settings; "
                         "--steps or --minutes make it longer")
@@ -98,8 +107,15 @@ def add_sample(commands) -> None:
                             "clips with a trained model and write them as the file's ending says.")
     p.add_argument("model", type=known("model"), metavar="NAME_OR_FILE",
                    help="a checkpoint's name or a model.safetensors")
-    p.add_argument("--digit", type=digit, metavar="D",
-                   help="the digit to show, 0 to 9 (default: each in turn)")
+    wish = p.add_mutually_exclusive_group()
+    wish.add_argument("--digit", type=digit, metavar="D",
+                      help="the digit to show, 0 to 9 (default: each in turn)")
+    wish.add_argument("--prompt", metavar="TEXT",
+                      help="what to show, for a model that reads: 'a 3 moving slowly up left and a "
+                           "7 going down' (default: anything)")
+    p.add_argument("--negative", metavar="TEXT", help="what guidance leads away from")
+    p.add_argument("--frames", type=positive(int), metavar="T",
+                   help="frames of a clip (default: as in training)")
     sampling_options(p, "ddim")
     p.add_argument("--n", type=positive(int),
                    help="how many clips (default: 1 of a digit, 10 of all)")
@@ -141,10 +157,11 @@ def sampling_options(p, sampler: str) -> None:
     p.add_argument("--sampler", choices=names("sampler"), default=sampler,
                    help="how to sample; ddpm mends its own mistakes by fresh noise, ddim, heun and "
                         "dpmpp_2m follow one smooth path (default: %(default)s)")
-    p.add_argument("--steps", type=positive(int), default=20,
-                   help="sampling steps (default: %(default)s)")
-    p.add_argument("--guidance", type=guidance, default=1.5,
-                   help="0 ignores the digit, 1 follows it, more insists (default: %(default)s)")
+    p.add_argument("--steps", type=positive(int),
+                   help="sampling steps (default: the model's own, usually 20)")
+    p.add_argument("--guidance", type=guidance,
+                   help="0 ignores what was asked, 1 follows it, more insists (default: the "
+                        "model's own, 1.5 unless its recipe says another)")
     seed_option(p)
 
 
@@ -167,6 +184,17 @@ def known(kind: str, *endings: str):
                 f"there is no {kind} {text!r}; choose one of: {', '.join(names(kind))}{files}")
         return text
     return read
+
+
+def setting(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value as JSON where it is JSON, else as the text that it is."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} should be NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def guidance(text: str) -> float:

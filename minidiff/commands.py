@@ -16,7 +16,9 @@ from minidiff import evaluate, files, media, pipeline, profiles, recipes, recogn
 from minidiff.fit import Fit
 from minidiff.measures import LEAST
 from minidiff.precision import has_bf16
+from minidiff.probe import probe
 from minidiff.references import reference_for, reference_name
+from minidiff.vae import VAE
 
 
 def best_device() -> torch.device:
@@ -31,8 +33,7 @@ def bar(steps: Iterable, total: int, text: str, unit: str = "step") -> Iterator:
 def demo(args) -> None:
     from minidiff import demo as show
     size = profiles.profile(args.profile)
-    plan = recipes.recipe(size.recipe, **size.settings)
-    fit = show.open_fit(args.out, plan, args.digits, size, args.minutes, args.seed, best_device())
+    fit = show.open_fit(args.out, args.digits, size, args.minutes, args.seed, best_device())
     command = "python -m minidiff " + " ".join(sys.argv[1:] or ["demo"])
     with closing(fit):
         train_with_bar(fit, f"python -m minidiff demo --profile {size.name} --digits {args.digits} "
@@ -48,9 +49,11 @@ def train(args) -> None:
     if args.recipe == "recogniser":
         return train_recogniser(args)
     out = args.out or Path("runs") / args.recipe
-    minutes = args.minutes or (None if args.steps or args.resume else 20)
-    fit = Fit(out, recipes.recipe(args.recipe), args.digits, minutes, args.steps, args.seed,
-              args.resume, best_device())
+    plan, steps = recipes.recipe(args.recipe, **dict(args.set)), args.steps
+    if not (steps or args.minutes or args.resume):
+        steps = plan.training["steps"]
+    fit = Fit(out, plan, args.digits, args.minutes, steps, args.seed, args.resume, best_device(),
+              args.begin)
     with closing(fit):
         train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
     print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
@@ -90,18 +93,36 @@ def train_recogniser(args) -> None:
 
 def sample(args) -> None:
     model = pipeline.load(args.model, best_device())
-    count = args.n or (10 if args.digit is None else 1)
-    videos = sampled(model, args, count, args.seed, args.digit)
+    if isinstance(model, VAE):
+        raise ValueError(f"{args.model} is a VAE: it packs and unpacks clips but makes none.")
+    asked = what_to_sample(model, args)
+    settings = sampling(args) | dict(frames=args.frames, negative=args.negative)
+    parts = evaluate.clips(model, asked, args.seed, **settings)
+    n = len(asked.labels)
+    videos = list(bar(parts, -(-n // evaluate.BATCH), "sampling", "batch"))
     media.save(torch.cat([v.tensor for v in videos]), args.out)
-    digits = dict.fromkeys(d for v in videos for d in v.labels.tolist())
-    print(f"{count} clip{'s' * (count > 1)} of {', '.join(map(str, digits))} in {args.out}")
+    what = ", ".join(dict.fromkeys(a for v in videos for a in v.asked))
+    print(f"{n} clip{'s' * (n > 1)} of {what} in {args.out}")
 
 
-def sampled(model, args, n: int, seed: int, digit: int | None = None) -> list[pipeline.Video]:
-    """n clips, sampled as the arguments say, with a progress bar."""
-    settings = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler)
-    batches = evaluate.clips(model, n, seed, digit, **settings)
-    return list(bar(batches, -(-n // 32), f"sampling, seed {seed}", "batch"))
+def what_to_sample(model: pipeline.Pipeline, args) -> evaluate.Asked:
+    """The digits, or the prompt, of the command line, once a clip."""
+    if model.recipe.vocabulary:
+        if args.digit is not None:
+            raise ValueError(f"{args.model} reads words, not --digit {args.digit}: "
+                             f"--prompt 'a {args.digit} moving left', say.")
+        prompts = model.prompts(args.prompt, args.n)
+        return evaluate.Asked(prompts, torch.zeros(len(prompts)), None)
+    if args.prompt is not None:
+        raise ValueError(f"{args.model} knows digits, not words: --digit 3 instead of --prompt.")
+    n = args.n or (10 if args.digit is None else 1)
+    return evaluate.Asked(None, model.labels(args.digit, n), None)
+
+
+def sampling(args) -> dict:
+    """How to sample, as far as the command line says so."""
+    given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler)
+    return {k: v for k, v in given.items() if v is not None}
 
 
 def score(args) -> None:
@@ -125,14 +146,16 @@ def score_clips(args) -> dict:
 
 def score_model(args) -> dict:
     model = pipeline.load(args.what, best_device())
-    source = args.digits or model.about["digits"]
+    source, seeds = args.digits or model.about["digits"], range(args.seed, args.seed + args.seeds)
+    if isinstance(model, VAE):
+        return evaluate.reconstruction(model, args.n, args.seed, source, bar)
     name, clips = reference_name(source, gone=not args.digits), model.recipe.clips
-    most = reference_for(name, clips["size"], clips["frames"]).about["n"]
+    most = reference_for(name, clips["size"], clips["frames"], clips.get("sprite"),
+                         evaluate.most_digits(clips)).about["n"]
     if not LEAST <= args.n <= most:                              # said before the work, not after
         raise ValueError(f"--n must be from {LEAST} to {most} clips; --seeds makes more of them.")
-    rows = [evaluate.judge(sampled(model, args, args.n, seed), source, seed)
-            for seed in range(args.seed, args.seed + args.seeds)]
-    return scoreboard.combine(rows)
+    return scoreboard.combine(
+        [evaluate.row(model, args.n, seed, source, bar, **sampling(args)) for seed in seeds])
 
 
 def print_row(row: dict) -> None:
@@ -142,9 +165,22 @@ def print_row(row: dict) -> None:
         if isinstance(value, float) or key == "SCORE":
             shown = "none (a copier)" if value is None else f"{value:.3f}"
             limits = f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
-            print(f"{key:>14} {shown}{limits}")
-    print(f"{'':>14} {row['n']} clips, reference {row['reference']}, "
+            print(f"{key:>22} {shown}{limits}")
+    print(f"{'':>22} {row['n']} clips, reference {row['reference']}, "
           f"recogniser {row['evaluator'][:12]}")
+
+
+def list_recipes(args) -> None:
+    """What can be trained, and what that takes here, by a few steps of each."""
+    words = {name: f.__doc__.splitlines()[0] for name, f in recipes.RECIPES.items()}
+    print(f"{'recipe':<14} {'parameters':>10} {'steps':>7} {'batch':>5} {'minutes':>8} {'MiB':>6}")
+    for name in bar(words, len(words), "trying", "recipe"):
+        plan = recipes.recipe(name)
+        cost, training = probe(plan, best_device()), plan.training
+        tqdm.write(f"{name:<14} {cost.parameters:>10,} {training['steps']:>7} "
+                   f"{training['batch']:>5} {cost.minutes(training['steps']):>8.1f} "
+                   f"{cost.bytes / 2**20:>6.0f}  {words[name]}", file=sys.stdout)
+    print("Minutes of the whole training on this machine as it is now; memory beyond torch's own.")
 
 
 def doctor(args) -> None:

@@ -14,10 +14,10 @@ from minidiff.profiles import Profile
 SHIPPED = "mmnist32"
 
 
-def open_fit(out: Path, plan, source: str, profile: Profile, minutes: float | None, seed: int,
+def open_fit(out: Path, source: str, profile: Profile, minutes: float | None, seed: int,
              device) -> Fit:
     """A fresh training in the folder, or the interrupted one that was asked for in these words."""
-    saved = out / "training.safetensors"
+    saved, plan = out / "training.safetensors", profile.plan()
     if saved.exists():
         files.lock(out).close()                                  # or another process works there
         notes = notes_of(saved)
@@ -39,9 +39,7 @@ def look(out: Path, fit: Fit, n: int, seed: int, command: str,
     strip = viz.trajectory(ten.trajectory, model.denoiser.schedule, sample=3)
     with files.beside(out / "trajectory.png") as draft:
         strip.savefig(draft, format="png", dpi=130)
-    batches = evaluate.clips(model, n, seed + 1)
-    videos = list(bar(batches, -(-n // 32), "sampling clips to score", "batch"))
-    row = evaluate.judge(videos, fit.source, seed + 1)
+    row = evaluate.row(model, n, seed + 1, fit.source, bar)
     files.write_text(out / "score.json", json.dumps(row, indent=1))
     real, trivial = rows_beside(fit.source, n)
     report.write(out / "report.html", "A video diffusion model, trained here", facts(fit, command),
@@ -65,7 +63,7 @@ def shipped_row() -> dict | None:
 
 def facts(fit: Fit, command: str) -> dict[str, object]:
     """What the report says was trained."""
-    about, count = fit.facts(), sum(p.numel() for p in fit.run.denoiser.parameters())
+    about, count = fit.facts(), sum(p.numel() for p in fit.run.model.parameters())
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return {"recipe": fit.plan.name, "digits": about["digits"], "steps": about["steps"],
             "clips seen": about["clips"], "minutes": about["minutes"], "parameters": count,

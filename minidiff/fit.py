@@ -13,15 +13,17 @@ from pathlib import Path
 import torch
 
 from minidiff import digits, files
-from minidiff.pipeline import save_model
-from minidiff.recipes import Recipe, build, stream
+from minidiff.pipeline import checkpoint, save_model, vae_of
+from minidiff.recipes import Recipe, build, objective, stream, whole_clips
 from minidiff.train import Record, Run, steps_within, train
+from minidiff.vae import VAE
 
 
 class Fit:
     """One training in one folder, which it locks until `close`. Iterate over `steps()` to train.
 
     minutes or steps: the budget; minutes become steps at the start, by a probe on this machine.
+    begin: a trained model of the same shape (name or file) whose weights are the first ones.
     resume: go on from the folder's last save, which says recipe, digits, seed and budget; steps (in
     all) or minutes (from now) lengthen it, and the learning rate is then that of the longer budget.
     Raises FileExistsError if the folder already holds a training and `resume` is off,
@@ -31,7 +33,7 @@ class Fit:
 
     def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin",
                  minutes: float | None = None, steps: int | None = None, seed: int = 0,
-                 resume: bool = False, device="cpu"):
+                 resume: bool = False, device="cpu", begin: str | Path | None = None):
         self.folder, self.saved = Path(folder), Path(folder) / "training.safetensors"
         if not resume and (plan is None or not (steps or minutes or 0) > 0):
             raise ValueError("A training needs a recipe and a budget: "
@@ -41,23 +43,23 @@ class Fit:
             if resume:
                 self.resume(plan, minutes, steps, device)
             else:
-                self.start(plan, source, minutes, steps, seed, device)
+                self.start(plan, source, minutes, steps, seed, device, begin)
         except BaseException:
             self.close()
             raise
 
     def start(self, plan: Recipe, source: str, minutes: float | None, steps: int | None,
-              seed: int, device) -> None:
+              seed: int, device, begin: str | Path | None) -> None:
         if self.saved.exists():
             raise FileExistsError(f"{self.folder} already holds a training. "
                                   "Give --resume to go on with it, or another --out folder.")
         torch.manual_seed(seed)
         self.plan, self.source, self.seed, self.device = plan, str(source), seed, device
         self.prepare()
+        self.begun = None if begin is None else self.begin_with(begin)
         for draft in self.folder.glob(".*-*.safetensors"):       # what a kill left half-written
             draft.unlink()
-        batches = stream(plan, self.digits, seed, device=device)
-        self.total = steps or steps_within(60 * minutes, self.run, batches, **self.settings)
+        self.total = steps or self.steps_within(minutes)
         self.seconds = 0.0
 
     def resume(self, plan: Recipe | None, minutes: float | None, steps: int | None,
@@ -71,33 +73,52 @@ class Fit:
         if plan is not None and plan.name != self.plan.name:
             raise ValueError(f"{self.folder} holds a training of {self.plan.name}, "
                              f"not of {plan.name}; resume that, or choose another --out.")
-        self.total, self.seconds = notes["total"], notes["seconds"]
+        self.total, self.seconds, self.begun = notes["total"], notes["seconds"], notes.get("begun")
         self.prepare()
         self.run.load(self.saved)
         if minutes:
-            batches = stream(self.plan, self.digits, self.seed, self.run.step, device)
-            steps = self.run.step + steps_within(60 * minutes, self.run, batches, **self.settings)
+            steps = self.run.step + self.steps_within(minutes)
         self.total = steps or self.total
         if self.total < self.run.step:
             raise ValueError(f"{self.folder} already holds {self.run.step} steps, "
                              f"more than the {self.total} asked for.")
 
     def prepare(self) -> None:
-        """The run, the digits and the settings that the plan asks for."""
+        """The run, the digits, a latent model's VAE, and the settings that the plan asks for."""
         model, training = self.plan.model, self.plan.training
         self.run = Run(build(model).to(self.device), training["lr"], training["ema"])
         self.digits = digits.load(self.source, "train")
-        self.settings = dict(seed=self.seed, null=model["net"]["classes"],
-                             p_drop=training["p_drop"], times=training["times"])
+        self.vae = vae_of(self.plan, self.device)
+        if model["network"] == "vae":
+            self.yardstick = whole_clips(self.plan, self.digits, self.seed)
+            if training.get("decoder_only"):
+                self.run.model.freeze_encoder()
+        self.settings = dict(objective=objective(self.plan), seed=self.seed)
+
+    def begin_with(self, name: str | Path) -> dict:
+        """Take over a trained model's weights; returns what is to be remembered of it."""
+        tensors, about = files.load_tensors(checkpoint(name))
+        for model in (self.run.model, self.run.ema.model):
+            files.load_weights(model, tensors, Path(name))
+        return {"model": str(name), "sha256": files.digest(tensors),
+                **{k: about.get(k) for k in ("digits", "seed", "steps", "clips", "minutes")}}
+
+    def batches(self, start: int) -> Iterator[tuple]:
+        """The training's batches from number `start` on."""
+        return stream(self.plan, self.digits, self.seed, start, self.device, self.vae)
+
+    def steps_within(self, minutes: float) -> int:
+        """How many steps fit into so many minutes here."""
+        return steps_within(60 * minutes, self.run, self.batches(self.run.step), **self.settings)
 
     def steps(self, every: float = 60.0) -> Iterator[Record]:
         """Train to the end, a `Record` a step. Saves every so many seconds, and however it ends."""
         began, last = time.perf_counter(), time.perf_counter()
         before, log = self.seconds, Log(self.folder / "log.csv", self.run.step)
         # the log goes first to the disk: it may be ahead of the weights, never behind them
-        clips = stream(self.plan, self.digits, self.seed, self.run.step, self.device)
         try:
-            for record in train(self.run, clips, self.total, **self.settings):
+            for record in train(self.run, self.batches(self.run.step), self.total,
+                                **self.settings):
                 self.seconds = before + time.perf_counter() - began
                 log.add(record, self.seconds)
                 yield record
@@ -111,8 +132,10 @@ class Fit:
 
     def save(self) -> None:
         self.run.notes = dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
-                              total=self.total, seconds=self.seconds)
+                              total=self.total, seconds=self.seconds, begun=self.begun)
         self.run.save(self.saved)
+        if isinstance(self.run.ema.model, VAE) and not self.plan.training.get("decoder_only"):
+            self.run.ema.model.calibrate(self.yardstick.to(self.device))
         save_model(self.folder / "model.safetensors", self.run.ema.model, self.facts())
 
     def facts(self) -> dict:
@@ -120,7 +143,9 @@ class Fit:
         return dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
                     steps=self.run.step, total=self.total,
                     clips=self.run.step * self.plan.training["batch"],
-                    minutes=round(self.seconds / 60, 2))
+                    minutes=round(self.seconds / 60, 2),
+                    **({"vae": self.vae.about["sha256"]} if self.vae else {}),
+                    **({"begun": self.begun} if self.begun else {}))
 
     def log(self) -> list[Record]:
         """All records so far, those from before a resume too."""

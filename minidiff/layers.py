@@ -53,20 +53,22 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """Two 3x3 convolutions around a conditioned scale and shift (AdaGN, Dhariwal 2021 section 3).
 
-    x (N, C, H, W), emb (N, E) -> (N, C', H, W). The second convolution starts at 0.
+    x (N, C, H, W), emb (N, E) -> (N, C', H, W). The second convolution starts at 0. Without emb_dim
+    there is no condition.
     """
 
-    def __init__(self, c_in: int, c_out: int, emb_dim: int):
+    def __init__(self, c_in: int, c_out: int, emb_dim: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = group_norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm2, self.conv2 = group_norm(c_out), zero(nn.Conv2d(c_out, c_out, 3, padding=1))
-        self.modulate = nn.Linear(emb_dim, 2 * c_out)
+        self.modulate = nn.Linear(emb_dim, 2 * c_out) if emb_dim else None
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.modulate(emb)[:, :, None, None].chunk(2, 1)         # (N, C', 1, 1) each
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.norm2(h) * (1 + scale) + shift
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.modulate is not None:
+            scale, shift = self.modulate(emb)[:, :, None, None].chunk(2, 1)     # (N, C', 1, 1) each
+            h = h * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
 
 
@@ -134,3 +136,51 @@ def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
     rows = torch.cartesian_prod(*places).view(-1, len(sizes))
     pos = torch.cat([axis[row] for axis, row in zip(axes, rows.unbind(1), strict=True)], -1)
     return F.pad(pos, (0, dim - pos.shape[-1]))
+
+
+def rotations(sizes: tuple[int, int, int], head_dim: int, device=None) -> Tensor:
+    """Turns that tell the places of a (T, H, W) grid apart, cosines and sines: (2, T, H W, d / 2).
+
+    A quarter of the d / 2 pairs turns with time, the others with rows and columns; the frequencies
+    of each axis fall from 1 to 1 / 100 (rotary positions, Su 2021 section 3.2, axis by axis).
+    """
+    pairs = head_dim // 2
+    shares = pairs // 4, (pairs - pairs // 4 + 1) // 2, (pairs - pairs // 4) // 2
+    grid = torch.meshgrid(*(torch.arange(n, device=device) for n in sizes), indexing="ij")
+    angles = torch.cat([place[..., None] * torch.logspace(0, -2, share, device=device)
+                        for place, share in zip(grid, shares, strict=True)], -1)
+    return torch.stack([angles.cos(), angles.sin()]).flatten(2, 3)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the pairs (x_i, x_{i + d/2}) of x (..., L, d) by (cosines, sines) (2, ..., L, d / 2).
+
+    Products of two so turned vectors depend on the difference of their angles alone (Su 2021 eq.
+    34).
+    """
+    a, b = x.chunk(2, -1)
+    cos, sin = turns
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def check_condition(cond: Tensor | None, n: int, classes: int | None,
+                    vocabulary: int | None = None) -> None:
+    """Raises ValueError unless cond is None, n class ids or n rows of token ids, as is wanted.
+
+    On the CPU the ids are looked at.
+    """
+    if cond is None:
+        return
+    most = classes if vocabulary is None else vocabulary - 1
+    if most is None:
+        raise ValueError("This network was built without classes, so it takes no condition.")
+    if not isinstance(cond, Tensor) or cond.dtype not in (torch.int64, torch.int32):
+        raise ValueError("cond must be a tensor of integer ids, "
+                         f"got {getattr(cond, 'dtype', type(cond).__name__)}.")
+    if cond.ndim != (1 if vocabulary is None else 2) or len(cond) != n:
+        want = "one class id" if vocabulary is None else "one row of token ids"
+        raise ValueError(f"cond must be {want} per sample ({n}), got shape {tuple(cond.shape)}.")
+    if cond.device.type == "cpu" and not ((cond >= 0) & (cond <= most)).all():
+        what = "Class ids" if vocabulary is None else "Token ids"
+        raise ValueError(f"{what} must be 0 to {most}, "
+                         f"got {cond.min().item()} to {cond.max().item()}.")

@@ -13,8 +13,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.recogniser import SURE, load_recogniser
-from minidiff.tracker import Flight, flight, ink_centres, motion, outside_mask, windows
+from minidiff.inks import assign, follow, part, pick
+from minidiff.recogniser import JUNK, SURE, load_recogniser
+from minidiff.seeds import generator
+from minidiff.tracker import (
+    Flight,
+    flight,
+    headings,
+    ink_centres,
+    motion,
+    outside_mask,
+    windows,
+)
 
 LOOK = 32                  # features of a frame that the recogniser hands out
 LEAST = 32                 # clips
@@ -23,10 +33,13 @@ WEIGHTS = 2, 2, 2, 4, 2    # of looks, spread, track, steps, changes of steps: m
 
 
 class Measured(NamedTuple):
-    """What is measured of N clips with T frames, a row a clip."""
+    """What is measured of N digits over T frames: a row a digit, clip by clip."""
     looks: Tensor     # (N, T, 32), the recogniser's features
     track: Tensor     # (N, T, 2), the ink's centre as a share of the size
-    digit: Tensor     # (N,), the digit that most of the clip shows
+    clip: Tensor      # (N,), the number of the clip
+    digit: Tensor     # (N,), the digit that most of the clip shows; -1 where one of several is lost
+    heading: Tensor   # (N,), its sector at frame 0, an index of `text.DIRECTIONS`; -1 not known
+    known: Tensor     # (N, T), 1 where its ink can be told from other digits'
     sure: Tensor      # (N, T), 1 where it is sure and at most a fifth of the ink lies elsewhere
     picture: Tensor   # (N, 256), the mean of the windows around the digit
     flicker: Tensor   # (N,), mean change from frame to frame outside the digit's box
@@ -61,34 +74,144 @@ def checked(clips: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(clips: Tensor, sprite: int) -> Measured:
+def measure(clips: Tensor, sprite: int, number: int | Tensor = 1) -> Measured:
     """Measure clips (N, T, C, S, S) in [0, 1]; sprite: the digit's square in pixels.
 
+    number: how many digits are to be seen, in all clips or in each (N,). One digit is taken to be
+    all ink there is; several are told apart as in `inks`, each gives a row, and what the nearest
+    frame shows of a digit stands for a frame in which it is not known.
     Raises what `checked` raises.
     """
-    blocks = [measure_block(x, sprite) for x in checked(clips).split(128)]
+    x, blocks = checked(clips), []
+    number = torch.as_tensor(number).expand(len(x))
+    for k in number.unique().tolist():
+        at = (number == k).nonzero().flatten()
+        for rows in at.split(max(1, 128 // k**2)):
+            m = measure_block(x[rows], sprite, k)
+            blocks.append(m._replace(clip=rows[m.clip]))
     *columns, flights = zip(*blocks, strict=True)
-    return Measured(*map(torch.cat, columns), Flight(*map(torch.cat, zip(*flights, strict=True))))
+    m = Measured(*map(torch.cat, columns), Flight(*map(torch.cat, zip(*flights, strict=True))))
+    return m if len(number.unique()) == 1 else m.rows(m.clip.argsort(stable=True))
 
 
-def measure_block(x: Tensor, sprite: int) -> Measured:
-    (n, T, size), frames = x.shape[:3], x.flatten(0, 1)
+class Glance(NamedTuple):
+    """What each frame shows of K digits, each by itself; n clips, T frames."""
+    looks: Tensor     # (n, T, K, 32)
+    belief: Tensor    # (n, T, K, 11), the recogniser's probabilities
+    views: Tensor     # (n, T, K, 256), the windows around them
+    alone: Tensor     # (n, T, K) bool, at most a fifth of the ink lies elsewhere
+    seen: Tensor      # (n, T, K) bool
+    centres: Tensor   # (n, T, K, 2)
+
+
+def glance(inks: Tensor, sprite: int) -> Glance:
+    """Look at the inks (n, T, K, S, S) of K digits."""
+    frames = inks.flatten(0, 2)                                                  # (n T K, S, S)
     centres, seen = ink_centres(frames, sprite)
-    views = windows(frames, centres, sprite)                                     # (N T, 16, 16)
+    views = windows(frames, centres, sprite)                                     # (n T K, 16, 16)
     log_odds, looks = load_recogniser()[0](views)
-    p = log_odds.softmax(-1).unflatten(0, (n, T))                                # (N, T, 11)
-    digit = p[..., :10].mean(1).argmax(-1)                                       # (N,)
-    belief = p[torch.arange(n), :, digit]                                        # (N, T)
-    away = outside_mask(centres, size, sprite)                                   # (N T, S, S)
+    away = outside_mask(centres, frames.shape[-1], sprite)
     ink = (frames - 0.1).clamp(min=0)
     alone = (ink * away).sum((1, 2)) <= 0.2 * ink.sum((1, 2))
-    sure = (belief >= SURE) & (alone & seen).view(n, T)
-    away = away.view(x.shape)[:, 1:] * away.view(x.shape)[:, :-1]
-    flicker = (x.diff(dim=1).abs() * away).sum((1, 2, 3)) / away.sum((1, 2, 3)).clamp(min=1)
-    centres = centres.view(n, T, 2)
-    picture = rearrange(views, "(n t) h w -> n t (h w)", t=T).mean(1)
-    return Measured(looks.view(n, T, -1), centres / size, digit, sure.float(), picture, flicker,
-                    flight(centres, seen.view(n, T), size, sprite))
+    found = looks, log_odds.softmax(-1), views.flatten(1), alone, seen, centres
+    return Glance(*(v.unflatten(0, inks.shape[:3]) for v in found))
+
+
+def measure_block(x: Tensor, sprite: int, K: int) -> Measured:
+    """Measure clips (n, T, S, S) of K digits."""
+    n, T, size = x.shape[:3]
+    if K == 1:
+        g = glance(x[:, :, None], sprite)
+        known, hidden = torch.ones_like(g.seen), torch.zeros_like(g.seen)
+    else:
+        inks, whole = (v.unflatten(0, (n, T)) for v in part(x.flatten(0, 1), sprite, K))
+        g = glance(inks, sprite)
+        sure = (g.belief[..., :JUNK].amax(-1) >= SURE) & g.alone
+        order, known, hidden, places = follow(g.centres, whole & g.seen, g.belief, sure, size,
+                                              sprite)
+        g = Glance(*(pick(v, order) for v in g))._replace(centres=places)
+    flicker = flickers(x, g.centres, sprite).repeat_interleave(K)
+    g = Glance(*(rearrange(v, "n t k ... -> (n k) t ...") for v in g))
+    known, hidden = (rearrange(v, "n t k -> (n k) t") for v in (known, hidden))
+    return measure_tracks(g, known, hidden, size, sprite)._replace(
+        clip=torch.arange(n).repeat_interleave(K), flicker=flicker)
+
+
+def flickers(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
+    """The mean change (n,) from frame to frame outside the boxes around centres (n, T, K, 2)."""
+    away = outside_mask(centres.flatten(0, 2), x.shape[-1], sprite)
+    away = away.unflatten(0, centres.shape[:3]).prod(2)                          # (n, T, S, S)
+    away = away[:, 1:] * away[:, :-1]
+    return (x.diff(dim=1).abs() * away).sum((1, 2, 3)) / away.sum((1, 2, 3)).clamp(min=1)
+
+
+def measure_tracks(g: Glance, known: Tensor, hidden: Tensor, size: int, sprite: int) -> Measured:
+    """Tracks (N, T, ...) -> what is measured of them, but for clip and flicker."""
+    n, T = known.shape
+    rows, at = torch.arange(n), torch.arange(T)
+    gap = (at[:, None] - at).abs() + 2 * T * ~known[:, None]                     # (N, T, T)
+    looks, belief, views = (v[rows[:, None], gap.argmin(-1)]                     # where it is known
+                            for v in (g.looks, g.belief, g.views))
+    seen = g.seen & known
+    digit = belief[..., :JUNK].mean(1).argmax(-1)                                # (N,)
+    sure = (belief[rows, :, digit] >= SURE) & g.alone & seen
+    digit = torch.where(known.any(1), digit, -1)
+    fly = flight(g.centres, seen, size, sprite, hidden=hidden)
+    return Measured(looks, g.centres / size, rows, digit,
+                    headings(g.centres, seen, fly, size, sprite), known.float(), sure.float(),
+                    views.mean(1), flicker=rows.float(), flight=fly)
+
+
+def tracking(m: Measured) -> dict[str, float]:
+    """tracked: the share of frames in which digits can be told apart; unread: of unread headings.
+
+    A heading is unread where no three frames on end are free of walls and of other digits.
+    """
+    return {"tracked": float(m.known.mean()), "unread": float((m.heading < 0).float().mean())}
+
+
+# Prompts
+
+def slots(m: Measured, values: Tensor, K: int) -> Tensor:
+    """A track's values (N, ...) by clip, (clips, K, ...); -1 where a clip has fewer tracks."""
+    place = torch.arange(len(m.clip)) - torch.searchsorted(m.clip, m.clip)       # within its clip
+    out = values.new_full((int(m.clip[-1]) + 1, K, *values.shape[1:]), -1)
+    out[m.clip, place] = values
+    return out
+
+
+def matched(right: Tensor) -> Tensor:
+    """Whether things and tracks (N, K, K) can be paired so that all are right, (N,)."""
+    ways = assign(1 - right.float())                                             # (N, K)
+    return right.gather(2, ways[..., None]).all(1)[:, 0]
+
+
+def prompt_hits(m: Measured, labels: Tensor, directions: Tensor | None = None) -> dict[str, Tensor]:
+    """What each clip does of what it was asked, (N,) bool by name.
+
+    labels: (N, K), -1 where a clip is to have fewer digits; directions: (N, K), indices of
+    `text.DIRECTIONS`, -1 where none was asked. "digit": all its digits are right, whichever track
+    shows which; and with directions "direction": all headings are; "joint": both at once;
+    "shuffled": both, by the prompts of other clips, all in one ring drawn by lot.
+    """
+    digit, heading = (slots(m, v, labels.shape[1])[:, None] for v in (m.digit, m.heading))
+
+    def right(rows):
+        asked, whereto = labels[rows, :, None], directions[rows, :, None]        # (N, K, 1)
+        return asked == digit, (whereto == heading) | (whereto < 0) | (asked < 0)
+
+    if directions is None:
+        return {"digit": matched(labels[..., None] == digit)}
+    ring = torch.randperm(len(labels), generator=generator(len(labels), 6))
+    other = torch.empty_like(ring).index_put_((ring,), ring.roll(1))
+    (a, b), (c, d) = right(torch.arange(len(labels))), right(other)
+    return {"digit": matched(a), "direction": matched(b), "joint": matched(a & b),
+            "shuffled": matched(c & d)}
+
+
+def prompt_rates(m: Measured, labels: Tensor, directions: Tensor | None = None) -> dict[str, float]:
+    """The shares of clips in `prompt_hits`."""
+    return {k: float(v.float().mean()) for k, v in prompt_hits(m, labels, directions).items()}
 
 
 # Points and their distances
@@ -138,8 +261,9 @@ class Put(NamedTuple):
     digit: Tensor     # (N,)
     speeds: Tensor    # (N, T - 1)
 
-    def rows(self, r: Tensor) -> "Put":
-        return Put(self.points[r], self.across[:len(r), r], self.digit[r], self.speeds[r])
+    def rows(self, r: Tensor, real: int) -> "Put":
+        """Some of the clips, amid the first so many real ones."""
+        return Put(self.points[r], self.across[:real, r], self.digit[r], self.speeds[r])
 
 
 def yard(points: Tensor, labels: Tensor, n: int) -> Yard:

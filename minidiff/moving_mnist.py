@@ -18,9 +18,8 @@ from torch import Tensor
 
 from minidiff.digits import Digits
 from minidiff.seeds import generator
+from minidiff.text import PACES, Thing, describe, paraphrase
 
-DIRECTIONS = ("right", "down right", "down", "down left",   # sectors of 45 degrees, y down
-              "left", "up left", "up", "up right")
 HELD_OUT = tuple((d, (3 * d + 1) % 8) for d in range(10))   # (digit, direction), never trained on
 PAIRS = ("seen", "all", "held_out")
 
@@ -31,7 +30,7 @@ class Clips(NamedTuple):
     B clips, T frames, N digits; positions in pixels as (y, x).
     """
     x: Tensor            # (B, T, C, H, W) in [-1, 1]
-    labels: Tensor       # (B, N)
+    labels: Tensor       # (B, N); -1 where a clip has fewer digits than others
     positions: Tensor    # (B, T, N, 2), the centre of the digit's square
     velocities: Tensor   # (B, T, N, 2), pixels per frame, from this frame on
     captions: list[str]  # "a 3 moving up left and a 7 moving down"
@@ -40,13 +39,15 @@ class Clips(NamedTuple):
         return Clips(*(v.to(device) if isinstance(v, Tensor) else v for v in self))
 
 
-def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, number: int = 1,
+def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8,
+                 number: int | tuple[int, int] = 1,
                  sprite: int | None = None, speed: tuple[float, float] | None = None,
                  pairs: str = "seen", labels: Tensor | None = None,
                  seed: int = 0, step: int = 0, device="cpu") -> Clips:
     """n clips of `number` bouncing digits, `frames` frames of size x size.
 
     digits: images (M, 1, h, w) in [0, 1] with labels, from `digits.load` or of your own.
+    number: digits in a clip, or the least and the most, each number as often.
     sprite: the digit's square in pixels, 7/16 of the size unless given.
     speed: pixels per frame, drawn uniformly between the two; size * (1, 3) / 32 unless given.
     pairs: which (digit, direction) pairs occur: "seen" leaves the `HELD_OUT` ones away, "held_out"
@@ -54,9 +55,10 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, num
     labels: (n, number), or (n,) for one digit, the digits to show; drawn at random unless given.
     Raises ValueError for settings that cannot be met.
     """
+    least, number = (number, number) if isinstance(number, int) else number
     sprite = usual_sprite(size) if sprite is None else sprite
     low, high = (size / 32, 3 * size / 32) if speed is None else speed
-    if n < 1 or frames < 1 or number < 1:
+    if n < 1 or frames < 1 or not 1 <= least <= number:
         raise ValueError("moving_mnist needs n, frames and number of at least 1, "
                          f"got n={n}, frames={frames}, number={number}.")
     if not 1 <= sprite < size or not 0 <= low <= high < inf:
@@ -73,11 +75,42 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8, num
     velocity = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]     # (n, N, 2), (y, x)
     start = torch.rand(n, number, 2, generator=g) * (size - sprite)
     corners, velocities = bounce(start, velocity, frames, size - sprite)         # (n, T, N, 2) each
-    images = shrink(digits.images[which.flatten()], sprite).to(device).unflatten(0, (n, number))
-    x = place(images, corners.to(device), size).amax(2).clamp(max=1)             # (n, T, C, H, W)
-    words = [" and ".join(f"a {d} moving {DIRECTIONS[s]}" for d, s in zip(*row, strict=True))
-             for row in zip(labels.tolist(), sector.tolist(), strict=True)]
-    return Clips(2 * x - 1, labels, corners + sprite / 2, velocities, words).to(device)
+    images = shrink(digits.images[which.flatten()], sprite).unflatten(0, (n, number))
+    if least < number:
+        gone = torch.arange(number) >= torch.randint(least, number + 1, (n, 1), generator=g)
+        labels, images = labels.masked_fill(gone, -1), images * ~gone[..., None, None, None]
+    x = place(images.to(device), corners.to(device), size).amax(2).clamp(max=1)  # (n, T, C, H, W)
+    captions = [describe([Thing(d, s) for d, s in zip(*row, strict=True) if d >= 0])
+                for row in zip(labels.tolist(), sector.tolist(), strict=True)]
+    return Clips(2 * x - 1, labels, corners + sprite / 2, velocities, captions).to(device)
+
+
+def things(clips: Clips) -> list[list[Thing]]:
+    """What can be said of each clip's digits: which, whereto at first, how fast.
+
+    The slowest third of the usual speeds is "slowly", the fastest "quickly"; between them nothing
+    is said.
+    """
+    v = clips.velocities[:, 0].cpu() * 32 / clips.x.shape[-1]                # (B, N, 2), for 32 px
+    sector = (torch.atan2(v[..., 0], v[..., 1]) * 4 / pi).round().long() % 8
+    pace = ((v.norm(dim=-1) - 1) * 1.5).floor().clamp(0, 2).long()               # thirds of 1 to 3
+    word = PACES[0], None, PACES[1]
+    rows = zip(*(x.tolist() for x in (clips.labels, sector, pace)), strict=True)
+    return [[Thing(d, s, word[p]) for d, s, p in zip(*row, strict=True) if d >= 0] for row in rows]
+
+
+def prompts(clips: Clips, *seeds: int) -> list[str]:
+    """A caption for training for each clip, worded by chance (see `text.paraphrase`).
+
+    Where the pace is sayable it is said in half of the cases.
+    """
+    said = things(clips)
+    chance = torch.rand(len(said), 24, generator=generator(*seeds, 7)).tolist()
+    words = []
+    for row, numbers in zip(said, map(iter, chance), strict=True):
+        row = [t if next(numbers) < 0.5 else t._replace(pace=None) for t in row]
+        words.append(paraphrase(row, numbers))
+    return words
 
 
 def usual_sprite(size: int) -> int:

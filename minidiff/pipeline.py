@@ -1,17 +1,19 @@
 """From a name to a video: load a trained model and call it.
 
     video = minidiff.load("mmnist32")(3, n=4, seed=0)     # four clips of a 3
-    video.tensor                                          # (4, 8, 1, 32, 32) in [0, 1]
+    video = minidiff.load("mmnist64-text")("a 3 moving left and a 7 moving up", guidance=3.0)
+    video.tensor                                          # (N, T, 1, H, W) in [0, 1]
     video.save("three.gif")
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from numbers import Integral
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from minidiff import files, media
+from minidiff import files, media, text
 from minidiff.denoiser import Denoiser, clipped, guided
 from minidiff.files import CHECKPOINTS
 from minidiff.precision import autocast
@@ -19,66 +21,104 @@ from minidiff.recipes import Recipe, build
 from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
 from minidiff.seeds import generator
+from minidiff.vae import VAE
+
+SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0)  # where a recipe says no other
 
 
 class Video(media.Video):
     """Clips that a model made, which show themselves in a notebook.
 
-    `tensor` (N, T, C, H, W) in [0, 1], the `labels` (N,) asked for, and, if it was kept, the
-    `trajectory`: the sampler's states.
+    `tensor` (N, T, C, H, W) in [0, 1]; what was `asked` for, words a clip, and the `labels` (N,) of
+    a model that is told classes; if it was kept, the `trajectory`: the sampler's states, which are
+    latents for a latent model (`Pipeline.decode` shows them).
     """
 
-    def __init__(self, tensor: Tensor, labels: Tensor, trajectory: list[State] | None = None):
-        asked = ", ".join(str(d) for d in labels.tolist())
-        super().__init__(tensor, f"asked for {asked}")
-        self.tensor, self.labels, self.trajectory = self.clips, labels, trajectory
+    def __init__(self, tensor: Tensor, asked: list[str], labels: Tensor | None = None,
+                 trajectory: list[State] | None = None):
+        kinds = list(dict.fromkeys(asked))
+        super().__init__(tensor, "asked for " + ("; " if labels is None else ", ").join(
+            kinds if len(kinds) == 1 else asked))
+        self.tensor, self.asked, self.labels = self.clips, asked, labels
+        self.trajectory = trajectory
 
 
 class Pipeline:
-    """A trained denoiser, and `about` it: recipe, digits, seed, steps, clips and minutes."""
+    """A trained denoiser, what is known `about` its making, and the VAE of its latents, if any."""
 
-    def __init__(self, denoiser: Denoiser, about: dict):
-        self.denoiser, self.about = denoiser.eval(), about
+    def __init__(self, denoiser: Denoiser, about: dict, vae: VAE | None = None):
+        self.denoiser, self.about, self.vae = denoiser.eval(), about, vae
         self.recipe = Recipe(**about["recipe"])
         self.device = next(denoiser.parameters()).device
+        self.sampling = SAMPLING | self.recipe.sampling
 
     def to(self, device) -> "Pipeline":
-        self.denoiser.to(device)
+        for module in (self.denoiser, self.vae):
+            if module is not None:
+                module.to(device)
         self.device = torch.device(device)
         return self
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """One clip's shape, (T, C, H, W)."""
-        c = self.recipe.clips
-        return c["frames"], 1, c["size"], c["size"]
+    def shape(self, frames: int | None = None) -> tuple[int, int, int, int]:
+        """The shape (T, C, H, W) of one sample's noise: a clip's, or its latents'.
 
-    def steps(self, labels: Tensor, *, steps: int = 20, guidance: float = 1.5,
-              sampler: str = "ddpm", seed: int = 0, shift: float = 3.0,
-              first: int = 0) -> Iterator[State]:
-        """The sampler itself, a `State` per step, for the labels (N,); x in [-1, 1].
-
-        Clip i's noise depends on (seed, first + i) alone, whatever the batch. shift: see
-        `schedules.timesteps`. Raises ValueError for an unknown sampler or a negative guidance.
+        frames: the recipe's unless given. Raises ValueError for a number that cannot be made.
         """
+        c = self.recipe.clips
+        T = c["frames"] if frames is None else frames
+        patch = self.recipe.model["net"].get("patch")
+        whole = self.vae.frames if self.vae else patch[0] if isinstance(patch, list) else 1
+        if not isinstance(T, Integral) or T < 1 or (T > 1 and T % whole):
+            kind = "1 or more" if whole == 1 else f"1, or a multiple of {whole},"
+            raise ValueError(f"This model makes clips of {kind} frames, not of {frames!r}.")
+        clip = int(T), 1, c["size"], c["size"]
+        return clip if self.vae is None else self.vae.latent_shape(clip)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Samples as clips in [0, 1]: a latent model's through its VAE."""
+        if self.vae is not None:
+            with torch.no_grad(), autocast(self.device):
+                x = self.vae.decode(x).float()
+        return media.unit(x)
+
+    def steps(self, cond: Tensor, null: Tensor | None = None, *, first: int = 0,
+              frames: int | None = None, seed: int = 0, exact: bool = False,
+              interval: tuple[float, float] | None = None, rescale: float = 0.0,
+              **settings) -> Iterator[State]:
+        """The sampler itself, a `State` per step, for conditions (N, ...) made for the network.
+
+        Clip i's noise depends on (seed, first + i) alone, whatever the batch. null: what guidance
+        leads away from, the null condition unless given. exact: compute in float32, so that the
+        clip does not either (to 1e-3). settings: steps, guidance, sampler, shift (see
+        `schedules.timesteps`), the model's own unless given; interval and rescale as in `guided`.
+        Raises ValueError for unknown settings or samplers, or a guidance that is not 0 or more.
+        """
+        if unknown := settings.keys() - SAMPLING.keys():
+            raise ValueError(f"Unknown settings {', '.join(sorted(unknown))}; there are "
+                             f"{', '.join(SAMPLING)}, seed, frames, exact, interval and rescale.")
+        with_defaults = self.sampling | settings
+        guidance, sampler = with_defaults["guidance"], with_defaults["sampler"]
         if sampler not in SAMPLERS:
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
-        if not guidance >= 0:
-            raise ValueError(f"guidance must be 0 or more, got {guidance}.")
-        generators = [generator(seed, first + i) for i in range(len(labels))]
+        if isinstance(guidance, str) or not 0 <= guidance < float("inf"):
+            raise ValueError(f"guidance must be a number, 0 or more, got {guidance!r}.")
+        generators = [generator(seed, first + i) for i in range(len(cond))]
+        shape = self.shape(frames)
 
         def randn(*_) -> Tensor:
-            noise = [torch.randn(self.shape, generator=g) for g in generators]
+            noise = [torch.randn(shape, generator=g) for g in generators]
             return torch.stack(noise).to(self.device)
 
         def denoise(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-            with autocast(self.device):
+            with nullcontext() if exact else autocast(self.device):
                 return self.denoiser(x, t, cond).float()
 
-        labels = labels.to(self.device)
-        guess = clipped(guided(denoise, labels, self.recipe.model["net"]["classes"], guidance))
+        null = torch.tensor(self.recipe.null) if null is None else null
+        guess = guided(denoise, cond.to(self.device), null.to(self.device), guidance, interval,
+                       rescale)
+        guess = guess if self.vae is not None else clipped(guess)      # latents know no such range
         noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
-        ts = timesteps(steps, shift)
+        ts = timesteps(with_defaults["steps"], with_defaults["shift"])
         return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), ts, **noisy)
 
     def labels(self, digit: int | None, n: int) -> Tensor:
@@ -86,18 +126,21 @@ class Pipeline:
 
         Raises ValueError for a digit that is no class, or n < 1.
         """
-        classes = self.recipe.model["net"]["classes"]
+        classes = self.recipe.classes
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}.")
         if digit is None:
             return torch.arange(n) % classes
         if not isinstance(digit, Integral) or isinstance(digit, bool) or not 0 <= digit < classes:
-            raise ValueError(f"There is no prompt {digit!r}; give a digit from 0 to {classes - 1}.")
+            raise ValueError(f"There is no prompt {digit!r} for this model; "
+                             f"give a digit from 0 to {classes - 1}.")
         return torch.full((n,), int(digit))
 
     def checked(self, labels: Tensor) -> Tensor:
         """Labels as a tensor (N,), or a ValueError unless each is one of the classes."""
-        labels, classes = torch.as_tensor(labels).cpu(), self.recipe.model["net"]["classes"]
+        if not self.recipe.classes:
+            raise ValueError("This model takes no labels but prompts: 'a 3 moving left', say.")
+        labels, classes = torch.as_tensor(labels).cpu(), self.recipe.classes
         if labels.ndim != 1 or not len(labels) or labels.is_floating_point():
             raise ValueError(f"labels must be whole numbers (N,), got {tuple(labels.shape)} "
                              f"of {labels.dtype}.")
@@ -105,59 +148,123 @@ class Pipeline:
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.tolist()}.")
         return labels
 
-    def __call__(self, prompt: int | None = None, *, n: int | None = None,
-                 labels: Tensor | None = None, batch: int = 64, keep_trajectory: bool = False,
-                 first: int = 0, **settings) -> Video:
-        """Make n clips of the digit `prompt`, or of all digits in turn, or of the given labels.
+    def prompts(self, prompt: str | Sequence[str | None] | None, n: int | None) -> list[str | None]:
+        """One prompt a clip: n times the same, or a list of them."""
+        if isinstance(prompt, int):
+            raise ValueError(f"This model reads words, not the label {prompt}: "
+                             "'a 3 moving left', say.")
+        several = not (prompt is None or isinstance(prompt, str))
+        if several and n is not None:
+            raise ValueError("Give a list of prompts, or one prompt and n, not both.")
+        if not several and n is not None and n < 1:
+            raise ValueError(f"n must be at least 1, got {n}.")
+        prompts = list(prompt) if several else [prompt] * (n or 1)
+        if not prompts:
+            raise ValueError("The list of prompts is empty.")
+        return prompts
 
-        n: 1 of a digit, 10 of all unless given. settings: steps, guidance, sampler, seed, shift, as
-        in `steps`. keep_trajectory: keep every state of every step.
+    def __call__(self, prompt: int | str | Sequence[str | None] | None = None, *,
+                 n: int | None = None, labels: Tensor | None = None, negative: str | None = None,
+                 batch: int = 64, keep_trajectory: bool = False, first: int = 0,
+                 **settings) -> Video:
+        """Make clips of what is asked for.
+
+        prompt: a digit, for a model that is told classes (None: all in turn), or `labels`, one a
+        clip; words, for a model that reads (see `minidiff.text`), or a list of them, one a clip;
+        None leaves everything open.
+        n: how many; 1 unless given, 10 of all digits.
+        negative: words that guidance leads away from.
+        settings: steps, guidance, sampler, seed, frames, shift, interval, rescale and exact, as in
+        `steps`. keep_trajectory: keep every state of every step. Raises ValueError for a prompt
+        that the model cannot take, and as `steps`.
         """
-        if labels is None:
-            labels = self.labels(prompt, (10 if prompt is None else 1) if n is None else n)
-        elif prompt is not None or n is not None:
-            raise ValueError("Give labels, or a prompt and n, not both.")
-        labels = self.checked(labels)
+        null = None
+        if self.recipe.vocabulary:
+            if labels is not None:
+                self.checked(labels)
+            prompts = self.prompts(prompt, n)
+            cond, asked = text.encode(prompts), [p or "anything" for p in prompts]
+            null = None if negative is None else text.encode(negative)
+        else:
+            if negative is not None:
+                raise ValueError("Only a model that reads prompts can be told what not to show.")
+            if labels is None:
+                labels = self.labels(prompt, (10 if prompt is None else 1) if n is None else n)
+            elif prompt is not None or n is not None:
+                raise ValueError("Give labels, or a prompt and n, not both.")
+            cond = labels = self.checked(labels)
+            asked = [str(d) for d in labels.tolist()]
         parts, states = [], []
-        for i in range(0, len(labels), batch):
-            steps = self.steps(labels[i:i + batch], first=first + i, **settings)
+        for i in range(0, len(cond), batch):
+            steps = self.steps(cond[i:i + batch], null, first=first + i, **settings)
             if keep_trajectory:
                 steps = list(steps)
                 states.append(steps)
-            parts.append(last(steps))
+            parts.append(self.decode(last(steps)).cpu())
         trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
                       for s in zip(*states, strict=True)]
-        return Video(media.unit(torch.cat(parts)).cpu(), labels.cpu(), trajectory or None)
+        return Video(torch.cat(parts), asked, labels, trajectory or None)
 
 
-def save_model(path: Path, denoiser: Denoiser, about: dict) -> str:
+def save_model(path: Path, model: nn.Module, about: dict) -> str:
     """Weights in half precision with the facts that rebuild the model; returns their sha256."""
     weights = {k: v.half() if v.is_floating_point() else v
-               for k, v in denoiser.state_dict().items()}
+               for k, v in model.state_dict().items()}
     return files.save_tensors(path, weights, about)
 
 
-def load(name: str | Path, device="cpu") -> Pipeline:
+def load(name: str | Path, device="cpu") -> Pipeline | VAE:
     """A shipped checkpoint by its name, or a `model.safetensors` by its path.
 
-    Raises ValueError for a name that is not there (naming those that are), or a damaged, foreign or
-    altered file, FileNotFoundError for a path where nothing is.
+    A VAE comes as the module itself, with its facts as `about`. Raises ValueError for a name that
+    is not there (naming those that are), a damaged, foreign or altered file, or a latent model
+    whose VAE is another now; FileNotFoundError for a path where nothing is.
     """
-    path = Path(name)
-    if path.suffix != ".safetensors":
-        path = CHECKPOINTS / f"{name}.safetensors"
-        if str(name) not in shipped():
-            raise ValueError(f"There is no checkpoint {str(name)!r}; "
-                             f"choose one of {', '.join(shipped())}, or give a .safetensors file.")
+    path = checkpoint(name)
     tensors, about = files.load_tensors(path)
     if "recipe" not in about or "notes" in about:
         raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")
     try:
-        denoiser = build(Recipe(**about["recipe"]).model)
+        model = build(Recipe(**about["recipe"]).model)
     except (KeyError, TypeError, ValueError) as e:
         raise ValueError(f"{path} describes a model that this version cannot build ({e!r}).") from e
-    files.load_weights(denoiser, tensors, path)
-    return Pipeline(denoiser.to(device, memory_format=torch.channels_last), about)
+    files.load_weights(model, tensors, path)
+    model = model.to(device, memory_format=torch.channels_last)
+    if isinstance(model, VAE):
+        model.about = about | {"sha256": files.digest(tensors)}
+        return model.eval().requires_grad_(False)
+    vae = vae_of(Recipe(**about["recipe"]), device)
+    if vae is not None and vae.about["sha256"] != about["vae"]:
+        raise ValueError(f"{path} was trained on the latents of another VAE than the present "
+                         f"{about['recipe']['model']['latent']}; give it back its own.")
+    return Pipeline(model, about, vae)
+
+
+def checkpoint(name: str | Path) -> Path:
+    """The file of a checkpoint that comes with the package, or the .safetensors file itself.
+
+    Raises ValueError for a name that is not there.
+    """
+    if Path(name).suffix == ".safetensors":
+        return Path(name)
+    if str(name) not in shipped():
+        raise ValueError(f"There is no checkpoint {str(name)!r}; "
+                         f"choose one of {', '.join(shipped())}, or give a .safetensors file.")
+    return CHECKPOINTS / f"{name}.safetensors"
+
+
+def vae_of(plan: Recipe, device="cpu") -> VAE | None:
+    """The VAE whose latents a recipe's model works on, or None for one that works on pixels.
+
+    Raises ValueError where its name stands for something else, and as `load`.
+    """
+    name = plan.model.get("latent")
+    if name is None:
+        return None
+    vae = load(name, device)
+    if not isinstance(vae, VAE):
+        raise ValueError(f"{name} is no VAE, so {plan.name} cannot work on its latents.")
+    return vae
 
 
 def shipped() -> list[str]:

@@ -4,21 +4,30 @@ from typing import NamedTuple
 
 import torch
 
+from minidiff.recipes import Recipe, recipe
+
 
 class Profile(NamedTuple):
-    """Sizes. demo: the recipe and its settings, its budget (minutes or steps), the clips scored."""
+    """Sizes of the demo: what is trained, for how long (minutes or steps), how it is sampled and
+    how many clips are scored."""
     name: str
     recipe: str
     settings: dict
+    sampling: dict
     minutes: float | None
     steps: int | None
     clips: int
 
+    def plan(self) -> Recipe:
+        """The recipe with its settings; how to sample it travels with the model."""
+        return recipe(self.recipe, **self.settings)._replace(sampling=self.sampling)
 
+
+FEW = dict(steps=40, guidance=2.0)          # a model trained for minutes errs less in smaller steps
 PROFILES = {p.name: p for p in (
-    Profile("smoke", "tiny", {}, None, 30, 32),
-    Profile("cpu", "mmnist32", {}, 6.0, None, 128),
-    Profile("gpu", "mmnist32", {"batch": 64}, 1.0, None, 512),
+    Profile("smoke", "tiny", {}, {}, None, 30, 32),
+    Profile("cpu", "mmnist32", {"channels": [32, 64, 128]}, FEW, 6.0, None, 128),
+    Profile("gpu", "mmnist32", {"batch": 64}, {}, 1.0, None, 512),
 )}
 
 

@@ -1,67 +1,189 @@
 """The few named trainings, each a function of keyword arguments that says all there is to say.
 
-The model, the clips it learns from, how it is trained: a checkpoint's name is its recipe's.
+The model, the clips it learns from, how it is trained and sampled: a checkpoint's name is its
+recipe's.
 """
 from collections.abc import Callable, Iterator
+from inspect import signature
+from itertools import count
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from minidiff import schedules
+from minidiff import schedules, text
 from minidiff.denoiser import Denoiser
 from minidiff.digits import Digits
-from minidiff.moving_mnist import batches
+from minidiff.dit import DiT
+from minidiff.moving_mnist import Clips, moving_mnist, prompts
+from minidiff.precision import autocast
+from minidiff.train import Objective, denoising
 from minidiff.unet import UNet
+from minidiff.vae import VAE
 
-NETWORKS = {"unet": UNet}
+NETWORKS = {"unet": UNet, "dit": DiT, "vae": VAE}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
 
 
 class Recipe(NamedTuple):
-    """Keyword arguments, in three groups; all fit into JSON, so a checkpoint can carry them."""
+    """Keyword arguments, in groups; all fit into JSON, so a checkpoint can carry them."""
     name: str
-    model: dict     # network, its settings, schedule, prediction
-    clips: dict     # size, frames, number, ... of moving_mnist
-    training: dict  # batch, lr, ema, p_drop, times, ...
+    model: dict         # network, its settings; schedule, prediction; latent: name of the VAE
+    clips: dict         # size (of every batch in turn, if several), frames, ... of moving_mnist
+    training: dict      # batch, lr, ema, steps, p_drop, times, ...
+    sampling: dict = {}  # noqa: RUF012 (nobody changes it): what differs from pipeline.SAMPLING
+
+    @property
+    def classes(self) -> int | None:
+        """The number of class ids, where the model is told a class."""
+        return self.model["net"].get("classes")
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of token ids, where the model reads prompts."""
+        return self.model["net"].get("vocabulary")
+
+    @property
+    def null(self) -> int | None:
+        """The null condition: one class id more, or the id of no word."""
+        return 0 if self.vocabulary else self.classes
+
+
+FLOW = dict(schedule="flow", prediction="flow")
+NOISY = dict(times="logit-normal", p_drop=0.1)
 
 
 def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised", batch: int = 16,
-             lr: float = 3e-3, ema: float = 0.999, times: str = "logit-normal") -> Recipe:
+             lr: float = 3e-3, ema: float = 0.999, times: str = "logit-normal",
+             steps: int = 10_000) -> Recipe:
     """32x32, 8 frames, one bouncing digit, told which: a U-Net of 2.8 M parameters, by flow."""
     net = dict(channels=list(channels), attention=attention, time=time, classes=10)
-    return Recipe("mmnist32", dict(network="unet", net=net, schedule="flow", prediction="flow"),
+    return Recipe("mmnist32", dict(network="unet", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1))
+                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps))
 
 
-def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3) -> Recipe:
+def mmnist32_dit(dim: int = 192, depth: int = 8, time: str = "full", batch: int = 16,
+                 lr: float = 2e-3, ema: float = 0.999, steps: int = 10_000) -> Recipe:
+    """The same clips by a Diffusion Transformer: 256 patches of 2 frames and 4x4 pixels."""
+    net = dict(dim=dim, depth=depth, time=time, patch=[2, 4, 4], classes=10)
+    return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW),
+                  dict(size=32, frames=8, number=1),
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))
+
+
+def mmnist64_vae(channels=(64, 96), latent: int = 4, beta: float = 1e-4, batch: int = 8,
+                 lr: float = 2e-3, ema: float = 0.998, decoder_only: bool = False,
+                 steps: int = 3000) -> Recipe:
+    """64x64, 16 frames, one or two digits of 20 px, to 8x8x8 places of 4 numbers and back.
+
+    Three batches of four have frames of 32 px: as many digits for a quarter of the time.
+    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are.
+    """
+    net = dict(channels=list(channels), latent=latent, beta=beta)
+    return Recipe("mmnist64-vae", dict(network="vae", net=net),
+                  dict(size=[32, 32, 32, 64], frames=16, number=[1, 2], sprite=20, speed=[2, 6]),
+                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, steps=steps))
+
+
+def mmnist64_text(dim: int = 192, depth: int = 6, time: str = "full", vae: str = "mmnist64-vae",
+                  batch: int = 16, lr: float = 2e-3, ema: float = 0.999, images: float = 0.0,
+                  steps: int = 6000) -> Recipe:
+    """64x64, 16 frames, one or two digits that do what a prompt says: a DiT on the VAE's latents.
+
+    images: the share of batches that are single frames.
+    """
+    net = dict(dim=dim, depth=depth, time=time, patch=[1, 2, 2], in_channels=4,
+               vocabulary=len(text.VOCABULARY))
+    return Recipe("mmnist64-text", dict(network="dit", net=net, latent=vae, **FLOW),
+                  dict(size=64, frames=16, number=[1, 2], sprite=20),
+                  dict(batch=batch, lr=lr, ema=ema, images=images, steps=steps, **NOISY),
+                  dict(guidance=3.0))
+
+
+def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
+         steps: int = 100) -> Recipe:
     """mmnist32 made small: nothing to look at, everything to test. Seconds."""
     net = dict(channels=list(channels), patch=patch, attention=1, classes=10, emb_dim=64)
-    return Recipe("tiny", dict(network="unet", net=net, schedule="flow", prediction="flow"),
+    return Recipe("tiny", dict(network="unet", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=0.99, times="logit-normal", p_drop=0.1))
+                  dict(batch=batch, lr=lr, ema=0.99, steps=steps, **NOISY))
 
 
-RECIPES: dict[str, Callable[..., Recipe]] = {f.__name__: f for f in (mmnist32, tiny)}
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    f.__name__.replace("_", "-"): f
+    for f in (mmnist32, mmnist32_dit, mmnist64_vae, mmnist64_text, tiny)}
 
 
 def recipe(name: str, **settings) -> Recipe:
-    """The named recipe with some settings changed. Raises ValueError that names the recipes."""
+    """The named recipe with some settings changed.
+
+    Raises ValueError that names the recipes, or the settings that this one has.
+    """
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    if unknown := settings.keys() - (known := signature(RECIPES[name]).parameters).keys():
+        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; "
+                         f"it has {', '.join(known)}.")
     return RECIPES[name](**settings)
 
 
-def build(model: dict) -> Denoiser:
-    """A fresh denoiser from a recipe's `model`."""
+def build(model: dict) -> nn.Module:
+    """A fresh denoiser, or VAE, from a recipe's `model`."""
     net = NETWORKS[model["network"]](**model["net"])
+    if isinstance(net, VAE):
+        return net
     return Denoiser(net, SCHEDULES[model["schedule"]](), model["prediction"])
 
 
-def stream(recipe: Recipe, digits: Digits, seed: int, start: int = 0,
-           device="cpu") -> Iterator[tuple[Tensor, Tensor]]:
-    """The recipe's endless training batches (x0, labels), from number `start` on."""
-    settings = dict(seed=seed, start=start, device=device, **recipe.clips)
-    for clips in batches(digits, recipe.training["batch"], **settings):
-        yield clips.x, clips.labels[:, 0]
+def objective(plan: Recipe) -> Objective:
+    """What a recipe's model is trained to do: to tell clip from noise, or to rebuild clips."""
+    if plan.model["network"] == "vae":
+        return rebuilding
+    return denoising(plan.null, plan.training["p_drop"], plan.training["times"])
+
+
+def rebuilding(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
+    """The objective of a VAE, in the shape of `train.Objective`."""
+    noise = torch.randn(len(x), *vae.latent_shape(x.shape[1:]), generator=g, device=x.device)
+    return vae.loss(x, noise)
+
+
+def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu",
+           vae: VAE | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The recipe's endless training batches (x0, cond), from number `start` on.
+
+    vae: what turns clips into latents, for a recipe of a latent model. Batch k depends on (seed, k)
+    alone.
+    """
+    sizes = frame_sizes(plan)
+    share = plan.training.get("images", 0)
+    for k in count(start):
+        clips = moving_mnist(digits, plan.training["batch"], seed=seed, step=k, device=device,
+                             **plan.clips | {"size": sizes[k % len(sizes)]})
+        x = clips.x
+        if int((k + 1) * share) > int(k * share):              # this one's turn to be still
+            x = x[:, :1]
+        if vae is not None:
+            with torch.no_grad(), autocast(x.device):
+                x = vae.encode(x).float()
+        yield x, condition(plan, clips, seed, k)
+
+
+def frame_sizes(plan: Recipe) -> list[int]:
+    """The sizes of the training's batches, in turn; the largest is what the model is for."""
+    size = plan.clips["size"]
+    return size if isinstance(size, list) else [size]
+
+
+def whole_clips(plan: Recipe, digits: Digits, seed: int, n: int = 64) -> Tensor:
+    """n clips of the recipe's full size, by which a VAE's latents are calibrated."""
+    return moving_mnist(digits, n, seed=seed, **plan.clips | {"size": max(frame_sizes(plan))}).x
+
+
+def condition(plan: Recipe, clips: Clips, seed: int, step: int) -> Tensor | None:
+    """What the model is told of each clip: its digit, the ids of a caption's words, or nothing."""
+    if plan.vocabulary:
+        return text.encode(prompts(clips, seed, step))
+    return clips.labels[:, 0] if plan.classes else None

@@ -17,16 +17,27 @@ from torch import Tensor
 
 from minidiff.digits import Digits, load
 from minidiff.files import CHECKPOINTS, load_tensors, save_tensors
-from minidiff.measures import Measured, distances, frechet, gaussian, measure, yard
-from minidiff.moving_mnist import moving_mnist, place, shrink, usual_sprite
+from minidiff.inks import assign
+from minidiff.measures import (
+    Measured,
+    distances,
+    frechet,
+    gaussian,
+    measure,
+    prompt_rates,
+    slots,
+    tracking,
+    yard,
+)
+from minidiff.moving_mnist import Clips, moving_mnist, place, shrink, usual_sprite
 from minidiff.recogniser import load_recogniser, look
 from minidiff.seeds import generator
-from minidiff.tracker import physics
+from minidiff.tracker import physics, sectors
 
 
 class Reference(NamedTuple):
-    """What real clips are like in one setting; n clips a draw, T frames."""
-    about: dict       # source, size, frames, sprite, n, seed, evaluator, real, memo_*, rows
+    """What real clips are like in one setting; T frames, n digits a draw, each with its track."""
+    about: dict       # source, size, frames, sprite, number, n clips, seed, evaluator, real, ...
     points: Tensor    # (2, n, 64 + 2 T), `Measured.points` of both draws
     labels: Tensor    # (2, n), the digits shown
     read: Tensor      # (n,), the digits that the recogniser reads in the second draw
@@ -37,13 +48,19 @@ class Reference(NamedTuple):
 
     def name(self) -> str:
         a = self.about
-        return (f"{a['source']}-{a['size']}x{a['frames']}-sprite{a['sprite']}"
+        digits = "" if self.number() == 1 else f"-digits{said(self.number())}"
+        return (f"{a['source']}-{a['size']}x{a['frames']}-sprite{a['sprite']}{digits}"
                 f"-n{a['n']}-seed{a['seed']}")
 
-    def with_labels(self, labels: Tensor) -> "Reference":
-        """Cut down to clips that show digits in the proportions of the labels.
+    def number(self) -> int | tuple[int, int]:
+        """Digits in a clip, or the least and the most."""
+        number = self.about.get("number", 1)
+        return number if isinstance(number, int) else tuple(number)
 
-        Few digits leave few clips (about 190 of 2,000 for one), which `scoreboard.score` heeds.
+    def with_labels(self, labels: Tensor) -> "Reference":
+        """Cut down to tracks that show digits in the proportions of the labels (N,).
+
+        Few digits leave few tracks (about 190 of 2,000 for one), which `scoreboard.score` heeds.
         """
         want = torch.bincount(labels, minlength=10) / len(labels)
         have = F.one_hot(self.labels, 10)                                        # (2, n, 10)
@@ -54,7 +71,7 @@ class Reference(NamedTuple):
         return self._replace(points=points, labels=both, read=self.read[keep[1]])
 
     def real_at(self, n: int) -> dict[str, float]:
-        """What n real clips reach, on average over 8 subsets of the second draw.
+        """What n real tracks reach, on average over 8 subsets of the second draw.
 
         What does not depend on n comes along.
         """
@@ -66,21 +83,31 @@ class Reference(NamedTuple):
         return self.about["real"] | {k: sum(f[k] for f in found) / len(found) for k in found[0]}
 
 
-def reference_for(source: str | Path, size: int, frames: int,
-                  sprite: int | None = None) -> Reference:
-    """The shipped reference of a setting; where there is none it is built (half a minute).
+def reference_for(source: str | Path, size: int, frames: int, sprite: int | None = None,
+                  number: int | tuple[int, int] = 1) -> Reference:
+    """The shipped reference of a setting; where there is none it is built (a minute or two).
 
     source: "builtin", "mnist", or a folder with MNIST's files, which are read only where nothing is
-    shipped. Raises ValueError for any other source.
+    shipped. number: digits in a clip, or the least and the most, each number as often. Raises
+    ValueError for any other source.
     """
-    path = CHECKPOINTS / file_name(source, size, frames)
-    if path.is_file() and sprite in (None, usual_sprite(size)):
+    path = CHECKPOINTS / file_name(source, size, frames, sprite, number)
+    if path.is_file():
         return load_reference(path)
-    return build_reference(source, size, frames, sprite)
+    return build_reference(source, size, frames, sprite, number)
 
 
-def file_name(source: str | Path, size: int, frames: int) -> str:
-    return f"reference-{reference_name(source)}-{size}x{frames}.safetensors"
+def file_name(source: str | Path, size: int, frames: int, sprite: int | None = None,
+              number: int | tuple[int, int] = 1) -> str:
+    """The file of a setting; digits and sprite are named unless it is one of the usual size."""
+    sprite = sprite or usual_sprite(size)
+    usual = number == 1 and sprite == usual_sprite(size)
+    digits = "" if usual else f"-{said(number)}x{sprite}"
+    return f"reference-{reference_name(source)}-{size}x{frames}{digits}.safetensors"
+
+
+def said(number: int | tuple[int, int]) -> str:
+    return str(number) if isinstance(number, int) else f"{number[0]}to{number[1]}"
 
 
 def reference_name(source: str | Path, gone: bool = False) -> str:
@@ -124,33 +151,57 @@ def save_reference(ref: Reference, path: Path) -> Path:
 
 @lru_cache
 def build_reference(source: str | Path = "builtin", size: int = 32, frames: int = 8,
-                    sprite: int | None = None, n: int = 2000, seed: int = 0) -> Reference:
+                    sprite: int | None = None, number: int | tuple[int, int] = 1,
+                    n: int | None = None, seed: int = 0) -> Reference:
     """Draw and measure two times n real clips, of the (digit, direction) pairs that training shows.
 
     source: as in `digits.load`; "test" digits make the clips, "train" and "val" digits serve to
-    tell copies (`memo`).
+    tell copies (`memo`). n: clips, as many as make 2,000 digits unless given. Prompts are asked of
+    the second draw, and of a third that shows only the pairs held out.
     """
     test, held, train = load(source, "test"), load(source, "val", 2000), load(source, "train")
-    sprite = sprite or usual_sprite(size)
-    setting = dict(size=size, frames=frames, sprite=sprite, seed=seed)
-    draws = [moving_mnist(test, n, step=k, **setting) for k in (1, 2)]
-    first, second = (measure((d.x + 1) / 2, sprite) for d in draws)
-    noise = measure(torch.rand(500, frames, 1, size, size, generator=generator(seed, 4)), sprite)
-    points = torch.stack([m.points().half().float() for m in (first, second)])
-    labels = torch.stack([d.labels[:, 0] for d in draws])
-    y, looks = yard(points[0], labels[0], n), gaussian(first.looks.flatten(0, 1))
-    real = physics(second.flight, size) | {
-        "ID": float(second.sure.mean()),
-        "PROMPT": float((second.digit == labels[1]).float().mean()),
+    sprite, n = sprite or usual_sprite(size), n or 2000 // torch.tensor(number).max().item()
+    setting = dict(size=size, frames=frames, sprite=sprite, number=number, seed=seed)
+    draws = [moving_mnist(test, n, step=k, pairs=pairs, **setting)
+             for k, pairs in ((1, "seen"), (2, "seen"), (3, "held_out"))]
+    first, second, third = found = [
+        measure((d.x + 1) / 2, sprite, (d.labels >= 0).sum(1)) for d in draws]
+    noise = torch.rand(500, frames, 1, size, size, generator=generator(seed, 4))
+    noise = measure(noise, sprite, draws[0].labels.shape[1])
+    most = min(len(first.clip), len(second.clip))
+    points = torch.stack([m.points()[:most].half().float() for m in (first, second)])
+    labels = torch.stack([shown(m, d)[:most] for m, d in zip(found[:2], draws[:2], strict=True)])
+    y, looks = yard(points[0], labels[0], most), gaussian(first.looks.flatten(0, 1))
+    real = physics(second.flight, size) | ceilings(second, draws[1], third, draws[2]) | {
         "noise": frechet(y.gauss, gaussian(y.put(noise.points(), noise.digit).points))}
     basis, scale, codes = principal(pictures(train), pictures(held))
-    about = {"source": train.source, "size": size, "frames": frames, "sprite": sprite, "n": n,
-             "seed": seed, "evaluator": load_recogniser()[1], "real": real, "memo_scale": scale,
-             "memo_line": 0., "rows": {}}
+    about = {"source": train.source, "size": size, "frames": frames, "sprite": sprite,
+             "number": number, "n": n, "seed": seed, "evaluator": load_recogniser()[1],
+             "real": real, "memo_scale": scale, "memo_line": 0., "rows": {}}
     looks = torch.cat([looks[0][None], looks[1]]).float()
-    ref = Reference(about, points, labels, second.digit, looks, basis, *codes)
+    ref = Reference(about, points, labels, second.digit[:most], looks, basis, *codes)
     about["memo_line"] = float(nearness(second, ref).quantile(0.01))
     return ref
+
+
+def ceilings(m: Measured, clips: Clips, other: Measured, held_out: Clips) -> dict[str, float]:
+    """What real clips reach of ID and prompts, and how often they defeat the tracker."""
+    seen, held = (prompt_rates(x, d.labels, sectors(d.velocities[:, 0]))
+                  for x, d in ((m, clips), (other, held_out)))
+    return tracking(m) | {f"prompt_{k}_seen": seen[k] for k in ("digit", "direction", "joint")} | {
+        "prompt_joint_shuffled": seen["shuffled"], "prompt_joint_heldout": held["joint"],
+        "ID": float(m.sure.mean()), "PROMPT": seen["digit"]}
+
+
+def shown(m: Measured, clips: Clips) -> Tensor:
+    """The digits (N,) that tracks follow: of each clip's, those whose places are nearest."""
+    K = clips.labels.shape[1]
+    track = slots(m, m.track * clips.x.shape[-1], K)                             # (n, K, T, 2)
+    places = clips.positions.transpose(1, 2)
+    far = (track[:, :, None] - places[:, None]).norm(dim=-1).mean(-1)            # (n, K, K)
+    there = slots(m, m.digit * 0, K) == 0
+    far = far + 1e6 * (there[:, :, None] != (clips.labels >= 0)[:, None])
+    return clips.labels.gather(1, assign(far))[there]
 
 
 # Memory: is a clip's digit a training digit?
@@ -191,9 +242,9 @@ def memo(m: Measured, ref: Reference) -> float:
     """Share of clips that copy: nearer to a training digit than 99 % of real clips are.
 
     Nearness is measured by held-out digits. About .01 for clips of unseen digits, .95 for clips of
-    training digits. Training digits bent by a quarter of a pixel (of 28) still give .6, by half a
-    pixel .13, by more .03. The shipped files know the training digits that the package has
-    (8,000 of MNIST, 20,000 built-in); for MNIST's 60,000 build a reference from a folder that holds
-    them.
+    training digits, .5 in pairs of 20 px. Training digits bent by a quarter of a pixel (of 28)
+    still give .6, by half a pixel .13, by more .03. The shipped files know the training digits that
+    the package has (8,000 of MNIST, 20,000 built-in); for MNIST's 60,000 build a reference from a
+    folder that holds them.
     """
     return float((nearness(m, ref) < ref.about["memo_line"]).float().mean())

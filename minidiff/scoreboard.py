@@ -9,7 +9,13 @@ FIT     Fréchet distance on local features, on a log scale: 0 = uniform noise, 
         real clips;
 COVER   share of real clips near which one shows the same digit (any digit at all would not tell
         that some are missing);
-PROMPT  share of clips that show the digit asked for, where labels are given.
+PROMPT  share of clips that show what was asked for, where labels are given: the digits, and with
+        directions the digits and their first headings.
+
+Clips of several digits give a track each (see `inks`); all parts but PROMPT are of tracks. Where
+inks touch nobody can tell them apart: such frames count as not sure in ID and not at all in PHY,
+in real clips just the same. "tracked" says how many frames are left, "real_tracked" how many real
+clips leave.
 
 No part is safe alone; no trivial answer passes them all. The distance is printed as fvd_local: it
 is not comparable with published FVD.
@@ -21,6 +27,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from minidiff.digits import Digits, load
@@ -34,6 +41,9 @@ from minidiff.measures import (
     frechet,
     gaussian,
     measure,
+    prompt_hits,
+    prompt_rates,
+    tracking,
     yard,
 )
 from minidiff.moving_mnist import bounce, choose, moving_mnist, place, shrink, usual_sprite
@@ -44,6 +54,7 @@ from minidiff.references import (
     file_name,
     memo,
     reference_for,
+    said,
     save_reference,
 )
 from minidiff.seeds import generator
@@ -53,66 +64,148 @@ HALVES, COPIER, SHORT = 16, 0.25, 0.3
 HEADLINES = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
 
 
-def score(clips: Tensor, labels: Tensor | None = None, *,
+def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None = None, *,
+          held_out: tuple[Tensor, Tensor, Tensor] | None = None,
           reference: Reference | str | Path = "builtin", sprite: int | None = None,
-          seeds: tuple[int, ...] = ()) -> dict:
+          number: int | tuple[int, int] | None = None, seeds: tuple[int, ...] = ()) -> dict:
     """One row of the scoreboard for clips (N, T, C, S, S) in [0, 1]: plain numbers, fit for JSON.
 
-    labels: (N,), the digits asked for; the row then has PROMPT, and the real clips are taken with
-    digits in the same proportions. Those must be at least as many as the clips: up to about 190 for
-    one digit asked. Where all ten are asked, 30 % fewer will do, since digits in turn leave 1,500
-    to 1,800 of a reference's 2,000.
+    labels: the digits asked for, (N,) or (N, K), -1 where a clip is to have fewer than others; the
+    row then has PROMPT, and the real clips are taken with digits in the same proportions. Those
+    must be at least as many as the clips: up to about 190 for one digit asked. Where all ten are
+    asked, 30 % fewer will do, since digits in turn leave 1,500 to 1,800 of a reference's 2,000.
+    directions: the first headings asked for, shaped as the labels, indices of `text.DIRECTIONS`, -1
+    where one was left open. PROMPT is then that all digits and headings of a clip are right, in any
+    order; prompt_joint_shuffled is the same by the captions of other clips.
+    held_out: clips, labels and directions of pairs that training never showed, for
+    prompt_joint_heldout alone.
     reference: "builtin", "mnist", a folder with MNIST's files, or a `Reference`: the digits that
-    the generator was trained on. It is shipped for 8 frames of 32 px, and computed once for any
-    other setting.
+    the generator was trained on. Shipped are one digit in 8 frames of 32 px, and two of MNIST's of
+    20 px (sprite) in 16 frames of 64 px; any other setting is computed once.
+    number: digits in a clip, or the least and the most; what the labels say, or 1, unless given. A
+    digit that a clip lacks has ID 0.
     seeds: the sampling seeds, to be noted in the row.
     row["interval"] has 95 % limits of the headlines, from the spread over random halves of the
     clips, each compared with as many real ones. Halves drawn without replacement spread as the
     whole does about the truth; a bootstrap's repeats would bias the distance. A copier,
     row["memo"] > .25, has SCORE None. Raises ValueError for clips of another shape, type, range or
-    number, for labels that do not fit them or leave too few real clips, and for an unknown
+    number, for prompts that do not fit them or leave too few real clips, and for an unknown
     reference.
     """
-    n, T, _, size = checked(clips).shape
+    n, T, size, _ = checked(clips).shape
+    labels, directions = asked(labels, directions, n)
     ref = reference
     if not isinstance(ref, Reference):
-        ref = reference_for(reference, size, T, sprite)
+        ref = reference_for(reference, size, T, sprite, number or usual_number(labels))
     about = ref.about
     if (about["frames"], about["size"]) != (T, size) or n > about["n"]:
         raise ValueError(
             f"This reference judges at most {about['n']} clips of {about['frames']} frames of "
             f"{about['size']} px, got {n} of {T} frames of {size} px.")
+    m, hits = measure(clips, about["sprite"], counted(labels, ref, n)), {}
     if labels is not None:
-        labels = torch.as_tensor(labels).cpu().flatten()
-        if len(labels) != n or labels.is_floating_point() or labels.min() < 0 or labels.max() > 9:
-            raise ValueError(f"Labels to score must be {n} digits from 0 to 9, one a clip.")
-        ref = cut(ref, labels)
-    m = measure(clips, about["sprite"])
-    real = ref.real_at(n)
-    row = whole_and_halves(m, labels, ref, real, size)
-    usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * n
-    seen = torch.bincount(m.digit, minlength=10)
+        ref, hits = cut(ref, labels[labels >= 0]), prompt_hits(m, labels, directions)
+    real = ref.real_at(len(m.clip))
+    row = whole_and_halves(m, hits, ref, real, size) | told(hits, real)
+    if held_out is not None:
+        row["prompt_joint_heldout"] = joint_rate(*held_out, ref)
+    if "tracked" in real:
+        row |= tracking(m) | {f"real_{k}": real[k] for k in tracking(m)}
     row |= {"real_real": real["fvd_local"], "fvd_frames": frame_distance(m, ref),
-            "chi_square": float(((seen - usual) ** 2 / usual.clamp(min=0.5)).sum()),
-            "flicker": float(m.flicker.mean()), "memo": memo(m, ref), "n": n, "seeds": list(seeds),
-            "evaluator": about["evaluator"], "reference": ref.name()}
+            "chi_square": chi_square(m, ref), "flicker": float(m.flicker.mean()),
+            "memo": memo(m, ref), "n": n, "seeds": list(seeds), "evaluator": about["evaluator"],
+            "reference": ref.name()}
     if row["memo"] > COPIER:
         row["SCORE"] = row["interval"]["SCORE"] = None
     return row
 
 
+def asked(labels: Tensor | None, directions: Tensor | None,
+          n: int) -> tuple[Tensor | None, Tensor | None]:
+    """Labels and directions as (n, K) each, or a ValueError that says what is wrong with them."""
+    if labels is None:
+        if directions is not None:
+            raise ValueError("Directions to score need labels: the digits that are to move there.")
+        return None, None
+    labels = torch.as_tensor(labels).cpu()
+    labels = labels if labels.ndim == 2 else labels.reshape(-1, 1)
+    if (len(labels) != n or labels.is_floating_point() or labels.min() < -1 or labels.max() > 9
+            or (labels < 0).all(1).any()):
+        raise ValueError(f"Labels to score must be {n} digits from 0 to 9, one a clip, or {n} rows "
+                         "of them, filled up with -1.")
+    if directions is not None:
+        directions = torch.as_tensor(directions).cpu()
+        directions = directions if directions.ndim == 2 else directions.reshape(-1, 1)
+        if (directions.shape != labels.shape or directions.is_floating_point()
+                or directions.min() < -1 or directions.max() > 7):
+            raise ValueError("Directions to score must be sectors from 0 to 7, or -1, as many as "
+                             f"the labels: {tuple(labels.shape)}.")
+    return labels, directions
+
+
+def usual_number(labels: Tensor | None) -> int | tuple[int, int]:
+    """The number of digits that a reference should have for these labels (N, K)."""
+    if labels is None:
+        return 1
+    least, most = (labels >= 0).sum(1).aminmax()
+    return int(most) if least == most else (int(least), int(most))
+
+
+def counted(labels: Tensor | None, ref: Reference, n: int) -> Tensor:
+    """How many digits each clip is to show, (n,). Raises ValueError unless the reference fits."""
+    number = ref.number()
+    least, most = (number, number) if isinstance(number, int) else number
+    if labels is None:
+        if least != most:
+            raise ValueError(f"This reference has {least} to {most} digits in a clip; "
+                             "labels must say how many each clip was to show.")
+        return torch.full((n,), most)
+    counts = (labels >= 0).sum(1)
+    if counts.min() < least or counts.max() > most:
+        raise ValueError(f"This reference has clips of {said(number)} digits; the labels ask for "
+                         f"{said(usual_number(labels))}.")
+    return counts
+
+
+def told(hits: dict[str, Tensor], real: dict) -> dict[str, float]:
+    """The keys of prompts with directions, each beside what real clips reach if that is known."""
+    if "joint" not in hits:
+        return {}
+    names = {"digit": "digit_seen", "direction": "direction_seen", "joint": "joint_seen",
+             "shuffled": "joint_shuffled"}
+    row = {f"prompt_{v}": float(hits[k].float().mean()) for k, v in names.items()}
+    return row | {f"real_{k}": real[k] for k in (*row, "prompt_joint_heldout") if k in real}
+
+
+def joint_rate(clips: Tensor, labels: Tensor, directions: Tensor, ref: Reference) -> float:
+    """The share of clips that show all digits and headings asked for. Raises as `score`."""
+    n = len(checked(clips))
+    labels, directions = asked(labels, directions, n)
+    if directions is None:
+        raise ValueError("Held-out prompts must be clips with labels and directions.")
+    m = measure(clips, ref.about["sprite"], counted(labels, ref, n))
+    return prompt_rates(m, labels, directions)["joint"]
+
+
 def cut(ref: Reference, labels: Tensor) -> Reference:
-    """The reference's clips that show digits as the labels do.
+    """The reference's tracks that show digits as the labels (N,) do.
 
     Raises ValueError where they are fewer than the labels; where all ten digits are asked, 30 %
     fewer.
     """
     ref = ref.with_labels(labels)
-    have, asked = len(ref.read), len(labels.unique())
-    if have < len(labels) * (1 - SHORT if asked == 10 else 1):
+    have, kinds = len(ref.read), len(labels.unique())
+    if have < len(labels) * (1 - SHORT if kinds == 10 else 1):
         raise ValueError(f"The reference holds only {have} real clips of these digits in these "
                          "proportions; score at most so many.")
     return ref
+
+
+def chi_square(m: Measured, ref: Reference) -> float:
+    """How far the digits shown are from the reference's in number; 9 or so where they agree."""
+    usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * len(m.clip)
+    seen = torch.bincount(m.digit[m.digit >= 0], minlength=10)
+    return float(((seen - usual) ** 2 / usual.clamp(min=0.5)).sum())
 
 
 def frame_distance(m: Measured, ref: Reference) -> float:
@@ -122,22 +215,23 @@ def frame_distance(m: Measured, ref: Reference) -> float:
     return distance * WEIGHTS[0] ** 2 / float(cov.trace())
 
 
-def whole_and_halves(m: Measured, labels: Tensor | None, ref: Reference, real: dict,
+def whole_and_halves(m: Measured, hits: dict[str, Tensor], ref: Reference, real: dict,
                      size: int) -> dict:
-    """The parts of all clips, with intervals from random halves."""
-    n = len(m.digit)
-    y, y_half = (yard(ref.points[0], ref.labels[0], k) for k in (n, n // 2))
-    put, real_half = y.put(m.points(), m.digit), ref.real_at(n // 2)
-    row = judged(m, put, y, real, labels, size)
-    halves = [torch.randperm(n, generator=generator(n, 2, i))[:n // 2] for i in range(HALVES)]
-    asked = [None if labels is None else labels[r] for r in halves]
-    found = [judged(m.rows(r), put.rows(r), y_half, real_half, a, size)
-             for r, a in zip(halves, asked, strict=True)]
+    """The parts of all clips, with intervals from random halves of them."""
+    n, tracks = int(m.clip[-1]) + 1, len(m.clip)
+    y, y_half = (yard(ref.points[0], ref.labels[0], k) for k in (tracks, tracks // 2))
+    put, real_half = y.put(m.points(), m.digit), ref.real_at(tracks // 2)
+    row, found = judged(m, put, y, real, hits, size), []
+    for i in range(HALVES):
+        clips = torch.randperm(n, generator=generator(n, 2, i))[:n // 2]
+        r = (clips[:, None] == m.clip).nonzero()[:, 1]                           # their tracks
+        found.append(judged(m.rows(r), put.rows(r, len(y_half.points)), y_half, real_half,
+                            {k: v[clips] for k, v in hits.items()}, size))
     interval = {k: limits(row[k], [f[k] for f in found]) for k in HEADLINES if k in row}
     return row | {"interval": interval}
 
 
-def judged(m: Measured, put: Put, y: Yard, real: dict, labels: Tensor | None,
+def judged(m: Measured, put: Put, y: Yard, real: dict, hits: dict[str, Tensor],
            size: int) -> dict[str, float]:
     """SCORE, its parts, each divided by what real clips reach, and what they are made of."""
     row = physics(m.flight, size) | distances(put, y)
@@ -148,8 +242,11 @@ def judged(m: Measured, put: Put, y: Yard, real: dict, labels: Tensor | None,
              "FIT": (log(real["noise"] / max(row["fvd_local"], 1e-9))
                      / log(real["noise"] / real["fvd_local"])),
              "COVER": row["coverage"] / real["coverage"]}
-    if labels is not None:
-        parts["PROMPT"] = float((m.digit == labels).float().mean()) / real["PROMPT"]
+    if hits:
+        kind, most = "digit", real["PROMPT"]
+        if "joint" in hits:                      # one digit's heading is read in all real clips
+            kind, most = "joint", real.get("prompt_joint_seen", most)
+        parts["PROMPT"] = float(hits[kind].float().mean()) / most
     parts = {k: min(1., max(0., v)) for k, v in parts.items()}
     return {"SCORE": prod(parts.values()) ** (1 / len(parts))} | parts | row
 
@@ -194,72 +291,76 @@ def mean(values) -> float | None:
 
 # Answers that need no model
 
-def trivial_answers(digits: Digits, n: int, seed: int = 0, size: int = 32,
-                    frames: int = 8) -> dict[str, Tensor]:
+def trivial_answers(digits: Digits, n: int, seed: int = 0, size: int = 32, frames: int = 8,
+                    sprite: int | None = None, number: int = 1) -> dict[str, Tensor]:
     """Clips (n, T, 1, size, size) in [0, 1] by name.
 
-    They are "real", seven that know nothing, and four that lack one thing.
+    They are "real", seven that know nothing, and four that lack one thing; of clips with several
+    digits a fifth, in which one is lost.
     """
     g = generator(seed, 5)
 
     def film(**settings):
-        usual = {"size": size, "frames": frames, "seed": seed, "step": 7}
+        usual = {"size": size, "frames": frames, "seed": seed, "step": 7, "sprite": sprite,
+                 "number": number}
         return (moving_mnist(digits, n, **usual | settings).x + 1) / 2
 
-    one = torch.randint(10, (n,), generator=g)
-    two = (one + torch.randint(1, 10, (n,), generator=g)) % 10
+    one = torch.randint(10, (n, number), generator=g)
+    two = (one + torch.randint(1, 10, (n, number), generator=g)) % 10
     x = film()
     a, b = film(pairs="all", labels=one), film(pairs="all", labels=two)  # both on the same paths
     order = torch.rand(n, frames, generator=g).argsort(1)
     rows = torch.arange(n)[:, None]
     reach = 3 * size // 64                                   # 3 x 3 pixels at size 32, 7 x 7 at 64
-    return {
+    answers = {
         "real": x,
         "static": x[rows, torch.randint(frames, (n, 1), generator=g)].expand_as(x).contiguous(),
         "first frame": x[:, :1].expand_as(x).contiguous(),
         "shuffled": x[rows, order],
-        "random walk": random_walk(digits, n, size, frames, g),
+        "random walk": random_walk(digits, n, size, frames, g, sprite, number),
         "mean video": x.mean(0).expand_as(x).contiguous(),
         "noise": torch.rand(x.shape, generator=g),
         "black": torch.zeros_like(x),
         "blurred": F.avg_pool2d(x.flatten(0, 1), 2 * reach + 1, 1, reach).view_as(x),
         "swapped": torch.cat([a[:, :frames // 2], b[:, frames // 2:]], 1),
-        "half missing": film(labels=torch.randint(5, (n,), generator=g), step=8),
-        "one digit": film(labels=torch.full((n,), 3), step=9)}
+        "half missing": film(labels=torch.randint(5, (n, number), generator=g), step=8),
+        "one digit": film(labels=torch.full((n, number), 3), step=9)}
+    return answers | ({"one lost": film(number=number - 1, step=11)} if number > 1 else {})
 
 
-def random_walk(digits: Digits, n: int, size: int, frames: int, g: torch.Generator) -> Tensor:
+def random_walk(digits: Digits, n: int, size: int, frames: int, g: torch.Generator,
+                sprite: int | None = None, number: int = 1) -> Tensor:
     """Digits that step in a new direction at every frame, as far as real ones, inside the frame."""
-    sprite = usual_sprite(size)
-    sprites = shrink(digits.images[choose(digits.labels, None, (n,), g)], sprite)
-    angle = 2 * pi * torch.rand(n, frames, generator=g)
-    pace = (1 + 2 * torch.rand(n, frames, generator=g)) * size / 32
+    sprite, many = sprite or usual_sprite(size), n * number
+    sprites = shrink(digits.images[choose(digits.labels, None, (many,), g)], sprite)
+    angle = 2 * pi * torch.rand(many, frames, generator=g)
+    pace = (1 + 2 * torch.rand(many, frames, generator=g)) * size / 32
     path = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]
-    path = path.cumsum(1) + torch.rand(n, 1, 2, generator=g) * (size - sprite)
-    corners, _ = bounce(path, torch.zeros_like(path), 1, size - sprite)  # (n, 1, T, 2), folded back
-    return place(sprites[:, None], corners[:, 0, :, None], size)[:, :, 0]
+    path = path.cumsum(1) + torch.rand(many, 1, 2, generator=g) * (size - sprite)
+    corners, _ = bounce(path, torch.zeros_like(path), 1, size - sprite)  # (many, 1, T, 2), folded
+    x = place(sprites[:, None], corners[:, 0, :, None], size)[:, :, 0]
+    return rearrange(x, "(n k) ... -> n k ...", k=number).amax(1)
 
 
 def table(source: str | Path = "builtin", n: int = 512, seed: int = 0,
           reference: Reference | None = None) -> dict[str, dict]:
     """The rows of all `trivial_answers`, and of "copies": clips of ten training digits."""
     ref = reference or reference_for(source, 32, 8)
-    size, frames = ref.about["size"], ref.about["frames"]
-    answers = trivial_answers(load(source, "test"), n, seed, size, frames)
+    setting = {k: ref.about[k] for k in ("size", "frames", "sprite")} | {"number": ref.number()}
+    answers = trivial_answers(load(source, "test"), n, seed, **setting)
     ten = load(source, "train")
     ten = Digits(ten.images[:10], ten.labels[:10])
-    copies = moving_mnist(ten, n, size=size, frames=frames, seed=seed, step=10)
-    answers["copies"] = (copies.x + 1) / 2
+    answers["copies"] = (moving_mnist(ten, n, seed=seed, step=10, **setting).x + 1) / 2
     return {k: score(x, reference=ref, seeds=(seed,)) for k, x in answers.items()}
 
 
 def ship(source: str | Path = "builtin", size: int = 32, frames: int = 8,
-         folder: Path = CHECKPOINTS) -> Path:
+         folder: Path = CHECKPOINTS, sprite: int | None = None, number: int = 1) -> Path:
     """Build a reference, give it the rows of `table` (about["rows"]), and write it to the folder.
 
     The rows are those at n = 128 and 512.
     """
     build_reference.cache_clear()                                  # the recogniser may be a new one
-    ref = build_reference(source, size, frames)
+    ref = build_reference(source, size, frames, sprite, number)
     ref.about["rows"] = {str(n): table(source, n, reference=ref) for n in (128, 512)}
-    return save_reference(ref, Path(folder) / file_name(source, size, frames))
+    return save_reference(ref, Path(folder) / file_name(source, size, frames, sprite, number))

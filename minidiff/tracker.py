@@ -5,6 +5,7 @@ placing keeps that centre exactly, so a real clip's centres lie on straight line
 to within float32. Coordinates are (y, x) in pixels from the frame's upper left corner, as in
 `moving_mnist`: the first pixel's middle is at .5.
 """
+from math import pi
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
 
 
 def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
-           off: tuple[float, float] = OFF) -> Flight:
+           off: tuple[float, float] = OFF, hidden: Tensor | None = None) -> Flight:
     """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, jolts, free steps and wall contacts.
 
     A step is free where the flight carried on and the flight carried back both stay clear of the
@@ -81,6 +82,7 @@ def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
     without ink count as free, and as infinitely far off.
     off: how far the ink's centre lies from the middle of the digit's square, least and most, as a
     share of the sprite.
+    hidden: (N, T), frames not seen that nobody could see (see `inks`); their steps do not count.
     """
     low, high = ([wall + o * sprite for o in off] for wall in (sprite / 2, size - sprite / 2))
     d = centres.diff(dim=1)                                                # (N, T-1, 2)
@@ -98,8 +100,60 @@ def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
     before, after = d[:, :-2], d[:, 2:]                                    # (N, T-3, 2)
     kept = (after.abs() - before.abs()).abs() <= (0.2 * before.abs()).clamp(min=size / 128)
     free = (clear[0] & clear[1]).all(-1) | ~known
+    if hidden is not None:
+        free &= ~(hidden[:, 2:] | hidden[:, 1:-1] | hidden[:, :-2])
     return Flight(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)
 
+
+# Whereto at first
+
+def walls(size: int, sprite: int, off: float = sum(OFF) / 2) -> tuple[float, float]:
+    """Between which coordinates the ink's centre flies; off: one of `OFF`, or their mean."""
+    return sprite * (0.5 + off), size - sprite * (0.5 - off)
+
+
+def glide(at: Tensor, v: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Places and velocities one frame on, turned round at walls on each axis."""
+    ahead = at + v
+    past = ahead - ahead.clamp(low, high)
+    return (ahead - 2 * past).clamp(low, high), torch.where(past == 0, v, -v)
+
+
+def sectors(v: Tensor) -> Tensor:
+    """Velocities (..., 2) as (y, x) -> their sectors of 45 degrees, as in `text.DIRECTIONS`."""
+    return (torch.atan2(v[..., 0], v[..., 1]) * 4 / pi).round().long() % 8
+
+
+def headings(centres: Tensor, seen: Tensor, f: Flight, size: int, sprite: int) -> Tensor:
+    """Into which of eight sectors digits move at frame 0, (N,); -1 where they do not or none knows.
+
+    centres: (N, T, 2); seen: (N, T). The velocity is the mean over the first free steps without
+    jolts, four changes of step at most. From there the film runs backwards to frame 0, and the
+    velocity turns round on each axis on which the flight carried back meets a wall and the digit
+    does not follow it.
+    """
+    n, T, _ = centres.shape
+    rows, at = torch.arange(n), torch.arange(T - 2)
+    good = (f.free & (f.jolts < size / 32)) | (f.jolts < size / 1280)            # (N, T-2)
+    first = good.int().argmax(1)
+    later = (at >= first[:, None]) & (at < first[:, None] + 4)
+    steps = 1 + (later & ((later & ~good).cumsum(1) == 0)).sum(1)                # of the first run
+    c = centres[rows, first]
+    v = (centres[rows, first + steps] - c) / steps[:, None]
+    inner = walls(size, sprite, OFF[1])[0], walls(size, sprite, OFF[0])[1]
+    low, high = walls(size, sprite)
+    for t in range(T - 4, -1, -1):
+        now, there = (first > t)[:, None], seen[:, t, None]
+        q, turned = glide(c, -v, low, high)
+        past, was = c - v, torch.where(there, centres[:, t], q)
+        missed = ((past < inner[0]) | (past > inner[1])) & ((past - was).abs() > size / 1280)
+        v = torch.where(now & torch.where(there, missed, turned != -v), -v, v)
+        c = torch.where(now, was, c)
+    moves = good.any(1) & (v.norm(dim=-1) > size / 64)
+    return torch.where(moves, sectors(v), -1)
+
+
+# Figures
 
 def share(hits: Tensor, among: Tensor) -> float:
     """The mean of the hits among those that count; 0 where none does."""

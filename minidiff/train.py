@@ -2,7 +2,7 @@
 
 Each step draws its times, noise and dropped conditions from (seed, step) alone, so a run that was
 stopped and resumed equals one that was not, bit for bit (on one machine, with one number of
-threads). It imports no model: any `Denoiser` trains here.
+threads). It imports no model: any `Denoiser` trains here, and by another `objective` anything else.
 
 Papers: logit-normal times (Esser 2024 section 3.1), condition drop (Ho 2022 algorithm 1), EMA of
 weights (Karras 2022 appendix F).
@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -55,24 +55,25 @@ class EMA:
 
 
 class Run:
-    """All that a training remembers between steps: denoiser, EMA, optimisers, steps done.
+    """All that a training remembers between steps: model, EMA, optimisers, steps done.
 
-    `notes` (anything JSON can hold) travel with it on disk.
+    model: a `Denoiser`, or any module that the training's objective knows. `notes` (anything JSON
+    can hold) travel with it on disk.
     """
 
-    def __init__(self, denoiser: Denoiser, lr: float = 3e-3, ema: float = 0.998,
+    def __init__(self, model: nn.Module, lr: float = 3e-3, ema: float = 0.998,
                  weight_decay: float = 0.01, **notes):
-        self.denoiser, self.ema = denoiser, EMA(denoiser, ema)
+        self.model, self.ema = model, EMA(model, ema)
         self.lr, self.step, self.notes = lr, 0, notes
-        denoiser.to(memory_format=torch.channels_last)
-        matrices, others = muon.split(denoiser)
+        model.to(memory_format=torch.channels_last)
+        matrices, others = muon.split(model)
         adamw = dict(lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
         self.optimizers = [muon.Muon(matrices, lr, weight_decay=weight_decay)] if matrices else []
         self.optimizers += [torch.optim.AdamW(others, **adamw)] if others else []
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
-        tensors = {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
         for _, i, state in self.optimizer_states():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
@@ -85,7 +86,7 @@ class Run:
         Raises ValueError that names a damaged file, or one of another network.
         """
         tensors, saved = files.load_tensors(path)
-        files.load_weights(self.denoiser, below("denoiser", tensors), path)
+        files.load_weights(self.model, below("model", tensors), path)
         files.load_weights(self.ema.model, below("ema", tensors), path)
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
             for name, value in below(f"optimizer.{i}", tensors).items():
@@ -109,36 +110,50 @@ def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
-def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int, *,
-          seed: int = 0, null=None, p_drop: float = 0.1, times: str = "logit-normal",
-          clip: float = 1.0, warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
+Objective = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
+
+
+def denoising(null=None, p_drop: float = 0.1, times: str = "logit-normal") -> Objective:
+    """The objective of diffusion, `(denoiser, x0, cond, generator) -> losses (B,)`.
+
+    null: the null condition; each sample's condition becomes it with probability p_drop.
+    times: "logit-normal" or "uniform".
+    """
+    def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
+                  g: torch.Generator) -> Tensor:
+        cond = drop(cond, null, p_drop, g)
+        t = draw_times(times, len(x0), g)
+        noise = torch.randn(x0.shape, generator=g, device=x0.device)
+        return denoiser.loss(x0, cond, t, noise)
+    return objective
+
+
+def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
+          objective: Objective | None = None, *, seed: int = 0, clip: float = 1.0,
+          warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
     """Train from step `run.step` to step `steps`.
 
     batches: yields (x0, cond), beginning with the one for `run.step`.
-    null: the null condition; each sample's condition becomes it with probability p_drop.
-    times: "logit-normal" or "uniform".
+    objective: the loss of each sample, `denoising()` unless given.
     The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of
     them. Gradients are clipped to norm `clip`; autocast to bfloat16 where the device is made for
     it. Raises FloatingPointError, before the weights change, if the loss or its gradient is not
     finite, and ValueError for unknown times.
     """
-    denoiser = run.denoiser.train()
-    device = next(denoiser.parameters()).device
+    model, objective = run.model.train(), objective or denoising()
+    device = next(model.parameters()).device
     for x0, cond in batches:
         if run.step >= steps:
             break
         g = generator(seed, run.step, device=device)
-        x0, cond = x0.to(device), drop(cond, null, p_drop, g)
-        t = draw_times(times, len(x0), g)
-        noise = torch.randn(x0.shape, generator=g, device=device)
         lr = run.lr * rate((run.step + 1) / steps, run.step + 1, warmup, decay)
         for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
             group["lr"] = lr
         with autocast(device):
-            loss = denoiser.loss(x0, cond, t, noise).mean()
-        denoiser.zero_grad()
+            loss = objective(model, x0.to(device), cond, g).mean()
+        model.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(denoiser.parameters(), clip)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
         value, norm = loss.item(), norm.item()
         if not (abs(value) < float("inf") and norm < float("inf")):
             raise FloatingPointError(
@@ -148,7 +163,7 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
         with unbroken() as pressed:
             for optimizer in run.optimizers:
                 optimizer.step()
-            run.ema.update(denoiser)
+            run.ema.update(model)
             run.step += 1
         yield Record(run.step, value, norm, lr)
         if pressed:
@@ -201,11 +216,12 @@ def drop(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | No
     return torch.where(per_sample(gone, cond), null, cond)
 
 
-def steps_within(seconds: float, run: Run, batches: Iterable, probe: int = 8, **settings) -> int:
+def steps_within(seconds: float, run: Run, batches: Iterable, objective: Objective | None = None,
+                 probe: int = 8, **settings) -> int:
     """How many training steps fit into `seconds` here, by the median of a few on a warm copy."""
     trial, took = copy.deepcopy(run), []
     began = time.perf_counter()
-    for _ in train(trial, batches, run.step + 3 + probe, **settings):
+    for _ in train(trial, batches, run.step + 3 + probe, objective, **settings):
         took.append(time.perf_counter() - began)
         began = time.perf_counter()
     each = sorted(took[3:])[len(took[3:]) // 2]

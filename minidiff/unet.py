@@ -18,6 +18,7 @@ from minidiff.layers import (
     TemporalConv,
     TimeEmbedding,
     axes_embedding,
+    check_condition,
     group_norm,
     zero,
 )
@@ -127,7 +128,7 @@ class UNet(nn.Module):
         if x.ndim == 4:
             return self(x[:, None], t, cond)[:, 0]
         self.check(x)
-        self.check_condition(cond, len(x))
+        check_condition(cond, len(x), self.classes)
         T = x.shape[1]
         emb = F.silu(self.embed(t, cond)).repeat_interleave(T, 0)                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
@@ -166,22 +167,6 @@ class UNet(nn.Module):
             raise ValueError(
                 f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: "
                 f"this network needs height and width to be multiples of {self.factor}.")
-
-    def check_condition(self, cond: Tensor | None, n: int) -> None:
-        """Raises ValueError unless cond is None or n class ids; on the CPU they are looked at."""
-        if cond is None:
-            return
-        if self.label is None:
-            raise ValueError("This network was built without classes, so it takes no condition.")
-        if not isinstance(cond, Tensor) or cond.dtype not in (torch.int64, torch.int32):
-            raise ValueError("cond must be a tensor of integer class ids, "
-                             f"got {getattr(cond, 'dtype', type(cond).__name__)}.")
-        if cond.shape != (n,):
-            raise ValueError(f"cond must be one class id per sample ({n}), "
-                             f"got shape {tuple(cond.shape)}.")
-        if cond.device.type == "cpu" and not ((cond >= 0) & (cond <= self.classes)).all():
-            raise ValueError(f"Class ids must be 0 to {self.classes} (the last means no class), "
-                             f"got {cond.min().item()} to {cond.max().item()}.")
 
 
 def check_sizes(patch: int, blocks: int, emb_dim: int, classes: int | None) -> None:

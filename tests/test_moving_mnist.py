@@ -7,14 +7,16 @@ from torch.testing import assert_close
 from minidiff import digits as sources
 from minidiff.digits import Digits
 from minidiff.moving_mnist import (
-    DIRECTIONS,
     HELD_OUT,
     batches,
     bounce,
     moving_mnist,
     place,
+    prompts,
     public_test,
+    things,
 )
+from minidiff.text import DIRECTIONS, describe, encode, parse
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +191,42 @@ def test_the_public_test_file_is_read(tmp_path):
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):
         moving_mnist(digits, **(dict(n=2) | settings))
+
+
+def test_clips_with_one_digit_and_with_two(digits):
+    clips = moving_mnist(digits, 64, size=64, number=(1, 2), sprite=20, seed=4)
+    one = clips.labels[:, 1] < 0
+    assert 20 < one.sum() < 44 and (clips.labels[:, 0] >= 0).all()
+    ink = ((clips.x + 1) / 2).sum((1, 2, 3, 4))
+    assert ink[one].mean() < 0.7 * ink[~one].mean()
+    assert [c.count("moving") for c in clips.captions] == (2 - one.int()).tolist()
+    assert (clips.captions, [len(t) for t in things(clips)]) == (
+        [describe([t._replace(pace=None) for t in row]) for row in things(clips)],
+        (2 - one.int()).tolist())
+
+
+def test_what_is_said_is_where_digits_go_and_how_fast(digits):
+    clips = moving_mnist(digits, 200, size=64, seed=5)
+    v = clips.velocities[:, 0, 0]
+    for (thing,), (y, x) in zip(things(clips), v.tolist(), strict=True):
+        name, speed = DIRECTIONS[thing.direction], (x * x + y * y) ** 0.5
+        edge = 0.3827 * speed                                                    # sin(22.5 degrees)
+        assert ("left" in name) == (x < -edge) and ("down" in name) == (y > edge)
+        pace = "slowly" if speed < 10 / 3 else "quickly" if speed >= 14 / 3 else None
+        assert thing.pace == pace
+
+
+def test_training_prompts_can_be_read_and_repeat(digits):
+    clips = moving_mnist(digits, 64, number=(1, 2), seed=6)
+    said = prompts(clips, 6, 0)
+    assert said == prompts(clips, 6, 0) != prompts(clips, 6, 1)
+    assert encode(said).shape == (64, 16)
+    for words, truth in zip(said, things(clips), strict=True):
+        for got, true in zip(parse(words), truth, strict=True):
+            assert all(a in (None, b) for a, b in zip(got, true, strict=True))
+    assert len({w.split()[0] for w in said}) > 4
+
+
+def test_a_number_of_digits_is_drawn_between_sensible_limits(digits):
+    with pytest.raises(ValueError, match="at least 1"):
+        moving_mnist(digits, 2, number=(2, 1))

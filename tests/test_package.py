@@ -15,10 +15,11 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
 LAYERS = (  # from the ground up: a file imports from its layer's files before it and from below
-    ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers"),
-    ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "samplers"),
-    ("train", "tracker", "recogniser", "measures", "references", "scoreboard"),
-    ("recipes", "pipeline", "fit", "evaluate", "profiles"),
+    ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers", "text"),
+    ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "dit", "vae",
+     "samplers"),
+    ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard"),
+    ("recipes", "pipeline", "fit", "probe", "evaluate", "profiles"),
     ("viz", "report"),
     ("demo", "commands", "__main__"),
 )

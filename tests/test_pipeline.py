@@ -40,7 +40,7 @@ def test_a_call_makes_a_video(model, tmp_path):
     video = model(3, n=2, steps=3)
     assert video.tensor.shape == (2, 8, 1, 32, 32) and video.tensor.dtype == torch.float32
     assert video.tensor.min() >= 0 and video.tensor.max() <= 1 and video.labels.tolist() == [3, 3]
-    assert video.trajectory is None and "asked for 3, 3" in repr(video)
+    assert video.trajectory is None and "asked for 3 (2 clips" in repr(video)
     video.save(tmp_path / "x.gif")
     assert set(video._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
 

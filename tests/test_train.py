@@ -20,7 +20,7 @@ from minidiff.muon import Muon, orthogonal, split
 from minidiff.recipes import RECIPES, build, recipe
 from minidiff.schedules import Flow
 from minidiff.seeds import generator
-from minidiff.train import EMA, Run, draw_times, drop, rate, steps_within, train
+from minidiff.train import EMA, Run, denoising, draw_times, drop, rate, steps_within, train
 
 
 class Nudge(nn.Module):
@@ -51,8 +51,9 @@ def test_it_overfits_eight_clips():
     g = torch.Generator().manual_seed(0)
     t, noise = torch.rand(8, generator=g), torch.randn(clips.shape, generator=g)
     loss = Denoiser.loss                                                 # the same noise every time
-    run.denoiser.loss = lambda x0, cond, *_: loss(run.denoiser, x0, cond, t, noise)
-    losses = [r.loss for r in train(run, iter(lambda: (clips, None), 0), 300, times="uniform")]
+    run.model.loss = lambda x0, cond, *_: loss(run.model, x0, cond, t, noise)
+    same = iter(lambda: (clips, None), 0)
+    losses = [r.loss for r in train(run, same, 300, denoising(times="uniform"))]
     assert losses[-1] < 0.01 * losses[0]
 
 
@@ -68,7 +69,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not():
     def weights(seed):
         run = nudge_run()
         list(train(run, constant(), 5, seed=seed))
-        return run.denoiser.net.scale.item()
+        return run.model.net.scale.item()
     assert weights(0) == weights(0) != weights(1)
 
 
@@ -91,10 +92,10 @@ def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch):
 
 def test_gradients_are_clipped():
     run = nudge_run()
-    run.optimizers = [torch.optim.SGD(run.denoiser.parameters(), 1.0)]
+    run.optimizers = [torch.optim.SGD(run.model.parameters(), 1.0)]
     record = next(train(run, constant(100.0), 1, clip=0.25, warmup=1, decay=1e-9))
     assert record.grad_norm > 1
-    assert abs(run.denoiser.net.scale.item()) == pytest.approx(0.25 * record.lr, rel=1e-3)
+    assert abs(run.model.net.scale.item()) == pytest.approx(0.25 * record.lr, rel=1e-3)
 
 
 def test_training_drops_conditions():
@@ -105,7 +106,7 @@ def test_training_drops_conditions():
             seen.append(cond)
             return super().forward(x, t, cond)
     run = Run(Denoiser(Noted(), Flow(), "flow"))
-    list(train(run, constant(cond=torch.tensor([1, 2, 3, 4])), 100, null=10, p_drop=0.3))
+    list(train(run, constant(cond=torch.tensor([1, 2, 3, 4])), 100, denoising(10, 0.3)))
     assert (torch.stack(seen) == 10).float().mean().item() == pytest.approx(0.3, abs=0.08)
 
 
@@ -115,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_it_with_the_weights_untouched(bad):
     batches = (b for b in (*islice(constant(), 2), *islice(constant(bad), 2)))
     with pytest.raises(FloatingPointError, match=r"Step 3.*step 2"):
         list(train(run, batches, 4))
-    assert run.step == 2 and run.denoiser.net.scale.isfinite()
+    assert run.step == 2 and run.model.net.scale.isfinite()
 
 
 def test_the_average_ramps_up_and_copies_buffers():
@@ -204,10 +205,10 @@ def test_a_budget_in_minutes_becomes_steps_without_touching_the_run():
             time.sleep(0.02)
             return super().forward(x, t, cond)
     run = Run(Denoiser(Slow(), Flow(), "flow"))
-    before = copy.deepcopy(run.denoiser.state_dict())
+    before = copy.deepcopy(run.model.state_dict())
     assert 10 <= steps_within(1.0, run, constant()) <= 50
     assert run.step == 0
-    assert_close(run.denoiser.state_dict(), before)
+    assert_close(run.model.state_dict(), before)
 
 
 # In a folder, interrupted and resumed

@@ -1,0 +1,164 @@
+"""A video VAE: clips to a small latent grid and back, so that diffusion has less to do.
+
+    z = vae.encode(x)       (B, T, 1, 64, 64) -> (B, T / 2, 4, 8, 8), 32 times fewer numbers
+    x = vae.decode(z)
+
+The encoder says where each latent lies, q(z | x) = N(mean, std^2); the decoder rebuilds the clip
+from a draw. The loss is the error of that clip plus beta KL(q | N(0, 1)), which keeps the latents
+close together and smooth. Time is halved by joining frames in pairs. A single image counts as a
+pair of equal frames, and is rebuilt as the mean of the pair.
+
+Papers: VAE (Kingma 2014), latent diffusion (Rombach 2022), pairs of frames as in CogVideoX's
+causal VAE (Yang 2024), here without causality.
+"""
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from minidiff.layers import ResBlock, TemporalConv, group_norm
+
+
+class Stage(nn.Module):
+    """A residual block and a temporal convolution: (B T, C, H, W) -> like it, T frames a clip."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.block, self.time = ResBlock(channels, channels), TemporalConv(channels)
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        return self.time(self.block(x), T)
+
+
+class VAE(nn.Module):
+    """`encode(x) -> z`, `decode(z) -> x`; x (B, C, H, W) or (B, T, C, H, W) in [-1, 1].
+
+    channels: the widths at 1 / patch and at half that size. latent: numbers at each place of the
+    latent grid, which is 1 / (2 patch) as high and wide as the frames.
+    pairs: halve time, too; a clip then has an even number of frames, or 1.
+    beta: the weight of the KL term, per latent number, against the mean error per pixel.
+    Raises ValueError for inputs that do not fit, saying which would.
+    """
+
+    def __init__(self, channels: tuple[int, int] = (64, 96), latent: int = 4, patch: int = 4,
+                 in_channels: int = 1, pairs: bool = True, beta: float = 1e-3):
+        super().__init__()
+        fine, coarse = channels
+        self.patch, self.factor, self.latent = patch, 2 * patch, latent
+        self.in_channels, self.frames, self.beta = in_channels, 2 if pairs else 1, beta
+        self.enter = nn.Conv2d(in_channels * patch**2, fine, 3, padding=1)
+        self.fine_in, self.shrink = Stage(fine), nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
+        self.coarse_in = Stage(coarse)
+        self.join = nn.Conv2d(self.frames * coarse, coarse, 1)
+        self.deep_in = Stage(coarse)
+        self.to_latent = nn.Conv2d(coarse, 2 * latent, 1)
+
+        self.from_latent = nn.Conv2d(latent, coarse, 3, padding=1)
+        self.deep_out = Stage(coarse)
+        self.part = nn.Conv2d(coarse, self.frames * coarse, 1)
+        self.coarse_out = Stage(coarse)
+        self.grow, self.fine_out = nn.Conv2d(coarse, fine, 3, padding=1), Stage(fine)
+        self.last = Stage(fine)
+        self.norm = group_norm(fine)
+        self.leave = nn.Conv2d(fine, in_channels * patch**2, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(latent))      # of the latents, by `calibrate`
+        self.register_buffer("std", torch.ones(latent))
+
+    # Between pixels and latents
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The most likely latents, of unit variance after `calibrate`: (B, [T / 2,] latent, h, w).
+
+        An image gives an image's latents (B, latent, h, w), a clip of one frame a clip of one.
+        """
+        if x.ndim == 4:
+            return self.encode(x[:, None])[:, 0]
+        mean, _ = self.posterior(x)
+        return (mean - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Clips (B, 2 T', C, H, W) in [-1, 1] from latents (B, T', latent, h, w); images likewise.
+
+        Raises ValueError for latents of another shape.
+        """
+        if z.ndim == 4:
+            return self.decode(z[:, None]).mean(1)
+        if z.ndim != 5 or z.shape[2] != self.latent:
+            raise ValueError(f"Latents must be (B, {self.latent}, h, w) or (B, T, {self.latent}, "
+                             f"h, w), got {tuple(z.shape)}.")
+        x = self.rebuild(z * self.std[:, None, None] + self.mean[:, None, None])
+        return x.clamp(-1, 1)
+
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What a clip of shape (T, C, H, W) becomes: (T / 2, latent, H / 8, W / 8)."""
+        T, _, H, W = shape
+        return -(-T // self.frames), self.latent, H // self.factor, W // self.factor
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Give the latents of the clips x mean 0 and variance 1 in every channel, from now on."""
+        mean, _ = self.posterior(x)
+        self.mean.copy_(mean.float().mean((0, 1, 3, 4)))
+        self.std.copy_(mean.float().transpose(0, 2).flatten(1).std(1).clamp(min=1e-6))
+
+    def freeze_encoder(self) -> None:
+        """From now on only the decoder learns: latents stay what they are, clips get better."""
+        for part in (self.enter, self.fine_in, self.shrink, self.coarse_in, self.join,
+                     self.deep_in, self.to_latent):
+            part.requires_grad_(False)
+
+    # The network
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z | x), each (B, T / 2, latent, h, w), not calibrated."""
+        self.check(x)
+        T = x.shape[1]
+        if T % self.frames:                                              # 1: a pair of equal frames
+            x = repeat(x, "b 1 c h w -> b two c h w", two=self.frames)
+            T = self.frames
+        h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
+        h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
+        h = self.coarse_in(self.shrink(self.fine_in(h, T)), T)
+        h = self.join(rearrange(h, "(n k) c h w -> n (k c) h w", k=self.frames))
+        h = self.to_latent(self.deep_in(h, T // self.frames))
+        mean, log_var = h.unflatten(0, (len(x), -1)).chunk(2, 2)
+        return mean, log_var.clamp(-12, 6)
+
+    def rebuild(self, z: Tensor) -> Tensor:
+        """Clips from latents as the posterior has them, not clipped."""
+        B, T = len(z), z.shape[1] * self.frames
+        h = self.from_latent(z.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        h = self.part(self.deep_out(h, z.shape[1]))
+        h = rearrange(h, "n (k c) h w -> (n k) c h w", k=self.frames)
+        h = F.interpolate(self.coarse_out(h, T), scale_factor=2)
+        h = self.last(self.fine_out(self.grow(h), T), T)
+        h = F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.patch)
+        return h.unflatten(0, (B, T))
+
+    def check(self, x: Tensor) -> None:
+        if x.ndim != 5 or x.shape[2] != self.in_channels:
+            raise ValueError(f"x must be (B, {self.in_channels}, H, W) or "
+                             f"(B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
+        T, _, H, W = x.shape[1:]
+        if H % self.factor or W % self.factor:
+            raise ValueError(f"Frames of {H}x{W} do not fit this VAE: height and width must be "
+                             f"multiples of {self.factor}.")
+        if T > 1 and T % self.frames:
+            raise ValueError(f"Clips of {T} frames cannot be halved in time: give an even number, "
+                             "or single images.")
+
+    # Training
+
+    def loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The negative evidence bound, up to a scale, one per sample: (B,).
+
+        Mean absolute error of pixels and of the differences between neighbours (edges count
+        twice), plus beta times the KL divergence per latent number (Kingma 2014 eq. 10).
+        noise: what the posterior's draw is made from, like the latents.
+        """
+        mean, log_var = self.posterior(x)
+        noise = torch.randn_like(mean) if noise is None else noise.view_as(mean)
+        error = self.rebuild(mean + (log_var / 2).exp() * noise) - x
+        kl = (mean.square() + log_var.exp() - log_var - 1) / 2
+        terms = (error, error.diff(dim=-1), error.diff(dim=-2))
+        return sum(e.abs().flatten(1).mean(1) for e in terms) + self.beta * kl.flatten(1).mean(1)

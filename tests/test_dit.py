@@ -1,0 +1,197 @@
+"""The Diffusion Transformer: shapes, who sees whom, where it starts, what it is told."""
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff.denoiser import Denoiser
+from minidiff.dit import LOOKS, DiT, LocalMix
+from minidiff.layers import rotate, rotations
+from minidiff.schedules import Flow
+
+TIMES = torch.tensor([0.3, 0.6])
+
+
+def small(time: str = "full", **settings) -> DiT:
+    torch.manual_seed(0)
+    usual = dict(dim=32, depth=2, patch=(1, 4, 4), head_dim=8, emb_dim=16, words=32)
+    return DiT(**(usual | {"time": time} | settings)).eval()
+
+
+def awake(net: DiT) -> DiT:
+    """The network with its zero-initialised parts woken up, so that it answers."""
+    with torch.no_grad():
+        for p in net.parameters():
+            if not p.any():
+                p.normal_(std=0.1)
+    return net
+
+
+@pytest.fixture
+def clip():
+    return torch.randn(2, 4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("time", LOOKS)
+@pytest.mark.parametrize("patch", [(1, 4, 4), (2, 4, 4), (2, 2, 4)])
+def test_clips_and_images_keep_their_shape(clip, time, patch):
+    net = awake(small(time, patch=patch))
+    assert net(clip, TIMES).shape == clip.shape
+    assert net(clip[:, 0], TIMES).shape == clip[:, 0].shape
+    longer = torch.randn(1, 12, 1, 24, 32)
+    assert net(longer, TIMES[:1]).shape == longer.shape
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_an_image_is_a_video_of_one_frame(clip, patch):
+    net = awake(small(patch=(patch, 4, 4)))
+    assert_close(net(clip[:, 0], TIMES), net(clip[:, :1], TIMES)[:, 0])
+    if patch == 2:
+        pair = clip[:, :1].expand(-1, 2, -1, -1, -1)
+        assert_close(net(clip[:, :1], TIMES), net(pair, TIMES).mean(1, keepdim=True))
+
+
+def test_patches_come_back_where_they_were(clip):
+    net = small(patch=(2, 4, 2))
+    tokens, sizes = net.cut(clip)
+    assert tokens.shape == (2, 2, 32, 16) and sizes == (2, 4, 8)
+    assert_close(net.join(tokens, 4), clip)
+
+
+@pytest.mark.parametrize("time", LOOKS)
+def test_it_starts_at_zero_with_blocks_that_do_nothing(clip, time):
+    net = small(time, vocabulary=9)
+    assert not net(clip, TIMES).any()
+    x = torch.randn(2, 4, 16, 32)
+    words = net.words(torch.tensor([[1, 2], [3, 0]]))
+    places = rotations((4, 4, 4), 8)
+    for block in net.blocks:
+        assert_close(block(x, torch.randn(2, 16), places, words, 4), x)
+
+
+def test_rows_do_not_see_each_other(clip):
+    net = awake(small(classes=10))
+    cond = torch.tensor([3, 7])
+    assert_close(net(clip, TIMES, cond)[1:], net(clip[1:], TIMES[1:], cond[1:]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("time", "want"), [
+    ("none", [0, 0, 1, 0]), ("causal", [0, 0, 1, 1]), ("factorised", [1, 1, 1, 1]),
+    ("full", [1, 1, 1, 1])])
+def test_which_frames_see_a_change(clip, time, want):
+    net, changed = awake(small(time)), clip.clone()
+    changed[:, 2] += 1.0
+    touched = (net(clip, TIMES) - net(changed, TIMES)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched.tolist() == [bool(w) for w in want]
+
+
+def test_attention_alone_reaches_every_frame():
+    net = awake(small("factorised"))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, LocalMix):
+                module.space.weight.zero_(), module.time.weight.zero_()
+    long = torch.randn(1, 24, 1, 16, 16)
+    changed = long.clone()
+    changed[:, 0] += 1
+    assert (net(long, TIMES[:1]) - net(changed, TIMES[:1]))[:, 23].abs().max() > 1e-6
+
+
+def test_walls_are_at_fixed_places_but_time_only_has_distances():
+    """The same clip one patch to the right is another clip; one that begins later is not."""
+    net = awake(small("full"))
+    x = torch.zeros(1, 6, 1, 16, 16)
+    x[:, 2:4, :, 4:8, 4:8] = 1
+    right = torch.roll(x, 4, -1)
+    a, b = net(x, TIMES[:1]), net(right, TIMES[:1])
+    assert (torch.roll(a, 4, -1) - b).abs().max() > 1e-3
+    one = torch.randn(1, 16, 1, 32).expand(1, 16, 5, 32).transpose(1, 2)         # equal frames
+    places = rotations((8, 4, 4), 8)
+    attention = net.blocks[0].attention
+    assert_close(attention(one, places[:, :5]), attention(one, places[:, 3:]))
+
+
+def test_rotated_products_depend_on_differences_alone():
+    q, k = torch.randn(2, 8, dtype=torch.float64)
+    places = rotations((3, 4, 5), 8).double().view(2, 3, 4, 5, 4)
+
+    def product(a, b):
+        return rotate(q, places[:, *a]) @ rotate(k, places[:, *b])
+    assert_close(product((0, 1, 2), (1, 3, 3)), product((1, 0, 1), (2, 2, 2)), rtol=1e-5, atol=1e-5)
+    assert abs(product((0, 0, 0), (0, 0, 0)) - product((0, 0, 0), (1, 0, 0))) > 1e-3
+    assert_close(rotate(q, places[:, 2, 1, 4]).norm(), q.norm(), rtol=1e-6, atol=0)
+
+
+def test_local_mix_adds_the_neighbours_and_nothing_else():
+    x = torch.randn(1, 4, 30, 3)
+    mix = LocalMix(3, "full")
+    assert_close(mix(x, 5), x)
+    with torch.no_grad():
+        mix.space.weight[:, 0, 1, 2], mix.time.weight[:, 0, 0, 0] = 2.0, 3.0
+    got, grid = mix(x, 5).unflatten(2, (5, 6)), x.unflatten(2, (5, 6))
+    want = grid.clone()
+    want[:, :, :, :-1] += 2 * grid[:, :, :, 1:]
+    want[:, 1:] += 3 * grid[:, :-1]
+    assert_close(got, want)
+
+
+@pytest.mark.parametrize("time", LOOKS)
+@pytest.mark.parametrize("told", [dict(classes=10), dict(vocabulary=12), {}])
+def test_every_parameter_learns(clip, time, told):
+    torch.manual_seed(0)
+    denoiser = Denoiser(small(time, **told), Flow(), "flow")
+    cond = {"classes": torch.tensor([3, 10]), "vocabulary": torch.arange(12).view(2, 6)}
+    opt = torch.optim.SGD(denoiser.parameters(), 0.3)
+    for _ in range(5):                                     # zeroed layers open one after another
+        opt.zero_grad()
+        denoiser.loss(clip, cond.get(next(iter(told), None)), TIMES).mean().backward()
+        opt.step()
+    for name, p in denoiser.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+def test_images_and_clips_train_together(clip):
+    denoiser = Denoiser(small(), Flow(), "flow")
+    opt = torch.optim.Adam(denoiser.parameters(), 1e-2)
+    losses = {1: [], 4: []}
+    for k in range(60):
+        x = clip[:, :1] if k % 2 else clip
+        loss = denoiser.loss(x, t=TIMES, noise=torch.zeros_like(x)).mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses[x.shape[1]].append(loss.item())
+    assert all(kind[-1] < 0.5 * kind[0] for kind in losses.values())
+
+
+def test_words_and_their_order_matter(clip):
+    net = awake(small(vocabulary=9))
+    ids = torch.tensor([[1, 2, 0], [1, 2, 0]])
+    said = net(clip, TIMES, ids)
+    assert (said - net(clip, TIMES, ids.flip(1))).abs().max() > 1e-4
+    assert (said - net(clip, TIMES, ids + 1)).abs().max() > 1e-4
+    assert_close(net(clip, TIMES), net(clip, TIMES, torch.zeros(2, 1, dtype=torch.long)))
+
+
+def test_classes_and_null_are_different_conditions(clip):
+    net = awake(small(classes=10))
+    assert_close(net(clip, TIMES), net(clip, TIMES, torch.tensor([10, 10])))
+    assert (net(clip, TIMES, torch.tensor([3, 3])) - net(clip, TIMES)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (dict(time="sometimes"), "full"), (dict(dim=30), "multiple of head_dim"),
+    (dict(classes=3, vocabulary=4), "not both")])
+def test_unfit_settings_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        small(**settings)
+
+
+@pytest.mark.parametrize(("shape", "cond", "words"), [
+    ((2, 3, 1, 16, 16), None, "patches of 2x4x4"), ((2, 4, 1, 18, 16), None, "patches of 2x4x4"),
+    ((2, 4, 3, 16, 16), None, r"\(B, 1, H, W\)"),
+    ((2, 4, 1, 16, 16), torch.zeros(2, dtype=torch.long), "row of token ids"),
+    ((2, 4, 1, 16, 16), torch.zeros(2, 3), "integer ids"),
+    ((2, 4, 1, 16, 16), torch.full((2, 3), 9), "0 to 8")])
+def test_unfit_inputs_are_refused(shape, cond, words):
+    with pytest.raises(ValueError, match=words):
+        small(patch=(2, 4, 4), vocabulary=9)(torch.zeros(shape), TIMES, cond)

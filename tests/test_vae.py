@@ -1,0 +1,117 @@
+"""The VAE: shapes, the rule for images, calibration, what its loss is made of."""
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff.vae import VAE
+
+
+def small(**settings) -> VAE:
+    """A VAE whose zero-initialised layers were woken up, so that it answers."""
+    torch.manual_seed(0)
+    vae = VAE(**({"channels": (16, 32)} | settings)).eval()
+    with torch.no_grad():
+        for p in vae.parameters():
+            if not p.any():
+                p.normal_(std=0.05)
+    return vae
+
+
+@pytest.fixture
+def clips():
+    return torch.rand(3, 4, 1, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_a_clip_becomes_32_times_fewer_numbers_and_comes_back(clips):
+    vae = small()
+    z = vae.encode(clips)
+    assert z.shape == (3, 2, 4, 2, 3) and clips.numel() == 32 * z.numel()
+    assert z.shape[1:] == vae.latent_shape(clips.shape[1:])
+    x = vae.decode(z)
+    assert x.shape == clips.shape and x.abs().max() <= 1
+
+
+def test_frames_alone_have_a_vae_too(clips):
+    vae = small(pairs=False)
+    assert vae.encode(clips).shape == (3, 4, 4, 2, 3)
+    assert vae.decode(vae.encode(clips[:, :3])).shape == (3, 3, 1, 16, 24)
+
+
+def test_an_image_is_a_pair_of_equal_frames(clips):
+    vae, image = small(), clips[:, 0]
+    z = vae.encode(image)
+    assert z.shape == (3, 4, 2, 3) and vae.decode(z).shape == image.shape
+    pair = torch.stack([image, image], 1)
+    assert_close(z, vae.encode(pair)[:, 0])
+    assert_close(z, vae.encode(image[:, None])[:, 0])
+    assert_close(vae.decode(z), vae.decode(z[:, None]).mean(1))
+
+
+def test_rows_do_not_see_each_other(clips):
+    vae = small()
+    assert_close(vae.encode(clips)[1:2], vae.encode(clips[1:2]), rtol=0, atol=1e-5)
+
+
+def test_calibrated_latents_have_mean_0_and_variance_1(clips):
+    vae = small()
+    before = vae.decode(vae.encode(clips))
+    vae.calibrate(clips)
+    z = vae.encode(clips)
+    assert_close(z.mean((0, 1, 3, 4)), torch.zeros(4), rtol=0, atol=1e-4)
+    assert_close(z.std((0, 1, 3, 4)), torch.ones(4), rtol=0, atol=1e-2)
+    assert_close(vae.decode(z), before, rtol=0, atol=1e-4)   # only the unit of latents changed
+
+
+def test_the_loss_is_errors_and_divergence(clips):
+    vae = small(beta=0.0)
+    none = torch.zeros(3, 2, 4, 2, 3)
+    mean, log_var = vae.posterior(clips)
+    error = vae.rebuild(mean) - clips
+    edges = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    want = error.abs().mean((1, 2, 3, 4)) + sum(e.mean((1, 2, 3, 4)) for e in edges)
+    assert_close(vae.loss(clips, none), want)
+    vae.beta = 1.0
+    q = torch.distributions.Normal(mean, (log_var / 2).exp())
+    p = torch.distributions.Normal(torch.zeros_like(mean), 1.0)
+    kl = torch.distributions.kl_divergence(q, p).mean((1, 2, 3, 4))
+    assert_close(vae.loss(clips, none), want + kl)
+    assert (vae.loss(clips, none + 3) - vae.loss(clips, none)).abs().min() > 1e-4
+
+
+def test_every_parameter_learns(clips):
+    torch.manual_seed(0)
+    vae = VAE(channels=(16, 32))
+    opt = torch.optim.SGD(vae.parameters(), 0.05)
+    for _ in range(3):
+        opt.zero_grad()
+        vae.loss(clips).mean().backward()
+        opt.step()
+    for name, p in vae.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+def test_it_learns_to_rebuild():
+    torch.manual_seed(0)
+    x = torch.rand(2, 2, 1, 16, 16).round() * 2 - 1
+    vae = VAE(channels=(32, 32), beta=1e-5)
+    opt = torch.optim.Adam(vae.parameters(), 3e-3)
+    losses = []
+    for _ in range(80):
+        opt.zero_grad()
+        losses.append(vae.loss(x).mean())
+        losses[-1].backward()
+        opt.step()
+    assert losses[-1] < 0.4 * losses[0]
+
+
+@pytest.mark.parametrize(("shape", "words"), [
+    ((1, 3, 1, 16, 16), "halved in time"), ((1, 4, 1, 12, 16), "multiples of 8"),
+    ((1, 4, 3, 16, 16), r"\(B, 1, H, W\)"), ((16, 16), r"\(B, 1, H, W\)")])
+def test_unfit_clips_are_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        small().encode(torch.zeros(shape))
+
+
+def test_unfit_latents_are_refused():
+    with pytest.raises(ValueError, match=r"\(B, 4, h, w\)"):
+        small().decode(torch.zeros(1, 3, 2, 2))
