@@ -107,8 +107,10 @@ def reconstruction(vae: VAE, n: int, seed: int, source: str, bar: Bar = silent) 
                                  sprite=c.get("sprite"), seeds=(seed,)) for v in (x, y))
     error = (x - y).square().flatten(1).mean(1)
     keys = "flicker", "off_half", "off_one", "smooth", "bounce"
+    parts = "ID", "PHY", "FIT"
     return {"PSNR": float(-10 * error.log10().mean()), "REC": its["ID"] / own["ID"],
-            "PHY": its["PHY"], "FIT": its["FIT"],
+            **{k: its[k] for k in parts},
             "numbers": x[0].numel() / vae.encode(real.x[:1].to(device)).numel(),
             **{k: its[k] for k in keys}, **{f"real_{k}": own[k] for k in keys},
-            **{k: its[k] for k in ("n", "seeds", "evaluator", "reference", "interval")}}
+            **{k: its[k] for k in ("n", "seeds", "evaluator", "reference")},
+            "interval": {k: its["interval"][k] for k in parts}}
