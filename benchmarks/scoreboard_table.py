@@ -8,7 +8,7 @@ import json
 import time
 from pathlib import Path
 
-from minidiff import references, scoreboard
+from minidiff import references, trivial
 
 KEYS = ("SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "fvd_local", "fvd_frames",
         "COVER", "coverage", "precision", "chi_square", "flicker", "memo", "off_half", "off_one",
@@ -31,7 +31,7 @@ def main() -> None:
     start = time.perf_counter()
     ref = references.reference_for(args.digits, args.size, args.frames, args.sprite, args.number)
     built = time.perf_counter() - start
-    rows = scoreboard.table(args.digits, args.n, args.seed, ref)
+    rows = trivial.table(args.digits, args.n, args.seed, ref)
     each = (time.perf_counter() - start - built) / len(rows)
     first = rows["real"]
     keys = [k for k in KEYS if k in first]

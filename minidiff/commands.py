@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from minidiff import evaluate, files, media, pipeline, profiles, recipes, recogniser, scoreboard
+from minidiff import (
+    evaluate,
+    files,
+    media,
+    pipeline,
+    profiles,
+    recipes,
+    recogniser,
+    scoreboard,
+    trivial,
+)
 from minidiff.fit import Fit
 from minidiff.measures import LEAST
 from minidiff.precision import has_bf16
@@ -88,7 +98,7 @@ def train_recogniser(args) -> None:
     for _ in bar(lessons, recogniser.STEPS, "training the recogniser"):
         pass
     for source in bar(["builtin", folder], 2, "building references", "reference"):
-        scoreboard.ship(source)
+        trivial.ship(source)
 
 
 def sample(args) -> None:
@@ -172,14 +182,13 @@ def print_row(row: dict) -> None:
 
 def list_recipes(args) -> None:
     """What can be trained, and what that takes here, by a few steps of each."""
-    words = {name: f.__doc__.splitlines()[0] for name, f in recipes.RECIPES.items()}
-    print(f"{'recipe':<14} {'parameters':>10} {'steps':>7} {'batch':>5} {'minutes':>8} {'MiB':>6}")
-    for name in bar(words, len(words), "trying", "recipe"):
+    print(f"{'recipe':<15} {'parameters':>10} {'steps':>7} {'batch':>5} {'minutes':>8} {'MiB':>6}")
+    for name in bar(recipes.RECIPES, len(recipes.RECIPES), "trying", "recipe"):
         plan = recipes.recipe(name)
         cost, training = probe(plan, best_device()), plan.training
-        tqdm.write(f"{name:<14} {cost.parameters:>10,} {training['steps']:>7} "
+        tqdm.write(f"{name:<15} {cost.parameters:>10,} {training['steps']:>7} "
                    f"{training['batch']:>5} {cost.minutes(training['steps']):>8.1f} "
-                   f"{cost.bytes / 2**20:>6.0f}  {words[name]}", file=sys.stdout)
+                   f"{cost.bytes / 2**20:>6.0f}  {recipes.about(name)}", file=sys.stdout)
     print("Minutes of the whole training on this machine as it is now; memory beyond torch's own.")
 
 

@@ -4,7 +4,8 @@ The model, the clips it learns from, how it is trained and sampled: a checkpoint
 recipe's.
 """
 from collections.abc import Callable, Iterator
-from inspect import signature
+from functools import partial
+from inspect import getdoc, signature
 from itertools import count
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from minidiff.dit import DiT
 from minidiff.moving_mnist import Clips, moving_mnist, prompts
 from minidiff.precision import autocast
 from minidiff.train import Objective, denoising
-from minidiff.unet import UNet
+from minidiff.unet import TIME_MODES, UNet
 from minidiff.vae import VAE
 
 NETWORKS = {"unet": UNet, "dit": DiT, "vae": VAE}
@@ -102,6 +103,15 @@ def mmnist64_text(dim: int = 192, depth: int = 6, time: str = "full", vae: str =
                   dict(guidance=3.0))
 
 
+def timed(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
+          steps: int = 1500) -> Recipe:
+    """mmnist32 made small, to compare the ways in which frames may meet."""
+    net = dict(channels=list(channels), attention=1, time=mode, classes=10)
+    return Recipe(f"time-{mode}", dict(network="unet", net=net, **FLOW),
+                  dict(size=32, frames=8, number=1),
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))
+
+
 def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
          steps: int = 100) -> Recipe:
     """mmnist32 made small: nothing to look at, everything to test. Seconds."""
@@ -114,6 +124,7 @@ def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f.__name__.replace("_", "-"): f
     for f in (mmnist32, mmnist32_dit, mmnist64_vae, mmnist64_text, tiny)}
+RECIPES |= {f"time-{mode}": partial(timed, mode) for mode in TIME_MODES}
 
 
 def recipe(name: str, **settings) -> Recipe:
@@ -127,6 +138,12 @@ def recipe(name: str, **settings) -> Recipe:
         raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; "
                          f"it has {', '.join(known)}.")
     return RECIPES[name](**settings)
+
+
+def about(name: str) -> str:
+    """The recipe in a sentence."""
+    made = RECIPES[name]
+    return getdoc(getattr(made, "func", made)).splitlines()[0]
 
 
 def build(model: dict) -> nn.Module:

@@ -218,7 +218,7 @@ def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float 
     Yields step, loss and accuracy, and last the file's sha256. folder: MNIST's files. Deterministic
     for a number of threads; about three minutes on one core. The weights are averaged over the last
     tenth of the steps. References carry their recogniser's name: build them anew afterwards
-    (`scoreboard.ship`).
+    (`trivial.ship`).
     """
     digits, g = own_digits(folder), generator(seed, 1)
     with torch.random.fork_rng(devices=[]):

@@ -134,7 +134,7 @@ def load_reference(path: Path) -> Reference:
     tensors, about = load_tensors(path)
     if about.get("evaluator") != load_recogniser()[1]:
         raise ValueError(f"{path} was made with another recogniser; "
-                         "build it anew with minidiff.scoreboard.ship.")
+                         "build it anew with minidiff.trivial.ship.")
     kinds = {torch.float16: torch.float32, torch.uint8: torch.int64}
     return Reference(about, **{k: v.to(kinds.get(v.dtype, v.dtype)) for k, v in tensors.items()})
 

@@ -229,8 +229,19 @@ def test_a_machine_without_bfloat16(trained, tmp_path, monkeypatch):
     assert main(["train", "tiny", "--steps", "2", "--out", str(tmp_path / "run")]) == 0
 
 
+def test_recipes_say_what_they_cost_here(monkeypatch, capsys):
+    from minidiff import recipes
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": recipes.tiny})
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    line = next(row for row in out.splitlines() if row.startswith("tiny")).split()
+    count = sum(p.numel() for p in recipes.build(recipes.tiny().model).parameters())
+    assert line[1] == f"{count:,}" and line[2:4] == ["100", "4"]
+    assert 0 < float(line[4]) < 5 and 1 < float(line[5]) < 1000                  # minutes, MiB
+
+
 def test_help_is_there_for_every_command(capsys):
-    for args in ([], ["demo"], ["train"], ["sample"], ["score"], ["doctor"]):
+    for args in ([], ["demo"], ["train"], ["sample"], ["score"], ["recipes"], ["doctor"]):
         with pytest.raises(SystemExit) as stop:
             main([*args, "--help"])
         assert stop.value.code == 0

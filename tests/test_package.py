@@ -18,7 +18,7 @@ LAYERS = (  # from the ground up: a file imports from its layer's files before i
     ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers", "text"),
     ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "dit", "vae",
      "samplers"),
-    ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard"),
+    ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard", "trivial"),
     ("recipes", "pipeline", "fit", "probe", "evaluate", "profiles"),
     ("viz", "report"),
     ("demo", "commands", "__main__"),

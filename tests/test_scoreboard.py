@@ -5,7 +5,7 @@ from math import exp
 import pytest
 import torch
 
-from minidiff import digits, references, scoreboard
+from minidiff import digits, references, scoreboard, trivial
 from minidiff.measures import frechet, gaussian, measure
 from minidiff.moving_mnist import moving_mnist
 from minidiff.recogniser import load_recogniser
@@ -16,9 +16,10 @@ from minidiff.references import (
     reference_for,
     save_reference,
 )
-from minidiff.scoreboard import combine, score, trivial_answers
+from minidiff.scoreboard import combine, score
 from minidiff.seeds import generator
 from minidiff.tracker import Flight, flight, ink_centres, motion, physics, sectors
+from minidiff.trivial import trivial_answers
 
 N = 192
 TRIVIAL = ("static", "first frame", "shuffled", "random walk", "mean video", "noise", "black")
@@ -365,9 +366,9 @@ def test_the_real_distance_falls_with_n():
 
 def test_shipping_is_saving(tmp_path, monkeypatch):
     ref = reference_for("builtin", 32, 8)
-    monkeypatch.setattr(scoreboard, "build_reference", FakeBuild(ref))
-    monkeypatch.setattr(scoreboard, "table", lambda source, n, reference: {"real": {"n": n}})
-    path = scoreboard.ship("builtin", folder=tmp_path)
+    monkeypatch.setattr(trivial, "build_reference", FakeBuild(ref))
+    monkeypatch.setattr(trivial, "table", lambda source, n, reference: {"real": {"n": n}})
+    path = trivial.ship("builtin", folder=tmp_path)
     again = load_reference(path)
     assert again.about["rows"] == {"128": {"real": {"n": 128}}, "512": {"real": {"n": 512}}}
     torch.testing.assert_close(again.points, ref.points)
