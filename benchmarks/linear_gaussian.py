@@ -145,7 +145,7 @@ def main() -> None:
               flush=True)
     columns = [column(args.rho, denoisers, t, 1024, generator(args.seed, i, 2))
                for i, t in enumerate(TIMES.values())]
-    print(f"\n{'in 1e-3':20}" + "".join(f"{label:>18}" for label in TIMES))
+    print(f"\n{'errors in 1e-3':20}" + "".join(f"{label:>18}" for label in TIMES))
     for row in columns[0]:
         print(f"{row:20}" + "".join(f"{cells[row]:>18}" for cells in columns))
 

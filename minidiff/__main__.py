@@ -37,9 +37,14 @@ def misuse(args: argparse.Namespace) -> str | None:
         if args.steps or args.minutes or args.out or args.resume:
             return ("the recogniser is trained in one way only, into the package; it takes "
                     "--digits and --seed and nothing else")
-        if args.digits == "builtin":
+        if args.digits in (None, "builtin"):
             return ("the recogniser learns to read real digits, too: give --digits mnist or a "
                     "folder with MNIST's IDX files")
+    if args.command == "train" and args.resume:
+        given = dict(digits=args.digits, seed=args.seed, set=args.set, begin=args.begin)
+        if own := [f"--{k}" for k, v in given.items() if v not in (None, [])]:
+            return (f"--resume goes on with the folder's own settings; leave {' and '.join(own)} "
+                    "away, or train into another --out folder")
     if args.command == "score" and args.labels and not args.what.endswith(".npy"):
         return "--labels go with clips; a model is told which digits to show"
     return None
@@ -83,13 +88,13 @@ def add_train(commands) -> None:
                     "score take. Ctrl-C saves; --resume goes on.")
     p.add_argument("recipe", type=known("recipe"), metavar="RECIPE",
                    help=f"one of: {', '.join(names('recipe'))}")
-    digits_option(p, "builtin")
+    digits_option(p, None, f"{SOURCES} (default: builtin)")
     budget = p.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=positive(float),
                         help="how long to train; becomes a number of steps at the start")
     budget.add_argument("--steps", type=positive(int),
                         help="how many steps to train (default: the recipe's)")
-    seed_option(p)
+    seed_option(p, None)
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="the folder to write into (default: runs/RECIPE)")
     p.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE",
@@ -148,9 +153,9 @@ def digits_option(p, default: str | None, text: str = SOURCES) -> None:
                    help=text + ("" if default is None else " (default: %(default)s)"))
 
 
-def seed_option(p) -> None:
-    p.add_argument("--seed", type=natural, default=0,
-                   help="the same seed gives the same result (default: %(default)s)")
+def seed_option(p, default: int | None = 0) -> None:
+    p.add_argument("--seed", type=natural, default=default,
+                   help="the same seed gives the same result (default: 0)")
 
 
 def sampling_options(p, sampler: str) -> None:

@@ -62,8 +62,8 @@ def train(args) -> None:
     plan, steps = recipes.recipe(args.recipe, **dict(args.set)), args.steps
     if not (steps or args.minutes or args.resume):
         steps = plan.training["steps"]
-    fit = Fit(out, plan, args.digits, args.minutes, steps, args.seed, args.resume, best_device(),
-              args.begin)
+    fit = Fit(out, plan, args.digits or "builtin", args.minutes, steps, args.seed or 0,
+              args.resume, best_device(), args.begin)
     with closing(fit):
         train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
     print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
@@ -94,7 +94,7 @@ def train_with_bar(fit: Fit, again: str) -> None:
 def train_recogniser(args) -> None:
     """The judge's own training, and after it the references that carry its name."""
     folder = Path("datasets") if args.digits == "mnist" else Path(args.digits)
-    lessons = recogniser.train_recogniser(folder, seed=args.seed)
+    lessons = recogniser.train_recogniser(folder, seed=args.seed or 0)
     for _ in bar(lessons, recogniser.STEPS, "training the recogniser"):
         pass
     for source in bar(["builtin", folder], 2, "building references", "reference"):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minidiff import digits, scoreboard
+from minidiff.measures import LEAST
 from minidiff.media import unit
 from minidiff.moving_mnist import choose_directions, moving_mnist
 from minidiff.pipeline import Pipeline, Video
@@ -66,8 +67,9 @@ def clips(model: Pipeline, asked: Asked, seed: int = 0, batch: int = BATCH,
 
 
 def row(model: Pipeline, n: int, seed: int, source: str, bar: Bar = silent, **settings) -> dict:
-    """The row of n clips of one sampling seed; for a model that reads, a quarter more of held-out
-    pairs.
+    """The row of n clips of one sampling seed.
+
+    A model that reads is asked for a quarter more, of pairs that it never saw.
 
     source: the digits that the model learned from; a folder need not exist any more. Raises
     ValueError for a word that names no digits.
@@ -80,7 +82,7 @@ def row(model: Pipeline, n: int, seed: int, source: str, bar: Bar = silent, **se
     asked, held = questions(model, n, seed), None
     x = made(asked, f"sampling, seed {seed}")
     if asked.directions is not None:
-        strange = questions(model, -(-n // 4), seed, "held_out")
+        strange = questions(model, max(LEAST, n // 4), seed, "held_out")
         held = made(strange, "held-out pairs"), strange.labels, strange.directions
     c = model.recipe.clips
     return scoreboard.score(x, asked.labels, asked.directions, held_out=held, seeds=(seed,),

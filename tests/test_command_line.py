@@ -117,6 +117,8 @@ def test_doctor_says_what_is_here(capsys):
     (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
     (["score", "mmnist32", "--n", "0"], "more than 0"), (["score", "mmnist99"], "mmnist32"),
     (["train", "recogniser", "--steps", "9"], "one way only"),
+    (["train", "tiny", "--resume", "--digits", "mnist", "--seed", "1"], "--digits and --seed away"),
+    (["train", "tiny", "--resume", "--begin", "mnist.safetensors"], "leave --begin"),
     (["train", "recogniser"], "real digits"), (["score", "mmnist32", "--labels", "x.npy"], "clips"),
     (["sample", "mmnist32", "--guidance", "-1", "--out", "x.gif"], "0 or more"),
     (["sample", "mmnist32", "--guidance", "nan", "--out", "x.gif"], "0 or more"),

@@ -186,3 +186,18 @@ def test_settings_of_a_recipe_can_be_set(tmp_path, capsys):
     assert "no setting wings; it has channels" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*train, "--set", "wings"])
+
+
+def test_a_model_that_reads_gets_a_row_with_its_prompts(model):
+    row = evaluate.row(model, 32, 1, "mnist", steps=1)
+    assert row["reference"].startswith("mnist-64x16-sprite20-digits2") and row["n"] == 32
+    assert row["SCORE"] < 0.25 and row["real_prompt_joint_seen"] > 0.9
+    for part in ("seen", "heldout", "shuffled"):
+        assert 0 <= row[f"prompt_joint_{part}"] <= 0.2
+
+
+def test_what_a_vae_loses_stands_beside_real_clips(folder, mnist_folder):
+    row = evaluate.reconstruction(load(folder / "vae" / "model.safetensors"), 32, 1, mnist_folder)
+    assert row["numbers"] == 32 and 0 < row["PSNR"] < 25                         # hardly trained
+    assert row["REC"] < 0.3 and row["real_smooth"] > 0.9
+    assert row["flicker"] > row["real_flicker"]
