@@ -1,4 +1,4 @@
-# make demo    train a small video diffusion model, look at it, score it (7 minutes on two cores)
+# make demo    train a small video diffusion model, look at it, score it (8 minutes on two cores)
 # make lab     open the notebooks
 # make test    everything that must hold
 # Each makes .venv and installs what it needs when that is missing.

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def add_demo(commands) -> None:
     text = "train a small model, sample from it, score it, write a report"
     p = commands.add_parser("demo", help=text, description=text[0].upper() + text[1:] + ": about "
-                            "7 minutes on two cores. Run again, it goes on where it was stopped.")
+                            "8 minutes on two cores. Run again, it goes on where it was stopped.")
     digits_option(p, "builtin")
     p.add_argument("--minutes", type=positive(float),
                    help="how long to train (the profile decides unless given)")
