@@ -64,9 +64,11 @@ def shipped_row() -> dict | None:
 def facts(fit: Fit, command: str) -> dict[str, object]:
     """What the report says was trained."""
     about, count = fit.facts(), sum(p.numel() for p in fit.run.model.parameters())
+    how = pipeline.SAMPLING | fit.plan.sampling
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return {"recipe": fit.plan.name, "digits": about["digits"], "steps": about["steps"],
             "clips seen": about["clips"], "minutes": about["minutes"], "parameters": count,
+            "sampled with": f"{how['sampler']}, {how['steps']} steps, guidance {how['guidance']:g}",
             "seed": about["seed"], "machine": machine(fit.device), "versions": versions,
             "date": date.today().isoformat(), "command": command}
 
