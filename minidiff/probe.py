@@ -7,7 +7,7 @@ import torch
 
 from minidiff import digits
 from minidiff.pipeline import vae_of
-from minidiff.recipes import Recipe, build, objective, stream
+from minidiff.recipes import Recipe, build, frame_sizes, objective, stream
 from minidiff.train import Run, train
 
 
@@ -29,7 +29,9 @@ def probe(plan: Recipe, device="cpu", steps: int = 3) -> Cost:
     """
     run = Run(build(plan.model).to(device), plan.training["lr"], plan.training["ema"])
     few = digits.built_in("train", 100)
-    batches = stream(plan, few, 0, device=device, vae=vae_of(plan, device))
+    sizes = frame_sizes(plan)                                # the first batch is the largest
+    batches = stream(plan, few, 0, len(sizes) - 1, device, vae_of(plan, device))
+    steps = max(steps, len(sizes))
     records, took, kept = train(run, batches, steps + 1, objective(plan)), [], {}
 
     def weigh(x: torch.Tensor) -> torch.Tensor:
@@ -44,5 +46,6 @@ def probe(plan: Recipe, device="cpu", steps: int = 3) -> Cost:
     states = [v for _, _, s in run.optimizer_states() for v in s.values() if torch.is_tensor(v)]
     weights = list(run.model.parameters())
     size = sum(v.numel() * v.element_size() for v in [*weights, *weights, *weights, *states])
-    return Cost(sorted(took)[len(took) // 2], size + sum(kept.values()),
+    seconds = sorted(took)[len(took) // 2] if len(sizes) == 1 else sum(took) / len(took)
+    return Cost(seconds, size + sum(kept.values()),
                 sum(p.numel() for p in weights))
