@@ -158,7 +158,8 @@ def score_model(args) -> dict:
     model = pipeline.load(args.what, best_device())
     source, seeds = args.digits or model.about["digits"], range(args.seed, args.seed + args.seeds)
     if isinstance(model, VAE):
-        return evaluate.reconstruction(model, args.n, args.seed, source, bar)
+        return scoreboard.combine(
+            [evaluate.reconstruction(model, args.n, seed, source, bar) for seed in seeds])
     name, clips = reference_name(source, gone=not args.digits), model.recipe.clips
     most = reference_for(name, clips["size"], clips["frames"], clips.get("sprite"),
                          evaluate.most_digits(clips)).about["n"]
