@@ -7,8 +7,7 @@ fixed places, and as rotations of queries and keys along (T, H, W), which tell d
 that clips of other lengths run. Text is read by cross-attention.
 
 Papers: DiT (Peebles 2023), rotary positions (Su 2021), QK-norm (Henry 2020; Esser 2024), space and
-time in turn (Latte, Ma 2024), cross-attention to words (Rombach 2022), depthwise 3-tap mixing
-(SANA, Xie 2024).
+time in turn (Latte, Ma 2024), depthwise 3-tap mixing (SANA, Xie 2024).
 """
 import torch
 import torch.nn.functional as F
@@ -16,11 +15,13 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from minidiff.layers import (
-    Attention,
+    CrossAttention,
     TimeEmbedding,
+    Words,
     attend,
     axes_embedding,
     check_condition,
+    condition,
     rotate,
     rotations,
     zero,
@@ -61,23 +62,6 @@ class SelfAttention(nn.Module):
         h = rearrange(attend(q, k, v, past), "b r h l d -> b r l (h d)")
         back = " -> ".join(reversed(ROWS[self.look].split(" -> ")))
         return self.out(rearrange(h, back, t=T, s=S))
-
-
-class CrossAttention(nn.Module):
-    """What each token reads in the words (B, L, W), added to it: (B, T, S, D); starts as 0."""
-
-    def __init__(self, dim: int, head_dim: int, width: int):
-        super().__init__()
-        self.heads = dim // head_dim
-        self.norm = nn.LayerNorm(dim)
-        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(width, 2 * dim)
-        self.out = zero(nn.Linear(dim, dim))
-
-    def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        T = x.shape[1]
-        q = rearrange(self.q(self.norm(x)), "b t s (h d) -> b h (t s) d", h=self.heads)
-        k, v = rearrange(self.kv(words), "b l (two h d) -> two b h l d", two=2, h=self.heads)
-        return x + self.out(rearrange(attend(q, k, v), "b h (t s) d -> b t s (h d)", t=T))
 
 
 class LocalMix(nn.Module):
@@ -137,27 +121,6 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
 
 
-class Words(nn.Module):
-    """Token ids (B, L) -> what they mean in their sentence, (B, L, W), learnt with the model."""
-
-    def __init__(self, vocabulary: int, width: int, depth: int = 2):
-        super().__init__()
-        self.table = nn.Embedding(vocabulary, width)
-        self.attentions = nn.ModuleList(Attention(width) for _ in range(depth))
-        self.mlps = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU("tanh"),
-                          zero(nn.Linear(2 * width, width))) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.table(ids)
-        order = axes_embedding(ids.shape[1:], x.shape[-1], ids.device)
-        for attention, mlp in zip(self.attentions, self.mlps, strict=True):
-            x = attention(x, order)
-            x = x + mlp(x)
-        return self.norm(x)
-
-
 class DiT(nn.Module):
     """`net(x, t, cond) -> like x`, x (B, C, H, W) or (B, T, C, H, W).
 
@@ -209,7 +172,8 @@ class DiT(nn.Module):
         where = axes_embedding((H, W), self.enter.out_features, x.device)        # (S, D)
         h = self.enter(tokens)
         h = h + where.to(h.dtype)                                                # (B, T, S, D)
-        emb, words = self.condition(t, cond)
+        emb, words = condition(self, t, cond)
+        emb = F.silu(emb)
         places = rotations((T, H, W), self.head_dim, x.device).to(h.dtype)       # (2, T, S, d / 2)
         for block in self.blocks:
             h = block(h, emb, places, words, H)
@@ -227,20 +191,6 @@ class DiT(nn.Module):
         a, b, c = self.patch
         return rearrange(tokens, "n t (h w) (a b c k) -> n (t a) k (h b) (w c)",
                          h=height, a=a, b=b, c=c)
-
-    def condition(self, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Time and class as one vector (B, E), and the words (B, L, W), if it reads any.
-
-        Without a condition they are the null ones.
-        """
-        emb = self.time_embedding(t)
-        if self.label is not None:
-            null = torch.full_like(t, self.classes, dtype=torch.long)
-            emb = emb + self.label(null if cond is None else cond)
-        if self.words is None:
-            return F.silu(emb), None
-        null = torch.zeros(len(t), 1, dtype=torch.long, device=t.device)
-        return F.silu(emb), self.words(null if cond is None else cond)
 
     def check(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.in_channels:

@@ -3,7 +3,7 @@
 Zero-initialised modules are marked: a block that ends in one is the identity at the start, and
 training opens it.
 Papers: group norm (Wu 2018), attention (Vaswani 2017), DDPM's U-Net (Ho 2020), Video Diffusion
-Models (Ho 2022).
+Models (Ho 2022), cross-attention to words (Rombach 2022).
 """
 from math import log
 
@@ -128,6 +128,27 @@ class Attention(nn.Module):
         return x + self.out(rearrange(h, "... h l d -> ... l (h d)"))
 
 
+class CrossAttention(nn.Module):
+    """What each place reads in the words (B, L, W), added to it: (B, ..., D) -> like it.
+
+    Queries come from the picture, keys and values from the words (Rombach 2022 section 3.3); starts
+    as the identity.
+    """
+
+    def __init__(self, dim: int, head_dim: int, width: int):
+        super().__init__()
+        self.heads = dim // head_dim
+        self.norm = nn.LayerNorm(dim)
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(width, 2 * dim)
+        self.out = zero(nn.Linear(dim, dim))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        q = rearrange(self.q(self.norm(x.flatten(1, -2))), "b n (h d) -> b h n d", h=self.heads)
+        k, v = rearrange(self.kv(words), "b l (two h d) -> two b h l d", two=2, h=self.heads)
+        h = rearrange(attend(q, k, v), "b h n d -> b n (h d)")
+        return x + self.out(h).view_as(x)
+
+
 def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
     """Places on a grid as sinusoids, an equal share of the width per axis: (prod(sizes), dim)."""
     share = dim // len(sizes) // 2 * 2
@@ -161,6 +182,43 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     cos, sin = turns
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+class Words(nn.Module):
+    """Token ids (B, L) -> what they mean in their sentence, (B, L, W), learnt with the model."""
+
+    def __init__(self, vocabulary: int, width: int, depth: int = 2):
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, width)
+        self.attentions = nn.ModuleList(Attention(width) for _ in range(depth))
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU("tanh"),
+                          zero(nn.Linear(2 * width, width))) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.table(ids)
+        order = axes_embedding(ids.shape[1:], x.shape[-1], ids.device)
+        for attention, mlp in zip(self.attentions, self.mlps, strict=True):
+            x = attention(x, order)
+            x = x + mlp(x)
+        return self.norm(x)
+
+
+def condition(net: nn.Module, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Time and class as one vector (B, E), and the words (B, L, W) if the network reads any.
+
+    net: has `time_embedding`, `label` or None, `words` or None. Without a condition they are the
+    null ones.
+    """
+    emb = net.time_embedding(t)
+    if net.label is not None:
+        null = torch.full_like(t, net.classes, dtype=torch.long)
+        emb = emb + net.label(null if cond is None else cond)
+    if net.words is None:
+        return emb, None
+    null = torch.zeros(len(t), 1, dtype=torch.long, device=t.device)
+    return emb, net.words(null if cond is None else cond)
 
 
 def check_condition(cond: Tensor | None, n: int, classes: int | None,

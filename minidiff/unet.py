@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from minidiff.layers import (
     Attention,
+    CrossAttention,
     ResBlock,
     TemporalConv,
     TimeEmbedding,
+    Words,
     axes_embedding,
     check_condition,
+    condition,
     group_norm,
     zero,
 )
@@ -29,19 +32,21 @@ TIME_MODES = ("none", "factorised", "full", "causal")
 class Mixer(nn.Module):
     """What follows a residual block: a temporal convolution and, if `attend`, attention.
 
-    Attention is over space and over time. x: T frames of each video, folded, (B T, C, H, W). mode
-    "none": frames never meet. "factorised": each place looks through all frames. "causal": through
-    its past. "full": every place of every frame looks at every other.
+    Attention is over space, over time and, where there are words (B, L, width), to these.
+    x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised":
+    each place looks through all frames. "causal": through its past. "full": every place of every
+    frame looks at every other.
     """
 
-    def __init__(self, channels: int, mode: str, attend: bool):
+    def __init__(self, channels: int, mode: str, attend: bool, width: int | None = None):
         super().__init__()
         self.mode = mode
         self.conv = TemporalConv(channels, causal=mode == "causal") if mode != "none" else None
         self.space = Attention(channels) if attend and mode != "full" else None
         self.time = Attention(channels) if attend and mode != "none" else None
+        self.cross = CrossAttention(channels, 32, width) if attend and width else None
 
-    def forward(self, x: Tensor, T: int) -> Tensor:
+    def forward(self, x: Tensor, T: int, words: Tensor | None = None) -> Tensor:
         C, H, W = x.shape[1:]
         if self.conv is not None:
             x = self.conv(x, T)
@@ -60,6 +65,9 @@ class Mixer(nn.Module):
                 past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
             y = self.time(y, axes_embedding((T,), C, x.device), past)
             x = rearrange(y, "b (h w) t c -> (b t) c h w", h=H)
+        if self.cross is not None:
+            y = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)
+            x = rearrange(self.cross(y, words), "b t (h w) c -> (b t) c h w", h=H)
         return x
 
 
@@ -69,34 +77,38 @@ class Level(nn.Module):
     x (B T, C, H, W), emb (B T, E) -> like x, with the level's width.
     """
 
-    def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool):
+    def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool,
+                 width: int | None = None):
         super().__init__()
         self.blocks = nn.ModuleList(
             ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
-        self.mixers = nn.ModuleList(Mixer(c_out, mode, attend) for _ in range(blocks))
+        self.mixers = nn.ModuleList(Mixer(c_out, mode, attend, width) for _ in range(blocks))
 
-    def forward(self, x: Tensor, emb: Tensor, T: int) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, T: int, words: Tensor | None = None) -> Tensor:
         for block, mixer in zip(self.blocks, self.mixers, strict=True):
-            x = mixer(block(x, emb), T)
+            x = mixer(block(x, emb), T, words)
         return x
 
 
 class UNet(nn.Module):
     """`net(x, t, cond) -> like x`, x (B, C, H, W) or (B, T, C, H, W).
 
-    t: (B,) in [0, 1]; cond: (B,) class ids, or None.
+    t: (B,) in [0, 1]; cond: (B,) class ids, (B, L) token ids, or None, the null condition.
     channels: one width per resolution, each a multiple of 32, fine to coarse.
     patch: pixels are folded patch x patch into channels first (space to depth), which makes the
     finest level cheaper.
     attention: how many of the coarsest levels attend.
     time: "none", "factorised", "full" or "causal".
     classes: number of class ids; the id `classes` is the null condition.
+    vocabulary: number of token ids; 0 is no word. words: the width of a word. Their mean scales and
+    shifts every residual block, as a class does; where there is attention they are read one by one.
     Raises ValueError for settings or inputs that do not fit, saying which sizes would.
     """
 
     def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2,
                  blocks: int = 1, attention: int = 1, time: str = "factorised",
-                 classes: int | None = None, emb_dim: int = 128):
+                 classes: int | None = None, emb_dim: int = 128, vocabulary: int | None = None,
+                 words: int = 128):
         super().__init__()
         if time not in TIME_MODES:
             raise ValueError(f"Unknown time mode {time!r}; choose one of {', '.join(TIME_MODES)}.")
@@ -104,23 +116,30 @@ class UNet(nn.Module):
             raise ValueError("channels must be multiples of 32, one per level, "
                              f"got {tuple(channels)}.")
         check_sizes(patch, blocks, emb_dim, classes)
-        self.patch, self.in_channels, self.classes = patch, in_channels, classes
+        if classes and vocabulary:
+            raise ValueError("A network is told classes or words, not both.")
+        self.patch, self.in_channels = patch, in_channels
+        self.classes, self.vocabulary = classes, vocabulary
         self.factor = patch * 2 ** (len(channels) - 1)
         attend = [i >= len(channels) - attention for i in range(len(channels))]
 
         self.time_embedding = TimeEmbedding(emb_dim)
         self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
+        self.words = Words(vocabulary, words) if vocabulary else None
+        self.gist = nn.Linear(words, emb_dim) if vocabulary else None
+        settings = dict(emb_dim=emb_dim, mode=time, width=words if vocabulary else None)
         self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(channels):
-            self.down.append(Level(channels[max(i - 1, 0)], c, emb_dim, blocks, time, attend[i]))
+            self.down.append(Level(channels[max(i - 1, 0)], c, blocks=blocks, attend=attend[i],
+                                   **settings))
             more = i + 1 < len(channels)
             self.shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1) if more else nn.Identity())
-        self.middle = Level(channels[-1], channels[-1], emb_dim, 1, time, attention > 0)
+        self.middle = Level(channels[-1], channels[-1], blocks=1, attend=attention > 0, **settings)
         self.up = nn.ModuleList()
         for i, c in reversed(list(enumerate(channels))):
             below = channels[min(i + 1, len(channels) - 1)]
-            self.up.append(Level(below + c, c, emb_dim, blocks, time, attend[i]))
+            self.up.append(Level(below + c, c, blocks=blocks, attend=attend[i], **settings))
         self.norm = group_norm(channels[0])
         self.leave = zero(nn.Conv2d(channels[0], in_channels * patch**2, 3, padding=1))
 
@@ -128,36 +147,27 @@ class UNet(nn.Module):
         if x.ndim == 4:
             return self(x[:, None], t, cond)[:, 0]
         self.check(x)
-        check_condition(cond, len(x), self.classes)
+        check_condition(cond, len(x), self.classes, self.vocabulary)
         T = x.shape[1]
-        emb = F.silu(self.embed(t, cond)).repeat_interleave(T, 0)                # (B T, E)
+        emb, words = condition(self, t, cond)
+        if words is not None:
+            emb = emb + self.gist(words.mean(1))
+        emb = F.silu(emb).repeat_interleave(T, 0)                                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
         h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
         skips = []
         for level, shrink in zip(self.down, self.shrink, strict=True):
-            h = level(h, emb, T)
+            h = level(h, emb, T, words)
             skips.append(h)
             h = shrink(h)
-        h = self.middle(h, emb, T)
+        h = self.middle(h, emb, T, words)
         for level in self.up:
             skip = skips.pop()
             if h.shape[-1] != skip.shape[-1]:
                 h = F.interpolate(h, scale_factor=2)
-            h = level(torch.cat([h, skip], 1), emb, T)
+            h = level(torch.cat([h, skip], 1), emb, T, words)
         h = self.leave(F.silu(self.norm(h)))
         return F.pixel_shuffle(h, self.patch).unflatten(0, (-1, T))
-
-    def embed(self, t: Tensor, cond: Tensor | None) -> Tensor:
-        """Time and class as one vector, (B, E).
-
-        Without a condition a class-conditional network gets the null one.
-        """
-        emb = self.time_embedding(t)
-        if self.label is None:
-            return emb
-        if cond is None:
-            cond = torch.full_like(t, self.classes, dtype=torch.long)
-        return emb + self.label(cond)
 
     def check(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.in_channels:
