@@ -5,7 +5,11 @@
 
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: demo lab test clean
@@ -16,15 +20,21 @@ demo: $(VENV)/.plots
 lab: $(VENV)/.course
 	$(BIN)/python -m jupyterlab notebooks
 
+NBVAL = MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) $(BIN)/python -m pytest \
+	--nbval-lax --nbval-cell-timeout 120
+
 test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m minidiff.course check
+	$(BIN)/python -m minidiff.course lint
 	$(BIN)/python -m pytest tests
-	MINIDIFF_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout 120 notebooks
+	PYTHONPATH=tests/offline $(NBVAL) notebooks
+	MINIDIFF_STRICT=1 $(NBVAL) solutions
 
-$(VENV)/bin/python:
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) ".[$*]"
 	@touch $@
 

@@ -90,9 +90,11 @@ def mmnist64_vae(channels=(64, 96), latent: int = 4, beta: float = 1e-4, batch: 
 
 def mmnist64_text(channels=(96, 160), time: str = "full", vae: str = "mmnist64-vae",
                   batch: int = 16, lr: float = 3e-3, ema: float = 0.999, images: float = 0.0,
-                  network: str = "unet", steps: int = 9000) -> Recipe:
+                  times: str = "uniform", shift: float = 3.0, network: str = "unet",
+                  steps: int = 9000) -> Recipe:
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
+    shift: headings are settled where noise is strong, t > .9, and are learnt only there.
     images: the share of batches that are single frames. network: "dit" is a transformer as large.
     """
     net = dict(in_channels=4, time=time, vocabulary=len(text.VOCABULARY))
@@ -102,7 +104,8 @@ def mmnist64_text(channels=(96, 160), time: str = "full", vae: str = "mmnist64-v
         net |= dict(dim=192, depth=6, patch=[1, 2, 2])
     return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW),
                   dict(size=64, frames=16, number=[1, 2], sprite=20),
-                  dict(batch=batch, lr=lr, ema=ema, images=images, steps=steps, **NOISY),
+                  dict(batch=batch, lr=lr, ema=ema, images=images, steps=steps, times=times,
+                       shift=shift, p_drop=0.1),
                   dict(guidance=3.0))
 
 
@@ -161,7 +164,8 @@ def objective(plan: Recipe) -> Objective:
     """What a recipe's model is trained to do: to tell clip from noise, or to rebuild clips."""
     if plan.model["network"] == "vae":
         return rebuilding
-    return denoising(plan.null, plan.training["p_drop"], plan.training["times"])
+    settings = {k: plan.training[k] for k in ("p_drop", "times", "shift") if k in plan.training}
+    return denoising(plan.null, **settings)
 
 
 def rebuilding(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:

@@ -113,16 +113,17 @@ def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 Objective = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
 
 
-def denoising(null=None, p_drop: float = 0.1, times: str = "logit-normal") -> Objective:
+def denoising(null=None, p_drop: float = 0.1, times: str = "logit-normal",
+              shift: float = 1.0) -> Objective:
     """The objective of diffusion, `(denoiser, x0, cond, generator) -> losses (B,)`.
 
     null: the null condition; each sample's condition becomes it with probability p_drop.
-    times: "logit-normal" or "uniform".
+    times, shift: as for `draw_times`.
     """
     def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
         cond = drop(cond, null, p_drop, g)
-        t = draw_times(times, len(x0), g)
+        t = draw_times(times, len(x0), g, shift)
         noise = torch.randn(x0.shape, generator=g, device=x0.device)
         return denoiser.loss(x0, cond, t, noise)
     return objective
@@ -192,16 +193,20 @@ def rate(done: float, step: int, warmup: int, decay: float) -> float:
     return min(1.0, step / max(warmup, 1)) * min(1.0, 0.02 + (1 - done) / max(decay, 1e-9))
 
 
-def draw_times(kind: str, n: int, g: torch.Generator) -> Tensor:
+def draw_times(kind: str, n: int, g: torch.Generator, shift: float = 1.0) -> Tensor:
     """(n,) times in (0, 1): "uniform", or "logit-normal", which spends more on the middle.
 
-    That is the sigmoid of a normal variable (Esser 2024 eq. 19). Raises ValueError for others.
+    That is the sigmoid of a normal variable (Esser 2024 eq. 19). shift > 1 moves them towards
+    noise, as `schedules.timesteps` moves a sampler's: where much data shows one thing, it shows
+    through strong noise. Raises ValueError for another kind.
     """
     if kind == "uniform":
-        return torch.rand(n, generator=g, device=g.device)
-    if kind == "logit-normal":
-        return torch.randn(n, generator=g, device=g.device).sigmoid()
-    raise ValueError(f"Unknown times {kind!r}; choose logit-normal or uniform.")
+        t = torch.rand(n, generator=g, device=g.device)
+    elif kind == "logit-normal":
+        t = torch.randn(n, generator=g, device=g.device).sigmoid()
+    else:
+        raise ValueError(f"Unknown times {kind!r}; choose logit-normal or uniform.")
+    return shift * t / (1 + (shift - 1) * t)
 
 
 def drop(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | None:

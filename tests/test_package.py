@@ -20,12 +20,16 @@ LAYERS = (  # from the ground up: a file imports from its layer's files before i
      "samplers"),
     ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard", "trivial"),
     ("recipes", "pipeline", "fit", "probe", "evaluate", "profiles"),
-    ("viz", "report"),
+    ("viz", "report", "canvas", "microscope", "duel_pictures", "duel", "widgets"),
     ("demo", "commands", "__main__"),
 )
+COURSE = (  # the same for minidiff/course, which may import all of the package
+    "sizes", "exercise", "notation", "exercises", "answers", "observe", "judge", "store", "session",
+    "questions", "cards", "sources", "rules", "builder", "lint", "executor", "release", "child",
+    "submission", "grading", "__init__", "__main__")
 ORDER = [name for layer in LAYERS for name in layer]
-HEAVY = {"matplotlib": {"viz", "report"}, "ipywidgets": set(), "IPython": set(),
-         "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
+HEAVY = {"matplotlib": {"viz", "report", "duel_pictures"}, "ipywidgets": {"widgets"},
+         "IPython": set(), "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
 
 
 def imports(path: Path) -> set[str]:
@@ -48,6 +52,26 @@ def test_imports_go_downward(name):
     inner = {m.split(".")[1] for m in imports(PACKAGE / f"{name}.py") if m.startswith("minidiff.")}
     above = [m for m in inner if m in ORDER and ORDER.index(m) >= ORDER.index(name)]
     assert not above
+
+
+def test_the_package_does_not_know_the_course():
+    known = {p.stem for p in PACKAGE.glob("*.py") for m in imports(p)
+             if m.startswith("minidiff.course")}
+    assert not known
+
+
+def test_every_file_of_the_course_has_its_place_and_imports_go_downward():
+    course = PACKAGE / "course"
+    there = {p.stem for p in course.glob("*.py")} | {p.parent.name for p in
+                                                     course.glob("*/__init__.py")}
+    assert there == set(COURSE)
+    for name in COURSE:
+        file = course / f"{name}.py"
+        inner = {m.split(".")[2] for m in imports(file if file.exists() else course / name /
+                                                  "__init__.py")
+                 if m.startswith("minidiff.course.")}
+        assert not [m for m in inner if m in COURSE and COURSE.index(m) >= COURSE.index(name)
+                    and m != name], name
 
 
 @pytest.mark.parametrize("library", HEAVY)
@@ -97,7 +121,9 @@ def test_conda_installs_the_same_packages():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert set(environment) == {"name", "channels", "dependencies"}
     found = {}
-    for line in (d for d in environment["dependencies"] if isinstance(d, str) and d != "pip"):
+    lines = [d for d in environment["dependencies"] if isinstance(d, str) and d != "pip"]
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    for line in lines + [d for d in pip if not d.startswith("-")]:
         name, spec = re.fullmatch(r"([a-z0-9_.-]+)((?:[<>=!~].*)?)", line).groups()
         found[names.get(name, name)] = SpecifierSet(spec)
     assert found.pop("python") == SpecifierSet(project()["requires-python"])

@@ -18,7 +18,7 @@ from minidiff import Denoiser, UNet, files
 from minidiff.fit import Fit
 from minidiff.muon import Muon, orthogonal, split
 from minidiff.recipes import RECIPES, build, recipe
-from minidiff.schedules import Flow
+from minidiff.schedules import Flow, timesteps
 from minidiff.seeds import generator
 from minidiff.train import EMA, Run, denoising, draw_times, drop, rate, steps_within, train
 
@@ -155,6 +155,13 @@ def test_times():
     assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.03)
     with pytest.raises(ValueError, match="logit-normal or uniform"):
         draw_times("often", 3, generator(0))
+
+
+def test_shifted_times_are_spread_as_a_shifted_grid_is():
+    t = draw_times("uniform", 20_000, generator(0), shift=3)
+    grid = timesteps(20_000, shift=3).flip(0)[1:]
+    assert (t.sort()[0] - grid).abs().max() < 0.02
+    assert abs((t > 0.95).float().mean() - 0.136) < 0.01              # 1 - .95 / (3 - 2 * .95)
 
 
 def test_the_learning_rate_rises_stays_and_falls():

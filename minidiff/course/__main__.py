@@ -1,0 +1,129 @@
+"""The course's command line: python -m minidiff.course build | check | lint | ... | progress."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python -m minidiff.course build                       after a solution was edited
+  python -m minidiff.course execute 02 --profile cpu    run a solution and keep what it shows
+  python -m minidiff.course grade handed-in/*.ipynb --out grades
+  python -m minidiff.course progress                    which parts are yours"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns 0: it worked, 1: failed, 2: asked for wrongly, 130: interrupted."""
+    args = parser().parse_args(argv)
+    try:
+        return COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as e:
+        print(f"minidiff.course {args.command}: {e}", file=sys.stderr)
+    except ImportError as e:
+        print(f"minidiff.course {args.command}: {e.name} is not installed; "
+              "pip install minidiff[course] has it.", file=sys.stderr)
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        "minidiff.course", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The course's notebooks: made, checked, run, handed out and graded.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command("build", "make notebooks/ from solutions/, and put those into their canonical form")
+    command("check", "say where notebooks/ and solutions/ differ from what build writes")
+    command("lint", "hold the solutions against the chapters' template")
+    p = command("execute", "run solutions and store what they show")
+    p.add_argument("names", nargs="*", metavar="NAME", help="chapters, 02 for example (all)")
+    p.add_argument("--profile", choices=("smoke", "cpu", "gpu"),
+                   help="how big (default: MINIDIFF_PROFILE, else gpu or cpu, as there is)")
+    p = command("release", "write the course as nbgrader's source tree")
+    p.add_argument("--nbgrader", type=Path, required=True, metavar="DIR",
+                   help="the folder to write into, new or empty")
+    p = command("grade", "grade notebooks that were handed in")
+    p.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
+    p.add_argument("--out", type=Path, metavar="DIR",
+                   help="a folder for grades as CSV and JSON and the histogram of mistakes")
+    command("progress", "say which parts of the course's models are yours")
+    return top
+
+
+def find_root(folder: Path) -> Path:
+    """The course's folder: this one or the nearest above. Raises FileNotFoundError for none."""
+    folder = Path(folder).resolve()
+    for place in (folder, *folder.parents):
+        if (place / "solutions" / "course.yml").is_file():
+            return place
+    raise FileNotFoundError(f"There is no solutions/course.yml in {folder} or above it; "
+                            "go to the folder of the course.")
+
+
+def build(args) -> int:
+    from minidiff.course import builder, sources
+    root = find_root(Path())
+    for path in (changed := builder.build(root)):
+        print(f"wrote {path.relative_to(root)}")
+    print(f"{len(changed)} of {2 * len(sources.solutions_in(root))} notebooks changed.")
+    return 0
+
+
+def check(args) -> int:
+    from minidiff.course import builder
+    return report(builder.check(find_root(Path())), "notebooks/ is what build makes of solutions/.")
+
+
+def lint(args) -> int:
+    from minidiff.course import lint
+    return report(lint.lint(find_root(Path())), "The solutions follow the template.")
+
+
+def report(sentences: list[str], fine: str) -> int:
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
+    if not sentences:
+        print(fine)
+    return 1 if sentences else 0
+
+
+def execute(args) -> int:
+    from minidiff.course import executor
+    for ran in executor.execute(find_root(Path()), args.names, args.profile):
+        print(f"{ran.name}: {ran.seconds:.0f} s, {ran.size / 1000:.0f} KB", flush=True)
+        for dropped in ran.dropped:
+            print(f"  too large to keep: {dropped}")
+    return 0
+
+
+def release(args) -> int:
+    from minidiff.course.release import release
+    written = release(find_root(Path()), args.nbgrader)
+    print(f"{len(written)} chapters in {args.nbgrader}; {args.nbgrader / 'README.md'} goes on.")
+    return 0
+
+
+def grade(args) -> int:
+    from minidiff.course import grading
+    if missing := [p for p in args.notebooks if not p.is_file()]:
+        raise FileNotFoundError(f"There is no notebook {missing[0]}.")
+    grading.grade(args.notebooks, args.out)
+    return 0
+
+
+def progress(args) -> int:
+    from minidiff.course import session, store
+    if not store.home().exists():                            # then beside the notebooks, if at all
+        os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")
+    print(session.progress())
+    return 0
+
+
+COMMANDS = dict(build=build, check=check, lint=lint, execute=execute, release=release, grade=grade,
+                progress=progress)
+
+if __name__ == "__main__":
+    sys.exit(main())

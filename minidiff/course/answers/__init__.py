@@ -1,0 +1,70 @@
+"""What is right, and what mistakes people make: a chapter a file, `ANSWERS` and `RIGHT` in each.
+
+A wrong answer is a function too. A check runs those of an exercise on the same cases as the
+student's: one that does the same has the same mistake in it, and its sentence says which.
+"""
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Wrong(NamedTuple):
+    """A named wrong answer: what it does, the sentence for it, and the hint (1 to 3) that helps."""
+    name: str
+    function: Callable
+    says: str
+    hint: int
+
+
+class Answer(NamedTuple):
+    """A right answer, and the wrong ones that are known."""
+    reference: Callable
+    wrong: tuple[Wrong, ...]
+
+
+class Mistake(NamedTuple):
+    """A wrong answer told by what differs from the right one: pieces of its source, exchanged."""
+    name: str
+    changes: dict[str, str]
+    says: str
+    hint: int
+
+
+def answer(reference: Callable, *wrong: Wrong | Mistake) -> Answer:
+    """A right answer and its wrong ones, the mistakes among them made into functions."""
+    return Answer(reference, tuple(
+        w if isinstance(w, Wrong) else Wrong(w.name, changed(reference, w), w.says, w.hint)
+        for w in wrong))
+
+
+def changed(reference: Callable, mistake: Mistake) -> Callable:
+    """The reference with a mistake in it.
+
+    Raises ValueError for a piece that its source does not hold, or holds twice.
+    """
+    source = textwrap.dedent(inspect.getsource(reference))
+    for old, new in mistake.changes.items():
+        if source.count(old) != 1:
+            raise ValueError(f"{mistake.name}: {old!r} stands {source.count(old)} times in "
+                             f"{reference.__name__}, not once.")
+        source = source.replace(old, new)
+    space = dict(reference.__globals__)
+    exec(compile(source, f"<{mistake.name}>", "exec"), space)
+    return space[reference.__name__]
+
+
+def of(id: str) -> Answer:
+    """The answer to an exercise."""
+    return chapter(id).ANSWERS[id]
+
+
+def right(id: str) -> tuple[int, tuple[str, ...]]:
+    """A question's right choice, and a sentence for each choice that says why or why not."""
+    return chapter(id).RIGHT[id]
+
+
+def chapter(id: str):
+    """The module that answers an id like "c02-loss"."""
+    return importlib.import_module(f"{__name__}.ch{id[1:3]}")

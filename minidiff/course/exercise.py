@@ -1,0 +1,58 @@
+"""What an exercise is to everyone: its task, its hints and the inputs it is tried on.
+
+What is right and which mistakes are known stands apart, in `answers`, so that a notebook can be
+graded where it cannot be read.
+"""
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Case(NamedTuple):
+    """One call that a student's function is tried with.
+
+    says: the input in words, "4 clips, t = 0.3, float32".
+    use: how the function is used, if not as `f(*args, **kwargs)`; returns what is compared.
+    """
+    says: str
+    args: tuple = ()
+    kwargs: dict = {}                                                # noqa: RUF012 (only read)
+    use: Callable | None = None
+
+
+class Exercise(NamedTuple):
+    """Something to write in a notebook: the function `entry`.
+
+    difficulty: 1 to 3. hints: three, each giving away more. cases: makes the calls, the same ones
+    each time. own: dotted names of the package's functions that would be the answer.
+    """
+    id: str
+    entry: str
+    title: str
+    points: int
+    minutes: int
+    difficulty: int
+    hints: tuple[str, str, str]
+    cases: Callable[[], list[Case]]
+    own: tuple[str, ...] = ()
+
+
+class Question(NamedTuple):
+    """Something to choose: what a cell will show ("predict"), or which bug it shows ("bughunt")."""
+    id: str
+    kind: str
+    asks: str
+    choices: tuple[str, ...]
+    points: int = 0
+    minutes: int = 1
+
+
+def draws(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normal numbers for a case: the same for the same seed, on the CPU."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

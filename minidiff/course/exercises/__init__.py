@@ -1,0 +1,37 @@
+"""The catalogue: a chapter a file, with its `EXERCISES` and its `QUESTIONS`."""
+import importlib
+import pkgutil
+from difflib import get_close_matches
+
+from minidiff.course.exercise import Exercise, Question
+
+
+def chapters() -> list[str]:
+    """The numbers of the chapters that have exercises: "00", "01", ..."""
+    return sorted(m.name.removeprefix("ch") for m in pkgutil.iter_modules(__path__))
+
+
+def all_of(chapter: str) -> list[Exercise]:
+    """A chapter's exercises, in their order. Raises ValueError that names the chapters."""
+    return list(module(chapter).EXERCISES)
+
+
+def questions_of(chapter: str) -> list[Question]:
+    """A chapter's predictions and bug hunts, in their order."""
+    return list(module(chapter).QUESTIONS)
+
+
+def module(chapter: str):
+    if chapter not in chapters():
+        raise ValueError(f"There is no chapter {chapter!r}; there are {', '.join(chapters())}.")
+    return importlib.import_module(f"{__name__}.ch{chapter}")
+
+
+def find(id: str) -> Exercise | Question:
+    """The exercise or question of that id. Raises ValueError that names the nearest ones."""
+    known = {e.id: e for c in chapters() for e in all_of(c) + questions_of(c)}
+    if id not in known:
+        near = get_close_matches(str(id), known, 3, 0.4)
+        meant = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise ValueError(f"There is no exercise {id!r}{meant}")
+    return known[id]

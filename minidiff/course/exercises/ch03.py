@@ -1,0 +1,206 @@
+"""Chapter 03, a U-Net: what the student writes, and what it is tried on."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minidiff.course.exercise import Case, Exercise, Question, draws, name
+
+DTYPES = torch.float32, torch.float64
+
+
+def scales_cases() -> list[Case]:
+    return [Case(f"x {shape}, {name(dtype)}", (draws(seed, *shape, dtype=dtype),))
+            for seed, (shape, dtype) in enumerate(
+                (s, d) for s in ((2, 1, 8, 8), (1, 3, 4, 12), (3, 2, 2, 2)) for d in DTYPES)]
+
+
+def time_cases() -> list[Case]:
+    """Times up to 0.1: float32 has no digits to spare for the angles of later ones."""
+    times = torch.tensor([0.0, 0.001, 0.0125, 0.05, 0.1])
+    return [Case(f"{n} times from 0 to {times[n - 1]:g}, width {dim}", (times[:n], dim))
+            for n, dim in ((5, 8), (5, 32), (3, 64), (1, 2))]
+
+
+def modulate_cases() -> list[Case]:
+    cases = []
+    for seed, (shape, dtype) in enumerate(
+            (s, d) for s in ((2, 3, 4, 5), (4, 4, 4, 4), (1, 6, 3, 3)) for d in DTYPES):
+        h, C = draws(seed, *shape, dtype=dtype), shape[1]
+        emb = draws(seed + 20, shape[0], 5, dtype=dtype)
+        weight, bias = (draws(seed + k, *s, dtype=dtype) for k, s in ((40, (2 * C, 5)),
+                                                                      (60, (2 * C,))))
+        cases.append(Case(f"h {shape}, emb {tuple(emb.shape)}, {name(dtype)}",
+                          (h, emb, weight, bias)))
+    return cases
+
+
+def standardise(x: Tensor) -> Tensor:
+    """A stand-in for group norm: mean 0 and variance 1 in each sample."""
+    axes = (1, 2, 3)
+    return (x - x.mean(axes, keepdim=True)) / (x.var(axes, keepdim=True) + 1e-5).sqrt()
+
+
+def widen(x: Tensor) -> Tensor:
+    """A stand-in for a convolution that doubles the channels and looks to the left."""
+    return torch.cat([x + 0.3, 0.5 * x - x.roll(1, -1)], 1)
+
+
+def lean(x: Tensor) -> Tensor:
+    """A stand-in for a convolution that keeps the channels."""
+    return 0.7 * x + 0.2 * x.flip(-2) - 0.1
+
+
+def tint(h: Tensor, emb: Tensor) -> Tensor:
+    """A stand-in for a scale and shift by emb."""
+    return h * (1 + emb[:, :1, None, None]) + emb[:, 1:2, None, None]
+
+
+def twice(x: Tensor) -> Tensor:
+    """A stand-in for a 1x1 convolution on the way round the block."""
+    return torch.cat([x, -2 * x], 1)
+
+
+def residual_cases() -> list[Case]:
+    cases = []
+    for seed, (shape, dtype) in enumerate(zip(((2, 3, 4, 4), (1, 2, 6, 5)), DTYPES)):
+        x = draws(seed, *shape, dtype=dtype)
+        emb = draws(seed + 20, shape[0], 4, dtype=dtype)
+        for says, first, skip in (("as many channels", lean, torch.nn.Identity()),
+                                  ("twice as many channels", widen, twice)):
+            cases.append(Case(f"x {shape}, {says}, {name(dtype)}",
+                              (x, emb, standardise, first, tint, lean, skip)))
+    return cases
+
+
+def attention_cases() -> list[Case]:
+    cases = []
+    for seed, (rows, N, d, dtype) in enumerate(
+            (r, n, d, t) for r, n, d in (((2,), 5, 8), ((1, 2), 4, 4), ((), 3, 16))
+            for t in DTYPES):
+        q, k, v = (draws(seed + s, *rows, N, d, dtype=dtype) for s in (0, 30, 60))
+        cases.append(Case(f"q, k, v {tuple(q.shape)}, {name(dtype)}", (q, k, v)))
+    q, k, v = draws(90, 2, 3, 4), draws(91, 2, 6, 4), draws(92, 2, 6, 5)
+    cases.append(Case("3 queries, 6 keys, values of another width", (q, k, v)))
+    cases.append(Case("long queries and keys", (60 * q, 60 * k, v)))
+    return cases
+
+
+def halve(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def dim(x: Tensor) -> Tensor:
+    """A way down that keeps the size, so that a wrong order shows as numbers."""
+    return x / 2
+
+
+def bright(x: Tensor) -> Tensor:
+    return 1.5 * x + 0.1
+
+
+class Down:
+    """A level on the way down: its own factor, and a look to the left."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.factor * x + 0.5 * x.roll(1, -1))
+
+
+class Up(Down):
+    """A level on the way up: it tells its channels apart and returns half of them."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        h, skip = x.chunk(2, 1)
+        return torch.sin(self.factor * h - 0.8 * skip + 0.3 * skip.roll(1, -2))
+
+
+def unet_cases() -> list[Case]:
+    cases = []
+    for seed, (levels, kind, dtype) in enumerate((
+            (1, "same size", DTYPES[0]), (2, "same size", DTYPES[1]), (3, "same size", DTYPES[0]),
+            (1, "halved", DTYPES[0]), (2, "halved", DTYPES[1]))):
+        shrink, grow = (halve, double) if kind == "halved" else (dim, bright)
+        downs = [Down(0.6 + 0.3 * k) for k in range(levels)]
+        ups = [Up(1.1 - 0.2 * k) for k in range(levels)]
+        x = draws(seed, 2, 2, 8, 16, dtype=dtype)
+        cases.append(Case(f"{levels} level{'s' * (levels > 1)}, {kind}, {name(dtype)}",
+                          (x, downs, lean, ups, shrink, grow)))
+    return cases
+
+
+EXERCISES = (
+    Exercise(
+        "c03-scales", "split_scales", "Coarse and fine", 2, 6, 1,
+        ("Two lines: a smaller picture, and what it cannot say.",
+         "Each coarse pixel is the mean of a 2x2 square. To compare it with x, let it fill its "
+         "square again.",
+         "coarse = F.avg_pool2d(x, 2); grown = F.interpolate(coarse, scale_factor=2); the detail "
+         "is x - grown."),
+        scales_cases),
+    Exercise(
+        "c03-time", "time_embedding", "When is it? An embedding of time", 2, 8, 2,
+        ("Cosines and sines of one angle at many speeds, as the hands of a clock with many hands.",
+         "The speeds are 10000^(-i / (dim / 2)) for i = 0 ... dim / 2 - 1, made for times up to "
+         "1000: stretch t first.",
+         "freqs = torch.exp(-log(10_000) * torch.arange(dim // 2) / (dim // 2)); angles = 1000 * "
+         "t[:, None] * freqs; concatenate angles.cos() and angles.sin() along the last axis."),
+        time_cases, ("minidiff.layers.sinusoid",)),
+    Exercise(
+        "c03-modulate", "scale_and_shift", "Time turns the knobs", 1, 6, 1,
+        ("A linear layer makes 2 C numbers of emb: the first C scale, the last C shift.",
+         "scale, shift = F.linear(emb, weight, bias).chunk(2, 1). They are (B, C), h is (B, C, H, "
+         "W): they need two axes more, [:, :, None, None].",
+         "h * (1 + scale) + shift: numbers near 0 leave h as it is."),
+        modulate_cases),
+    Exercise(
+        "c03-residual", "residual_block", "The residual block", 2, 8, 2,
+        ("The input goes two ways: straight on through `skip`, and through the branch. At the end "
+         "the two are added.",
+         "The branch: norm, SiLU, conv1, norm, modulate, SiLU, conv2.",
+         "h = conv1(F.silu(norm(x))); h = modulate(norm(h), emb); return skip(x) + "
+         "conv2(F.silu(h))."),
+        residual_cases, ("minidiff.layers.ResBlock.forward",)),
+    Exercise(
+        "c03-attention", "attention", "Attention", 2, 8, 2,
+        ("Each query is compared with every key; what comes out is a mean of the values, weighted "
+         "by how well they match.",
+         "q @ k.transpose(-1, -2) compares all with all: (..., N, N), a row per query. Divide by "
+         "the square root of the width of q.",
+         "weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1), so that each "
+         "query's row sums to 1; return weights @ v."),
+        attention_cases, ("minidiff.layers.attend",)),
+    Exercise(
+        "c03-unet", "unet_pass", "Down, across and up", 2, 12, 3,
+        ("On the way down remember what each level said, before it shrinks. On the way up each "
+         "level gets back what was said at its own size.",
+         "A list is a stack: skips.append(x) and skips.pop() give the last one first. The coarsest "
+         "level on the way up is the first of `ups`.",
+         "Down: x = down(x); skips.append(x); x = shrink(x). Then x = middle(x). Up: x = "
+         "up(torch.cat([grow(x), skips.pop()], 1))."),
+        unet_cases),
+)
+
+QUESTIONS = (
+    Question("c03-bands", "predict",
+             "A frame of 32x32 with one digit is split into details of 1, 2 and 4 pixels and a "
+             "coarse rest of 4x4 numbers. Where is its variance?",
+             ("Mostly in the finest details: strokes are thin",
+              "Mostly in the coarse rest: where the ink is", "In all four, about evenly")),
+    Question("c03-frames", "predict",
+             "Eight real frames, each taken from another clip, are shown as one clip. Every frame "
+             "is perfect. Which part of the scoreboard will be near 1?",
+             ("All of them", "FIT and COVER, but not PHY", "None of them")),
+    Question("c03-bug", "bughunt",
+             "The loss of a good model with one bug, beside the same model without it, at nine "
+             "noise levels. What is the bug?",
+             ("The skips are cut: fine detail cannot get through",
+              "Time is not stretched: the network is told nearly 0, always",
+              "The network is told 1 - t: it takes much noise for little",
+              "The square root of d is missing in its attention"), 1, 3),
+)
