@@ -145,7 +145,8 @@ MISBEHAVED = {
     "changes its argument": in_place,
     "your function changes its argument x,": puts_back,
     "expected": lambda x: 2 * x + 0.01,
-    "calls the package's own minidiff.schedules.times":
+    "the package's own minidiff.schedules.times": observe.found("minidiff.schedules.times"),
+    "calls, or is, the package's own minidiff.schedules.times:":
         lambda x: observe.found("minidiff.schedules.times")(2 * x),
 }
 
@@ -276,11 +277,13 @@ import torch.nn.functional as F
 from math import pi
 from itertools import pairwise as pairs
 SCALE = 2.0
+beta = torch.zeros(3)
 def helper(x):
     return SCALE * x.square() / 2
 def noise_loss(net, schedule, x0, t, noise):
     a, s = (c.view(-1, *[1] * (x0.ndim - 1)) for c in schedule(t))
     assert F.relu(torch.zeros(1)) < pi and list(pairs([1, 2]))
+    beta = [net for net in (1, 2)] + [beta for beta in "ab"]
     return helper(net(a * x0 + s * noise, t) - noise).flatten(1).mean(1)
 '''
 

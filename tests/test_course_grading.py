@@ -395,6 +395,20 @@ def test_when_a_notebooks_time_is_up_the_rest_is_told_so():
         "Time is up: all of the notebook together had 0.1 s."}
 
 
+def test_definitions_that_do_not_end_are_told_from_functions_that_do_not():
+    job = Job(["class A:\n    while True:\n        pass", LOSS],
+              {"c02-loss": "noise_loss", "c02-x0": "x0_from_eps"}, {})
+    seen = child.watch(job, Limits(exercise=1))
+    assert len(seen) == 2
+    assert all(s.startswith("Its imports and definitions") for s in seen.values())
+
+
+def test_how_a_process_ended_is_told():
+    assert "exit code 3" in child.exited(3)
+    if os.name != "nt":
+        assert "SIGSEGV" in child.exited(-11) and "memory" in child.exited(-9)
+
+
 def test_right_and_wrong_solutions_in_a_process_of_their_own(tmp_path):
     """All exercises at once, as the command does it, with known mistakes in three of them."""
     changed = {"noise_loss": (".square()", ".abs()", "absolute"),
@@ -419,7 +433,7 @@ def test_whatever_a_function_does_gets_a_sentence_and_the_next_is_graded(tmp_pat
         function("noise_loss", "while True:", "    pass"),
         function("target", "import os", "os._exit(0)"),
         X0,
-        function("handful_guess", "return [bytearray(10**7) for _ in range(100)]"),
+        function("handful_guess", "return bytearray(500 * 2**20)"),
         function("ddpm_step", "while True:", "    try:", "        while True:", "            pass",
                  "    except BaseException:", "        pass"),
         function("reverse", "print('seen')", "return torch.zeros(50_000_000)")]
@@ -437,10 +451,10 @@ def test_whatever_a_function_does_gets_a_sentence_and_the_next_is_graded(tmp_pat
 def test_a_function_reaches_no_answers_and_forges_nothing(tmp_path):
     root = str(Path(child.__file__).parents[2])
     nosy = [
-        function("noise_loss", "import minidiff.course.answers"),
-        function("target", "import sys", f"sys.path.insert(0, {root!r})",
+        function("target", "import minidiff.course.answers"),
+        function("noise_loss", "import sys", f"sys.path.insert(0, {root!r})",
                  "kept = {n: sys.modules.pop(n) for n in list(sys.modules) if 'minidiff' in n}",
-                 "try:", "    from minidiff.course.answers.ch02 import target as right",
+                 "try:", "    from minidiff.course.answers.ch02 import noise_loss as right",
                  "finally:", "    sys.modules.update(kept)", "return right(*args)"),
         function("x0_from_eps", "import subprocess", "subprocess.run(['echo'])"),
         function("handful_guess", "import sys", "sys.exit(0)"),
@@ -451,8 +465,8 @@ def test_a_function_reaches_no_answers_and_forges_nothing(tmp_path):
     grades = by_id(grading.grade([notebook(tmp_path / "a.ipynb", SETUP, *nosy)], None, LIMITS))
     says = {id: g.diagnosis for id, g in grades.items()}
     assert sum(g.points for g in grades.values()) == 2              # for the loop, tried by itself
-    assert "ModuleNotFoundError" in says["c02-loss"]
-    assert "may not read answers" in says["c02-target"]
+    assert "ModuleNotFoundError" in says["c02-target"]
+    assert "may not read answers" in says["c02-loss"]
     assert "may not use subprocess.Popen" in says["c02-x0"]
     assert "SystemExit" in says["c02-handful"]
     assert "could not be read back" in says["c02-step"]

@@ -169,7 +169,8 @@ def exited(code: int) -> str:
     if code >= 0:
         return f"It ended the whole process (exit code {code}); a function returns, or raises."
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-    return f"It brought the whole process down ({name}), as code does that runs out of memory."
+    memory = " It may have run out of memory." if name in ("SIGKILL", "SIGABRT") else ""
+    return f"It brought the whole process down ({name}).{memory}"
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -1,11 +1,15 @@
 """Runs the solutions, strict, as after a student has solved all, and keeps what they show."""
+import io
 import json
 import os
 import tempfile
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 import minidiff
 from minidiff.course import builder, sources
@@ -89,12 +93,13 @@ def run(path: Path, settings: dict[str, str]) -> dict:
 def tidy(cell: dict) -> list[tuple[str, int]]:
     """Take out of a cell's outputs what no file should keep. Returns what was too large.
 
-    Progress bars and warnings (stderr) go, widgets that are dead without their kernel, and of what
-    is shown in several kinds those that are large.
+    Progress bars and warnings (stderr) go, widgets that are dead without their kernel, a JPEG
+    beside a PNG, colours beyond 64 and, of what is shown in several kinds, those that are large.
     """
     kept, large = [], []
     for output in cell.get("outputs", []):
-        parts = output.get("data", {}) | ({"text": output["text"]} if "text" in output else {})
+        parts = slim(output.get("data", {})) | ({"text": output["text"]} if "text" in output
+                                                else {})
         sizes = {kind: len(json.dumps(value)) for kind, value in parts.items()}
         heavy = [kind for kind, size in sizes.items() if size > LARGEST]
         large += [(kind, sizes[kind]) for kind in heavy]
@@ -104,3 +109,15 @@ def tidy(cell: dict) -> list[tuple[str, int]]:
     if cell["cell_type"] == "code":
         cell["outputs"] = kept
     return large
+
+
+def slim(data: dict) -> dict:
+    """An output's kinds, without a JPEG where there is a PNG, the PNG with a palette if smaller."""
+    if "image/png" not in data:
+        return data
+    text = "".join(data["image/png"])
+    picture, small = Image.open(io.BytesIO(b64decode(text))), io.BytesIO()
+    picture.convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+    fewer = b64encode(small.getvalue()).decode()
+    kept = {kind: value for kind, value in data.items() if kind != "image/jpeg"}
+    return kept | {"image/png": fewer if len(fewer) < len(text) else text}

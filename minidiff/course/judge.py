@@ -69,8 +69,8 @@ def judge(seen: list[Observation], exercise: Exercise, answer: Answer) -> Verdic
         return verdict("not attempted", f"{exercise.title}: write {exercise.entry}. "
                        f"Hint 1: {exercise.hints[0]}")
     if copied := sorted({n for o in seen for n in o.called}):
-        return verdict("failed", f"It calls the package's own {' and '.join(copied)}: that is the "
-                       "answer, not yours. Write the formula out.")
+        return verdict("failed", f"It calls, or is, the package's own {' and '.join(copied)}: that "
+                       "is the answer, not yours. Write the formula out.")
     right = observe(answer.reference, exercise)
     wrongs = [i for i, (came, want) in enumerate(zip(seen, right)) if differ(came, want)]
     if not wrongs and len(seen) == len(right):

@@ -104,9 +104,12 @@ def limit(seconds: float):
 
 @contextmanager
 def calls_noted(f: Callable, own: tuple[str, ...], called: set[str]):
-    """Adds those of the package's functions `own` that code from f's own file calls directly."""
+    """Adds those of the package's functions `own` that f is, or that its own file's code calls."""
     codes = {inspect.unwrap(found(n)).__code__: n for n in own}
-    file = getattr(getattr(inspect.unwrap(f), "__code__", None), "co_filename", None)
+    mine = getattr(inspect.unwrap(f), "__code__", None)
+    file = getattr(mine, "co_filename", None)
+    if mine in codes:
+        called.add(codes[mine])
 
     def note(frame, event: str, _) -> None:
         if event == "call" and frame.f_code in codes and frame.f_back is not None \

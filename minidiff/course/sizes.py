@@ -1,7 +1,7 @@
 """How big things are in each chapter: name -> (smoke, cpu, gpu). Set only here."""
 
 SIZES = {
-    "00": {},
+    "00": dict(clips=(3, 10, 10), steps=(4, 20, 20), repeats=(3, 20, 100)),
     "01": {
         "digits": (300, 2000, 5000), "fits": ((50, 200, 600), (50, 200, 1000, 4000, 16000),
                                               (50, 200, 1000, 4000, 16000, 60000)),
@@ -13,7 +13,7 @@ SIZES = {
            "pairs": (8, 96, 512), "levels": (5, 12, 12)},
     "03": dict(shown=(3, 10, 16), shown_steps=(6, 20, 40), sprites=(300, 4000, 20_000),
                test=(32, 512, 1024), reader_steps=(8, 500, 800), batch=(8, 32, 128),
-               steps=(16, 2000, 3000), sampling=(3, 25, 50), filter=(40, 400, 400),
+               steps=(8, 2000, 3000), sampling=(3, 25, 50), filter=(500, 8000, 8000),
                clips=(32, 128, 512)),
 }
 PROFILES = "smoke", "cpu", "gpu"

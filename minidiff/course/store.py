@@ -6,6 +6,7 @@ A function is kept as its source with all it needs from outside: imports, consta
 of the notebook. So it lives on in other kernels and later chapters. MINIDIFF_HOME is another place.
 """
 import ast
+import dis
 import inspect
 import json
 import linecache
@@ -13,7 +14,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from minidiff import files
 
@@ -128,8 +129,17 @@ def line(name: str, value: object, f: Callable) -> str:
 
 
 def used(source: str) -> Iterator[str]:
-    """The names that a source reads, in their order."""
-    return (n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name))
+    """The global names that a source reads, in their order: no locals, no attributes."""
+    return loaded(compile(source, "<yours>", "exec"))
+
+
+def loaded(code: CodeType) -> Iterator[str]:
+    """The names that code, and the functions and classes within it, take from outside."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield step.argval
+        elif isinstance(step.argval, CodeType):
+            yield from loaded(step.argval)
 
 
 def sys_globals(f: Callable) -> dict:

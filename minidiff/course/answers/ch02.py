@@ -176,9 +176,10 @@ RIGHT = {
         "from it.",
         "Only the first guesses are the mean; as noise falls, one clip wins the softmax.")),
     "c02-bug": (0, (
-        "A network that says x0 well has a falling loss; read as eps, its answers point nowhere.",
+        "A network that says x0 well has a falling loss. Read as eps, its -1 for black is taken "
+        "for noise, and taking that away makes every pixel white.",
         "Then the loss would jump or grow. This one falls.",
-        "A small batch makes the loss noisy, and its samples blurred or few, not grey noise.",
-        "Then x_t would be clean where t is large; look at the strip of noised clips: it is "
+        "A small batch makes the loss noisy, and its samples blurred or few, not white.",
+        "Then x_t would be clean where t is large; look at the strip of noised frames: it is "
         "not.")),
 }

@@ -29,7 +29,7 @@ def noise_cases() -> list[Case]:
         each = torch.linspace(0.1, 0.8, shape[0], dtype=dtype)
         for t, times in ((each, "a time for each"), (each[1], "one time for all")):
             cases.append(Case(f"{type(schedule).__name__}, {what}, x0 {shape}, {times}, "
-                              f"{name(dtype)}", (schedule, x0, noise, t)))
+                              f"{name(dtype)}", (schedule, x0.clone(), noise.clone(), t)))
     return cases
 
 
@@ -52,8 +52,8 @@ def same_noise_cases() -> list[Case]:
         (Flow(), Discrete.linear())
     one, several = torch.tensor(0.4), torch.tensor([0.15, 0.3, 0.45, 0.6, 0.8])
     calls = [(*pairs[0], one), *((*pair, several) for pair in pairs)]
-    return [Case(f"{type(a).__name__} at t {tuple(t.shape)}, then {type(b).__name__}", (a, b, t))
-            for a, b, t in calls]
+    return [Case(f"{type(a).__name__} at t {tuple(t.shape)}, then {type(b).__name__}",
+                 (a, b, t.clone())) for a, b, t in calls]
 
 
 def clip_noise_cases() -> list[Case]:
@@ -73,7 +73,8 @@ def gaussian_cases() -> list[Case]:
     for seed, (schedule, t, (mean, std), dtype) in enumerate(
             product((Cosine(), Flow()), (0.1, 0.8), known, DTYPES)):
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
-        mean, std = (v.to(dtype) if isinstance(v, torch.Tensor) else v for v in (mean, std))
+        mean, std = (v.to(dtype, copy=True) if isinstance(v, torch.Tensor) else v
+                     for v in (mean, std))
         x0, eps = mean + std * draws(seed, 3, 5, dtype=dtype), draws(seed + 50, 3, 5, dtype=dtype)
         kind = f"mean {mean}, std {std}" if isinstance(mean, float) else "a std for each of 5 axes"
         cases.append(Case(f"{type(schedule).__name__}, t = {t}, {kind}, {name(dtype)}",

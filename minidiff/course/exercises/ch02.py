@@ -59,10 +59,9 @@ def handful_cases() -> list[Case]:
 
 
 def step_cases() -> list[Case]:
-    cases = []
+    cases, steps = [], ((0.9, 0.6), (0.5, 0.4), (0.2, 0.0))
     for seed, (schedule, t, s, dtype) in enumerate(
-            (f, t, s, d) for f in (Cosine(), Flow()) for t, s in ((0.9, 0.6), (0.5, 0.4), (0.2, 0.0))
-            for d in DTYPES):
+            (f, t, s, d) for f in (Cosine(), Flow()) for t, s in steps for d in DTYPES):
         x, x0, noise = (draws(seed + k, 2, 1, 4, 4, dtype=dtype) for k in (0, 50, 100))
         here, there = (torch.tensor(v, dtype=torch.float64) for v in (t, s))
         cases.append(Case(f"{type(schedule).__name__}, from t = {t} to s = {s}, {name(dtype)}",
@@ -123,7 +122,8 @@ EXERCISES = (
          "line to x0, its spread is known.",
          "Write eps for the noise that x_t and x0 imply. std = sigma_s / sigma_t * sqrt(sigma_t^2 "
          "- (alpha_t / alpha_s)^2 sigma_s^2); the rest of sigma_s^2 is carried by eps.",
-         "x_s = alpha_s x0 + sqrt(sigma_s^2 - std^2) eps + std noise. At s = 0 std is 0 by itself."),
+         "x_s = alpha_s x0 + sqrt(sigma_s^2 - std^2) eps + std noise. At s = 0 std is 0 by "
+         "itself."),
         step_cases, ("minidiff.samplers.jump",)),
     Exercise(
         "c02-reverse", "reverse", "The reverse loop", 2, 10, 2,
@@ -147,8 +147,8 @@ QUESTIONS = (
              ("New digits, mixtures of the sixteen", "Training clips, copied exactly",
               "The mean of the sixteen, every time")),
     Question("c02-bug", "bughunt",
-             "The loss of this training falls, but its samples stay grey noise. Which line is "
-             "wrong?",
+             "The loss of this training falls, but no digit comes out: its samples are white, with "
+             "specks. Which of its four choices is wrong?",
              ("The loss compares with x0, while the sampler believes it is eps",
               "The learning rate is ten times too large",
               "The batch is too small for the number of digits",

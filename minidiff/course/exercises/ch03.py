@@ -1,4 +1,6 @@
 """Chapter 03, a U-Net: what the student writes, and what it is tried on."""
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -132,6 +134,11 @@ def unet_cases() -> list[Case]:
         cases.append(Case(f"{levels} level{'s' * (levels > 1)}, {kind}, {name(dtype)}",
                           (x, downs, lean, ups, shrink, grow)))
     return cases
+
+
+def colleague(net: Callable) -> Callable:
+    """The bug hunt's broken run: a network as a colleague's script calls it."""
+    return lambda x, t, cond=None: net(x, 1 - t, cond)
 
 
 EXERCISES = (
