@@ -62,11 +62,17 @@ def gif_bytes(clips: Tensor, fps: float = 8.0, scale: int | None = None, columns
     return out.getvalue()
 
 
-def contact_sheet(clips: Tensor, scale: int | None = None) -> Image.Image:
-    """A still: each row a clip, each column a frame, thin lines between. Raises as `gif_bytes`."""
+def contact_sheet(clips: Tensor, scale: int | None = None,
+                  columns: int | None = None) -> Image.Image:
+    """A still: each row a clip, each column a frame, thin lines between. Raises as `gif_bytes`.
+
+    Clips of one frame are laid out on a grid; columns: its width.
+    """
     clips = check_clips(clips)
+    n, length = clips.shape[:2]
     frames = rearrange(clips, "n t c h w -> (n t) 1 c h w")
-    sheet = film(frames, scale, columns=clips.shape[1])[0]                       # (H, W, C)
+    columns = length if length > 1 else columns or grid_columns(n)
+    sheet = film(frames, scale, columns)[0]                                      # (H, W, C)
     return Image.fromarray(sheet.squeeze(-1) if sheet.shape[-1] == 1 else sheet)
 
 
@@ -198,7 +204,7 @@ class Video:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         sheet = io.BytesIO()
-        contact_sheet(self.clips).save(sheet, "PNG")
+        contact_sheet(self.clips, columns=self.settings.get("columns")).save(sheet, "PNG")
         return {"text/html": self.html(), "image/png": b64encode(sheet.getvalue()).decode(),
                 "text/plain": repr(self)}
 

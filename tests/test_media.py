@@ -86,6 +86,12 @@ def test_small_clips_are_shown_large_and_wide_sheets_not_too_wide():
     assert media.contact_sheet(clips(1, 8, h=32, w=32)).width <= 960
 
 
+def test_single_frames_lie_on_a_grid():
+    six = clips(6, 1, h=4, w=4)
+    assert media.contact_sheet(six, 1).size == (14, 9)
+    assert media.contact_sheet(six, 1, columns=6).size == (29, 4)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_contact_sheet_has_clips_as_rows_and_frames_as_columns(channels):
     x = clips(2, 3, channels)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from minidiff import profiles
+from minidiff import profiles, viz
 from minidiff.course import answers, exercises, store
 from minidiff.course.exercise import Exercise
 from minidiff.course.judge import CheckFailed, Verdict, examine, strict
@@ -23,11 +23,12 @@ class Chapter(SimpleNamespace):
 
 
 def start(number: str) -> Chapter:
-    """Begin a chapter: its device, seed and sizes, the same for everyone in the same profile.
+    """Begin a chapter: device, plot style, seed and sizes, for everyone the same in a profile.
 
     Raises ValueError that names the chapters.
     """
     name = profiles.profile().name
+    viz.matplotlib.rcParams.update(viz.STYLE)
     torch.manual_seed(0)
     return Chapter(number=number, profile=name, seed=0, size=SimpleNamespace(**sizes(number, name)),
                    device="cuda" if torch.cuda.is_available() else "cpu")

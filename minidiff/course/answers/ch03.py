@@ -101,6 +101,9 @@ ANSWERS = {
                 "mirror image.", 1),
         Mistake("whole-width", {"/ (dim // 2))": "/ dim)"},
                 "Your frequencies fall only to 1 / 100: i is divided by dim, not by dim / 2.", 2),
+        Mistake("one-short", {"/ (dim // 2))": "/ max(dim // 2 - 1, 1))"},
+                "You divide i by dim / 2 - 1, as DDPM's code does; here, as in Vaswani 2017, it is "
+                "dim / 2.", 2),
         Mistake("rising", {"-log(10_000)": "log(10_000)"},
                 "Your frequencies rise from 1 to 10,000; they must fall, else neighbouring times "
                 "look like noise.", 2),

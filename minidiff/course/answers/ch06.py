@@ -1,0 +1,288 @@
+"""Chapter 06, guidance and prompts: what is right, and what people write instead."""
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from minidiff.course.answers import Mistake, Wrong, answer
+
+
+def drop(cond: Tensor, null: int, p: float, chance: Tensor) -> Tensor:
+    gone = (chance < p).view(-1, *[1] * (cond.ndim - 1))
+    return torch.where(gone, null, cond)
+
+
+def guided(denoise, cond: Tensor, null: Tensor, scale: float):
+    def guess(x: Tensor, t: Tensor) -> Tensor:
+        twice = torch.cat([t, t]) if t.ndim else t
+        x0, x0_null = denoise(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
+        return x0_null + scale * (x0 - x0_null)
+    return guess
+
+
+def only_between(inside, outside, low: float, high: float):
+    def guess(x: Tensor, t: Tensor) -> Tensor:
+        return inside(x, t) if low <= t <= high else outside(x, t)
+    return guess
+
+
+def rescaled(guess: Tensor, x0: Tensor, amount: float) -> Tensor:
+    axes = tuple(range(1, x0.ndim))
+    whole = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)
+    return (1 - amount) * guess + amount * whole
+
+
+def encode(prompt: str, vocabulary: tuple[str, ...], length: int) -> Tensor:
+    words = prompt.lower().split()
+    if unknown := [w for w in words if w not in vocabulary]:
+        raise ValueError(f"Not in the vocabulary: {', '.join(unknown)}.")
+    if len(words) > length:
+        raise ValueError(f"{len(words)} words; {length} are the most.")
+    ids = [vocabulary.index(w) for w in words]
+    return torch.tensor(ids + [0] * (length - len(ids)))
+
+
+def cross_attention(h: Tensor, words: Tensor, query, key, value,
+                    heads: int) -> tuple[Tensor, Tensor]:
+    q, k, v = (rearrange(y, "b n (h d) -> b h n d", h=heads)
+               for y in (query(h), key(words), value(words)))
+    maps = (q @ k.transpose(-1, -2) / q.shape[-1]**0.5).softmax(-1)
+    return rearrange(maps @ v, "b h n d -> b n (h d)"), maps
+
+
+# Wrong in more than one place
+
+def two_calls(denoise, cond: Tensor, null: Tensor, scale: float):
+    def guess(x: Tensor, t: Tensor) -> Tensor:
+        x0, x0_null = denoise(x, t, cond), denoise(x, t, null)
+        return x0_null + scale * (x0 - x0_null)
+    return guess
+
+
+def blend(cond: Tensor, null: int, p: float, chance: Tensor) -> Tensor:
+    cond = cond.float()
+    return (1 - p) * cond + p * null
+
+
+def first_channel(denoise, cond: Tensor, null: Tensor, scale: float):
+    def guess(x: Tensor, t: Tensor) -> Tensor:
+        twice = torch.cat([t, t]) if t.ndim else t
+        x0, x0_null = denoise(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
+        line = x0_null + scale * (x0 - x0_null)
+        return torch.cat([line[:, :1], x0[:, 1:]], 1)
+    return guess
+
+
+def by_dictionary(prompt: str, vocabulary: tuple[str, ...], length: int) -> Tensor:
+    places = {word: i for i, word in enumerate(vocabulary)}
+    ids = [places[w] for w in prompt.lower().split()]
+    if len(ids) > length:
+        raise ValueError(f"{len(ids)} words; {length} are the most.")
+    return torch.tensor(ids + [0] * (length - len(ids)))
+
+
+LINE = "x0_null + scale * (x0 - x0_null)"
+BOTH = "torch.cat([cond, null])"
+CHOICE = "inside(x, t) if low <= t <= high else outside(x, t)"
+RATIO = "x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)"
+MIX = "(1 - amount) * guess + amount * whole"
+IDS = "torch.tensor(ids + [0] * (length - len(ids)))"
+STRANGERS = ("if unknown := [w for w in words if w not in vocabulary]:\n"
+             "        raise ValueError(f\"Not in the vocabulary: {', '.join(unknown)}.\")\n    ")
+LONGER = ("if len(words) > length:\n"
+          "        raise ValueError(f\"{len(words)} words; {length} are the most.\")\n    ")
+SOFT = "(q @ k.transpose(-1, -2) / q.shape[-1]**0.5).softmax(-1)"
+
+ANSWERS = {
+    "c06-drop": answer(
+        drop,
+        Mistake("kept-with-p", {"chance < p": "chance >= p"},
+                "You drop what should stay: with p = 0.1 nine conditions of ten are gone.", 1),
+        Mistake("per-batch", {"chance < p": "chance[:1].expand(len(cond)) < p"},
+                "One chance decides for the whole batch. Then a batch holds either nothing but "
+                "conditions or none, and the gradient jerks between two tasks; each sample has a "
+                "chance of its own.", 1),
+        Mistake("no-axes", {".view(-1, *[1] * (cond.ndim - 1))": ""},
+                "(B,) lines up with the last axis, the words: where sizes differ that is an error, "
+                "and where a prompt has as many words as the batch has samples, it silently drops "
+                "the same words of every prompt.", 2),
+        Mistake("one-word", {"torch.where(gone, null, cond)":
+                             "torch.where(gone & (torch.arange(cond.shape[-1]) == 0), null, cond) "
+                             "if cond.ndim > 1 else torch.where(gone, null, cond)"},
+                "Only the first word of a prompt is dropped. The null prompt has no words at all.",
+                2),
+        Mistake("zero-is-null", {"null, cond)": "0, cond)"},
+                "You write 0 where the condition is dropped. 0 is no word, but among classes it is "
+                "the digit 0; take the null that is given.", 2),
+        Mistake("and-equal", {"chance < p": "chance <= p"},
+                "A chance may be exactly 0, and p = 0 must drop nothing: compare with <.", 1),
+        Mistake("the-first-ones",
+                {"chance < p": "torch.arange(len(cond)) < round(p * len(cond))"},
+                "You always drop the first samples of the batch, whatever the chances say.", 1),
+        Wrong("blend", blend,
+              "You mix the ids with the null one. An id is a name: halfway between digit 3 and "
+              "“none” lies another digit. Each sample keeps its condition or loses it.", 2)),
+    "c06-guided": answer(
+        guided,
+        Mistake("reversed", {LINE: "x0 + scale * (x0_null - x0)"},
+                "The two guesses are exchanged: you walk from the conditional one towards the one "
+                "without a condition, so a larger scale leads away from what is asked.", 1),
+        Mistake("one-more", {LINE: "x0 + scale * (x0 - x0_null)"},
+                "You start from the conditional guess: your scale is the paper's w, and all you "
+                "ask for comes out one further. Here 0 is without condition and 1 with it.", 1),
+        Wrong("two-calls", two_calls,
+              "The values are right, but the network was called twice. One call with a batch "
+              "twice as long is faster on most machines.", 2),
+        Wrong("some-channels", first_channel,
+              "Only the first channel (or frame) is guided, the others are the conditional guess. "
+              "Published code has had this slip; guide everything.", 3),
+        Mistake("null-for-cond", {BOTH: "torch.cat([null, null])"},
+                "The network never gets cond: both halves are asked without a condition, so the "
+                "scale does nothing.", 2),
+        Mistake("cond-for-null", {BOTH: "torch.cat([cond, cond])"},
+                "The network never gets null: both halves are asked with the condition, so the "
+                "scale does nothing.", 2),
+        Mistake("scaled-only", {LINE: "scale * (x0 - x0_null)"},
+                "The starting point is missing: scale times the difference is added to the guess "
+                "without a condition.", 1),
+        Mistake("from-zero", {LINE: "scale * x0"},
+                "You multiply the conditional guess. That changes brightness; the direction that "
+                "matters is from the guess without a condition to the one with it.", 1),
+        Mistake("interleaved", {"torch.cat([x, x])": "x.repeat_interleave(2, 0)"},
+                "repeat_interleave makes A A B B, while the conditions are in the order A B A B: "
+                "clips get each other's conditions.", 2),
+        Mistake("time-not-doubled", {"torch.cat([t, t]) if t.ndim else t": "t"},
+                "x is twice as long in your call, but a t of shape (B,) is not. Double it, too.",
+                2)),
+    "c06-interval": answer(
+        only_between,
+        Mistake("low-excluded", {"low <= t": "low < t"},
+                "t = low lies inside: low <= t.", 2),
+        Mistake("high-excluded", {"t <= high": "t < high"},
+                "t = high lies inside: t <= high. With high = 1 yours leaves out the first step "
+                "of all.", 2),
+        Mistake("exclusive", {"low <= t <= high": "low < t < high"},
+                "Both ends lie inside; yours leaves them out.", 2),
+        Mistake("reversed", {CHOICE: "outside(x, t) if low <= t <= high else inside(x, t)"},
+                "Inside and outside are exchanged.", 1),
+        Mistake("time-reversed", {"low <= t <= high": "low <= 1 - t <= high"},
+                "Your time runs backwards: t = 0 is data and t = 1 is noise, as everywhere.", 2),
+        Mistake("low-only", {"low <= t <= high": "low <= t"},
+                "You never look at high.", 2),
+        Mistake("high-only", {"low <= t <= high": "t <= high"},
+                "You never look at low.", 2),
+        Mistake("asks-both",
+                {CHOICE: "torch.where((low <= t) & (t <= high), inside(x, t), outside(x, t))"},
+                "The values are right, but you ask both denoisers at every t and throw one answer "
+                "away. Outside the interval guidance should cost nothing.", 2)),
+    "c06-rescale": answer(
+        rescaled,
+        Mistake("over-the-batch", {"range(1, x0.ndim)": "range(x0.ndim)"},
+                "Your standard deviation is over the batch as well, so that a clip's brightness "
+                "depends on its neighbours. Measure each sample on its own.", 2),
+        Mistake("upside-down", {RATIO: "guess.std(axes, keepdim=True) / "
+                                       "x0.std(axes, keepdim=True)"},
+                "The ratio is upside down: a guess that is too wide becomes wider.", 3),
+        Mistake("variance", {RATIO: "x0.var(axes, keepdim=True) / guess.var(axes, keepdim=True)"},
+                "That is the ratio of variances. Pixels are multiplied by the ratio of standard "
+                "deviations.", 1),
+        Mistake("all-the-way", {MIX: "whole"},
+                "You bring the spread back the whole way, whatever `amount` says.", 3),
+        Mistake("mix-reversed", {MIX: "amount * guess + (1 - amount) * whole"},
+                "amount = 0 must leave the guess as it is, amount = 1 bring it back whole; yours "
+                "are exchanged.", 3),
+        Mistake("mix-with-x0", {MIX: "(1 - amount) * x0 + amount * whole"},
+                "Mix with the guess, not with x0: amount = 0 leaves the guidance as it is.", 3),
+        Mistake("one-frame-at-a-time", {"range(1, x0.ndim)": "range(2, x0.ndim)"},
+                "You measure each channel (or frame) by itself: frames of a clip would get "
+                "different factors, and it flickers. All axes but the batch.", 2),
+        Mistake("standardised", {"guess * x0": "(guess - guess.mean(axes, keepdim=True)) * x0"},
+                "You also take the mean away. In a picture that is mostly black the mean is its "
+                "background.", 3)),
+    "c06-tokens": answer(
+        encode,
+        Mistake("padded-in-front", {IDS: "torch.tensor([0] * (length - len(ids)) + ids)"},
+                "You fill up in front of the words; the words come first.", 2),
+        Mistake("unknown-is-nothing",
+                {STRANGERS: "", "[vocabulary.index(w) for w in words]":
+                 "[vocabulary.index(w) if w in vocabulary else 0 for w in words]"},
+                "An unknown word becomes 0, no word, and nobody hears of it. “a cat left” is a "
+                "mistake that the user wants to know about: raise ValueError.", 3),
+        Mistake("unknown-left-out",
+                {STRANGERS: "", "for w in words]": "for w in words if w in vocabulary]"},
+                "Unknown words are left out in silence; raise ValueError.", 3),
+        Mistake("cut", {LONGER: "", IDS: "torch.tensor((ids + [0] * length)[:length])"},
+                "A prompt that is too long is cut off in silence, and its end is ignored; raise "
+                "ValueError.", 3),
+        Mistake("not-filled-up", {IDS: "torch.tensor(ids)"},
+                "The ids are right, but not filled up with 0 to `length`: prompts of different "
+                "lengths make no batch.", 2),
+        Mistake("capitals", {"prompt.lower()": "prompt"},
+                "Capitals matter to yours; “A Three” is to mean what “a three” means.", 1),
+        Mistake("off-by-one", {"[vocabulary.index(w) for w in words]":
+                               "[vocabulary.index(w) - 1 for w in words]"},
+                "Your ids are one too small, so the first word has id 0, which is no word.", 2),
+        Mistake("sorted", {"prompt.lower().split()": "sorted(prompt.lower().split())"},
+                "Your words are sorted: their order says which digit goes where.", 1),
+        Mistake("letters", {"prompt.lower().split()": "list(prompt.lower().replace(' ', ''))"},
+                "You look up letters, not words: split at the spaces.", 1),
+        Wrong("key-error", by_dictionary,
+              "For an unknown word yours raises a KeyError, which says little to someone who typed "
+              "a prompt. Raise a ValueError that names the word.", 3)),
+    "c06-cross": answer(
+        cross_attention,
+        Mistake("over-places", {".softmax(-1)": ".softmax(-2)"},
+                "Your softmax is over the places: every word shares itself out among them. Each "
+                "place shares itself out among the words, the last axis.", 3),
+        Mistake("not-scaled", {" / q.shape[-1]**0.5": ""},
+                "The 1 / sqrt(d) is missing: scores grow with the width, and the softmax becomes a "
+                "choice.", 3),
+        Mistake("scaled-by-d", {"q.shape[-1]**0.5": "q.shape[-1]"},
+                "You divide by d, not by its square root: the maps are too even.", 3),
+        Mistake("scaled-by-the-whole-width", {"q.shape[-1]**0.5": "h.shape[-1]**0.5"},
+                "You divide by the root of the whole width D. A score is the product within one "
+                "head, d = D / heads.", 3),
+        Mistake("heads-interleaved", {'"b n (h d) -> b h n d"': '"b n (d h) -> b h n d"',
+                                      '"b h n d -> b n (h d)"': '"b h n d -> b n (d h)"'},
+                "Your heads take every so-many-th number of the width. A head is a slice of it: "
+                "(h d), heads first.", 2),
+        Mistake("one-head", {"h=heads": "h=1"},
+                "Your maps have one head, whatever `heads` says.", 2),
+        Mistake("keys-for-values", {"key(words), value(words)": "key(words), key(words)"},
+                "You hand over the keys. A key says what a word is found by, a value what it "
+                "gives.", 1),
+        Mistake("put-together-wrong",
+                {'rearrange(maps @ v, "b h n d -> b n (h d)")': "(maps @ v).reshape(h.shape)"},
+                "The heads are put together in the wrong order: bring the places to the front "
+                "before you merge heads and widths.", 3),
+        Mistake("maps-before-softmax",
+                {SOFT: "q @ k.transpose(-1, -2) / q.shape[-1]**0.5",
+                 "maps @ v": "maps.softmax(-1) @ v"},
+                "What is read is right, but the maps you return are the scores before the "
+                "softmax.", 3),
+        Mistake("maps-only", {'rearrange(maps @ v, "b h n d -> b n (h d)"), maps': "maps"},
+                "You return the maps alone. Two things are asked for: what each place reads, and "
+                "the maps.", 3)),
+}
+
+RIGHT = {
+    "c06-beyond": (2, (
+        "At scale 1, yes. Above it the guess is exaggerated, and what is exaggerated is the "
+        "difference to the other clouds.",
+        "Typical is not what guidance looks for: it looks for what tells this cloud from the "
+        "others, and that is strongest at its far side.",
+        "The line leads away from what everything has in common. So guided samples are no fair "
+        "sample of what was asked for: surer, fewer kinds, and off the data in the end.")),
+    "c06-bag": (2, (
+        "Where a word stands, nobody told the attention: it weighs a set.",
+        "The words are even all the same ones, only in another order.",
+        "Keys and values are summed over the words, in whatever order. So the words must be told "
+        "their order and their neighbours before the picture reads them.")),
+    "c06-bug": (1, (
+        "Then its samples would move the other way as the scale grows; they move the right way, "
+        "too far.",
+        "At scale 0 it is where yours is at 1: the colleague uses the paper's w, which is our "
+        "scale less one. Two conventions, one letter; always ask what 1 means.",
+        "Then the scale would do nothing, and its line would be flat.",
+        "No training here: the denoisers are exact. And it would not shift the curve by "
+        "exactly 1.")),
+}

@@ -1,0 +1,277 @@
+"""Chapter 08, fast samplers: what is right, and what people write instead."""
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.samplers import State
+from minidiff.schedules import half_log_snr
+
+
+def ddim_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
+    eps = (x - a_t * x0) / s_t
+    return a_s * x0 + s_s * eps
+
+
+def eta_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float,
+             noise: Tensor) -> Tensor:
+    (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
+    eps = (x - a_t * x0) / s_t
+    std = eta * s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).sqrt()
+    return a_s * x0 + (s_s**2 - std**2).sqrt() * eps + std * noise
+
+
+def order(steps: Tensor, errors: Tensor) -> Tensor:
+    n, error = steps.double().log(), errors.double().log()
+    n = n - n.mean()
+    return -(n * error).sum() / (n * n).sum()
+
+
+def heun_step(denoise, schedule, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
+    x0 = denoise(x, t)
+    y = ddim_step(schedule, x, x0, t, s)
+    if s == 0:
+        return y
+    y0 = denoise(y, s)
+    eps = ((x - a_t * x0) / s_t + (y - a_s * y0) / s_s) / 2
+    return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps
+
+
+def two_m(denoise, schedule, x: Tensor, ts: Tensor):
+    u = before = None
+    for t, s in pairwise(ts):
+        x0 = guess = denoise(x, t)
+        yield State(t, x, x0)
+        if before is not None and s > 0:
+            l_u, l_t, l_s = (half_log_snr(schedule, time) for time in (u, t, s))
+            guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)
+        u, before = t, x0
+        x = ddim_step(schedule, x, guess, t, s)
+    yield State(s, x, x)
+
+
+def log_snr_grid(n: int, t_min: float, t_max: float) -> Tensor:
+    ends = torch.tensor([t_max, t_min], dtype=torch.float64)
+    first, final = -torch.logit(ends)
+    ts = torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64))
+    return torch.cat([ts, torch.zeros(1, dtype=torch.float64)])
+
+
+def remembering():
+    """2M with its history outside the loop, as in a class or a global: it survives the batch."""
+    kept = []
+
+    def two_m(denoise, schedule, x: Tensor, ts: Tensor):
+        for t, s in pairwise(ts):
+            x0 = guess = denoise(x, t)
+            yield State(t, x, x0)
+            if kept and s > 0:
+                u, before = kept[-1]
+                l_u, l_t, l_s = (half_log_snr(schedule, time) for time in (u, t, s))
+                guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)
+            kept.append((t, x0))
+            x = ddim_step(schedule, x, guess, t, s)
+        yield State(s, x, x)
+    return two_m
+
+
+def previous_batch(denoise, schedule, x: Tensor, ts: Tensor):
+    """The same, for two batches of which each is the other's past."""
+    sampler = remembering()
+    if getattr(previous_batch, "x", None) is not None:
+        list(sampler(denoise, schedule, previous_batch.x, ts))
+        previous_batch.x = None
+    else:
+        previous_batch.x = x
+    return sampler(denoise, schedule, x, ts)
+
+
+ANSWERS = {
+    "c08-ddim": answer(
+        ddim_step,
+        Mistake("alpha-of-t", {"a_s * x0 + s_s": "a_t * x0 + s_s"},
+                "Your x_s has the signal of time t; at s it is alpha_s x0.", 2),
+        Mistake("sigma-of-t", {"s_s * eps": "s_t * eps"},
+                "Your x_s still carries the noise of time t, sigma_t eps: nothing gets cleaner. At "
+                "s it is sigma_s eps.", 2),
+        Mistake("eps-of-s", {"(x - a_t * x0) / s_t": "(x - a_s * x0) / s_s"},
+                "x is at time t, so the noise in it is found with alpha_t and sigma_t; you take "
+                "those of s.", 3),
+        Mistake("not-divided", {"(x - a_t * x0) / s_t": "x - a_t * x0"},
+                "x - alpha_t x0 is sigma_t eps, not eps: divide by sigma_t.", 2),
+        Mistake("x-for-noise", {"s_s * eps": "s_s * x"},
+                "You mix x0 with x itself; x holds data already. Mix it with the noise that x and "
+                "x0 imply.", 1),
+        Mistake("straight", {"return a_s * x0 + s_s * eps": "return x + (t - s) / t * (x0 - x)"},
+                "A straight walk from x to x0 is right on the schedule Flow only, where alpha + "
+                "sigma = 1.", 2),
+        Mistake("guess-only", {"return a_s * x0 + s_s * eps": "return x0"},
+                "You jump to the guess. x_s is only a step nearer, with the noise of time s "
+                "still in it.", 1)),
+    "c08-eta": answer(
+        eta_step,
+        Mistake("noise-on-top", {"(s_s**2 - std**2).sqrt() * eps": "s_s * eps"},
+                "You add new noise on top of all the old: together they must have variance "
+                "sigma_s^2.", 2),
+        Mistake("noise-in-the-last-step",
+                {"eta * s_s / s_t * (s": "eta * (s", "- std**2).sqrt()": "- std**2).clamp(min=0)"
+                                                                         ".sqrt()"},
+                "The factor sigma_s / sigma_t is missing from std, so the last step, to s = 0, "
+                "adds noise to the finished clip.", 2),
+        Mistake("variance", {" + std * noise": " + std**2 * noise"},
+                "Noise is multiplied by its standard deviation, not by its variance.", 3),
+        Mistake("eta-outside", {"eta * s_s": "s_s", "+ std * noise": "+ eta * std * noise"},
+                "eta scales only the new noise; the old one was shrunk as for eta = 1, so x_s has "
+                "too little variance. Let eta be part of std.", 3),
+        Mistake("eta-ignored", {"eta * s_s": "s_s"},
+                "eta does nothing here: it is DDPM's step whatever eta is.", 2),
+        Mistake("not-squared-out", {"(s_s**2 - std**2).sqrt()": "(s_s - std)"},
+                "Independent noises add their variances, not their standard deviations: "
+                "sqrt(sigma_s^2 - std^2).", 2),
+        Mistake("ratio-upside-down", {"a_t / a_s * s_s": "a_s / a_t * s_s"},
+                "The ratio of the alphas is upside down: from s to t the signal shrinks by alpha_t "
+                "/ alpha_s, which is below 1.", 2)),
+    "c08-order": answer(
+        order,
+        Mistake("sign", {"return -(n": "return (n"},
+                "That is the slope, which is negative: the error falls. The order is minus the "
+                "slope.", 2),
+        Mistake("steps-not-logged", {"steps.double().log()": "steps.double()"},
+                "Your axis of steps is linear. A power law is a straight line only if both axes "
+                "are logarithms.", 1),
+        Mistake("errors-not-logged", {"errors.double().log()": "errors.double()"},
+                "You fit the errors, not their logarithms: n^-p is a line only where both axes "
+                "are logarithms.", 1),
+        Mistake("axes-exchanged", {"n = n - n.mean()": "error = error - error.mean()",
+                                   "(n * n).sum()": "(error * error).sum()"},
+                "Your line says log(n) as a function of log(error), so its slope is 1 / order. "
+                "Divide by the variance of log(n).", 2),
+        Mistake("through-the-origin", {"    n = n - n.mean()\n": ""},
+                "Your line is forced through the origin, so the constant before n^-p goes into the "
+                "slope. Subtract the mean of log(n) first.", 3),
+        Mistake("end-points", {"return -(n * error).sum() / (n * n).sum()":
+                               "return -(error[-1] - error[0]) / (n[-1] - n[0])"},
+                "You use the first and the last point only; one error by chance then decides. Fit "
+                "all of them.", 2),
+        Mistake("mixed-bases", {"errors.double().log()": "errors.double().log2()"},
+                "The two logarithms have different bases, so the slope is off by log(2). Any base "
+                "will do, but one.", 3)),
+    "c08-heun": answer(
+        heun_step,
+        Mistake("euler", {"    y0 = denoise(y, s)\n": "    return y\n    y0 = denoise(y, s)\n"},
+                "That is DDIM's step: one guess, at the beginning. Heun asks a second time, where "
+                "that step arrives.", 1),
+        Mistake("averages-x0-only",
+                {"return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps":
+                 "return ddim_step(schedule, x, (x0 + y0) / 2, t, s)"},
+                "You average the two x0 and take one step with the mean; the noise must be "
+                "averaged, too, each found where its guess was made. Yours is no trapezoid.", 2),
+        Mistake("eps-not-recomputed", {"((x - a_t * x0) / s_t + (y - a_s * y0) / s_s) / 2":
+                                       "(x - a_t * x0) / s_t"},
+                "The noise is not recomputed at s: you average x0, but eps stays that of the "
+                "beginning.", 3),
+        Mistake("guess-at-t", {"denoise(y, s)": "denoise(y, t)"},
+                "y is at time s, but your second guess is told t: it will take signal for noise.",
+                2),
+        Mistake("guess-of-x", {"denoise(y, s)": "denoise(x, s)"},
+                "Your second guess looks at x, which is still at time t. Ask at the place where "
+                "the first step arrives, y.", 2),
+        Mistake("from-y", {"return x + (a_s": "return y + (a_s"},
+                "You take the averaged step from y: that is two steps. It starts from x again, "
+                "with a better slope.", 1),
+        Mistake("not-halved", {"(x0 + y0) / 2 +": "(x0 + y0) +"},
+                "The two x0 are added but not halved: the signal moves twice as far.", 3),
+        Mistake("last-step", {"    if s == 0:\n        return y\n": ""},
+                "At s = 0 sigma_s is 0, and the noise there is 0 / 0. The last step has nothing to "
+                "correct: y, which is x0, is the answer.", 2)),
+    "c08-2m": answer(
+        two_m,
+        Mistake("sign", {"guess = x0 + (l_s": "guess = x0 - (l_s"},
+                "Your extrapolation goes backwards, towards the guess before: the sign is "
+                "reversed.", 3),
+        Mistake("ratio", {"(l_s - l_t) / (2 * (l_t - l_u))": "(l_t - l_u) / (2 * (l_s - l_t))"},
+                "The ratio is upside down: the coming step, l_s - l_t, is measured in units of the "
+                "last one, l_t - l_u.", 3),
+        Mistake("no-half", {"(2 * (l_t - l_u))": "(l_t - l_u)"},
+                "You extrapolate to the end of the step. Its middle stands for the mean over "
+                "it: half as far.", 2),
+        Mistake("in-t", {"(half_log_snr(schedule, time) for time in (u, t, s))": "(u, t, s)"},
+                "You extrapolate in t. The integral is one over lambda, so the ratio is of steps "
+                "in half-log-SNR.", 2),
+        Mistake("keeps-the-extrapolated", {"u, before = t, x0": "u, before = t, guess"},
+                "You remember the extrapolated guess. The next step needs what the network said "
+                "at t, or errors of one step are extrapolated by the next.", 3),
+        Mistake("last-step", {"before is not None and s > 0": "before is not None"},
+                "The last step is extrapolated, too, but lambda is infinite at s = 0: the result "
+                "is no number. Take x0 as it is.", 2),
+        Mistake("stale", {"u, before = t, x0": "u, before = (t, x0) if before is None else "
+                                               "(u, before)"},
+                "Your history is written once and never again: every step extrapolates from the "
+                "very first guess.", 3),
+        Mistake("plain-ddim", {"guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)":
+                               "guess = x0"},
+                "That is DDIM: the guess before is remembered but not used.", 1),
+        Wrong("previous-batch", previous_batch,
+              "The first batch is right; the second begins with the guesses of the first. Start "
+              "with an empty history in every call: a local variable.", 3)),
+    "c08-grid": answer(
+        log_snr_grid,
+        Mistake("never-0", {"final, n, ": "final, n + 1, ",
+                            "return torch.cat([ts, torch.zeros(1, dtype=torch.float64)])":
+                            "return ts"},
+                "Your grid ends at t_min: what comes out still has noise in it. The last time must "
+                "be exactly 0.", 3),
+        Mistake("one-too-many", {"final, n, ": "final, n + 1, "},
+                "That is one step more than asked for: n times from t_max to t_min and the 0 make "
+                "n + 1.", 3),
+        Mistake("uniform-t", {"torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64"
+                              "))": "torch.linspace(t_max, t_min, n, dtype=torch.float64)"},
+                "Your times are even in t. Make lambda even and solve for t.", 1),
+        Mistake("even-in-the-ratio", {"-torch.logit(ends)": "1 / ends - 1",
+                                      "torch.sigmoid(-torch.linspace(first, final, n, "
+                                      "dtype=torch.float64))": "1 / (1 + torch.linspace(first, "
+                                      "final, n, dtype=torch.float64))"},
+                "Your times are even in alpha / sigma, without its logarithm: nearly all of them "
+                "lie near the data.", 1),
+        Mistake("even-in-log-t", {"-torch.logit(ends)": "ends.log()",
+                                  "torch.sigmoid(-torch.linspace": "torch.exp(torch.linspace"},
+                "Your times are even in log(t). Near the data that is the same, since sigma = t "
+                "there, but at the noise end alpha counts, too.", 1),
+        Mistake("mirrored", {"-torch.linspace": "torch.linspace"},
+                "The sign is lost on the way back: your t is 1 - t, so data and noise are "
+                "exchanged.", 2),
+        Mistake("half-and-whole", {"-torch.logit(ends)": "-2 * torch.logit(ends)"},
+                "You take lambda for the whole log-SNR on the way there and for half of it on the "
+                "way back, so the ends move. Either will do, both ways.", 2),
+        Mistake("rising", {"cat([ts, torch.zeros(1, dtype=torch.float64)])":
+                           "cat([torch.zeros(1, dtype=torch.float64), ts.flip(0)])"},
+                "Your grid runs from data to noise. A sampler starts at the noise, so times fall.",
+                1)),
+}
+
+RIGHT = {
+    "c08-same": (1, (
+        "DDPM draws new noise in every step; with another number of steps it draws others, and "
+        "ends elsewhere.",
+        "DDIM solves an equation that the noise determines; more steps solve the same one more "
+        "exactly. DDPM throws dice in every step.",
+        "It is the other way round: DDPM's dice fall differently, DDIM has none.",
+        "DDIM has no dice: its three clips approach the one solution that belongs to this noise.")),
+    "c08-longest": (2, (
+        "In t every step does. But lambda = log(alpha / sigma) is infinite at both ends, and "
+        "there the steps are not small.",
+        "Look at the two last times before 0, 2 / n and 1 / n: sigma halves between them.",
+        "From t = 2 / n to 1 / n sigma halves, so lambda grows by about log 2 = 0.69, whatever n; "
+        "at t = 1 alpha does the same. A solver that reckons in lambda never gets small steps "
+        "there.")),
+    "c08-bug": (1, (
+        "First order means that the error halves when n doubles. Here it stays, and for the "
+        "second-order sampler as well.",
+        "x at t > 0 is alpha x0 + sigma eps: grain of standard deviation sigma, and no number of "
+        "steps takes it away.",
+        "float32 has seven digits; this error is in the second.",
+        "Here the reference is a formula, exact to all digits.")),
+}

@@ -1,0 +1,83 @@
+"""The student's code becomes the model: what a chapter trains with is what was picked, so another
+function makes other weights."""
+import ast
+import json
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from minidiff.course import answers, exercises
+from minidiff.schedules import Cosine
+from minidiff.train import train
+
+SOLUTIONS = Path(__file__).parents[1] / "solutions"
+KEPT = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+
+
+def is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+
+
+def definitions(name: str, **given) -> dict:
+    """What a chapter's solution defines, without running its demonstrations."""
+    space = {"__name__": "chapter", **given}
+    for cell in json.loads((SOLUTIONS / name).read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            body = [n for n in ast.parse("".join(cell["source"])).body
+                    if isinstance(n, KEPT) or is_constant(n)]
+            exec(compile(ast.Module(body, []), name, "exec"), space)
+    return space
+
+
+def size(**sizes) -> SimpleNamespace:
+    return SimpleNamespace(device="cpu", seed=0, size=SimpleNamespace(**sizes))
+
+
+def weights(run, batches, objective=None) -> torch.Tensor:
+    list(train(run, islice(batches, 4), 4, objective))
+    return torch.cat([p.detach().flatten() for p in run.ema.model.parameters()])
+
+
+def noise_predictor(kind: str, **changed) -> torch.Tensor:
+    space = definitions("02_noise_prediction.ipynb", ch=size(batch=4), schedule=Cosine(),
+                        frames=torch.randn(16, 1, 24, 24, generator=torch.manual_seed(0)))
+    space.update(changed)
+    return weights(space["fresh"](kind), space["batches"](), space["objective"](kind))
+
+
+def unet(**changed) -> torch.Tensor:
+    x = torch.randn(4, 1, 32, 32, generator=torch.manual_seed(0))
+    space = definitions("03_unet.ipynb", ch=size(batch=4))
+    space.update(changed)
+    return weights(space["fresh"](), iter([(x, None)] * 4))
+
+
+def others(id: str) -> list:
+    return [w.function for w in answers.of(id).wrong]
+
+
+def differs(make, entry: str, functions: list) -> bool:
+    """Whether the same function leads to the same weights, and one of the others to others."""
+    ours = make()
+    assert torch.equal(ours, make())
+    for f in functions:
+        with suppress(Exception):                                 # whatever a wrong function raises
+            if not torch.equal(make(**{entry: f}), ours):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("id, kind", [("c02-loss", "eps"), ("c02-target", "v")])
+def test_another_loss_or_target_trains_another_noise_predictor(id, kind):
+    entry = exercises.find(id).entry
+    assert differs(lambda **changed: noise_predictor(kind, **changed), entry, others(id))
+
+
+@pytest.mark.parametrize("id", ["c03-time", "c03-modulate", "c03-residual", "c03-attention",
+                                "c03-unet"])
+def test_another_part_trains_another_unet(id):
+    assert differs(unet, exercises.find(id).entry, others(id))
