@@ -1,6 +1,7 @@
-# make demo    train a small video diffusion model, look at it, score it (8 minutes on two cores)
-# make lab     open the notebooks
-# make test    everything that must hold
+# make demo      train a small video diffusion model, look at it, score it (8 minutes on two cores)
+# make lab       open the notebooks
+# make test      everything that must hold
+# make nbgrader  the round trip with the real nbgrader
 # Each makes .venv and installs what it needs when that is missing.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 endif
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo lab test clean
+.PHONY: demo lab test nbgrader clean
 
 demo: $(VENV)/.plots
 	$(BIN)/python -m minidiff demo
@@ -30,6 +31,12 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest tests
 	PYTHONPATH=tests/offline $(NBVAL) notebooks
 	MINIDIFF_STRICT=1 $(NBVAL) solutions
+
+nbgrader:                     # optional: the round trip with the real nbgrader, in its own place
+	$(PYTHON) -m venv .venv-nbgrader
+	.venv-nbgrader/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable ".[course]" pytest nbgrader==0.9.6
+	.venv-nbgrader/bin/python -m pytest tests/test_course_build.py -k nbgrader
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

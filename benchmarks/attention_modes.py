@@ -8,6 +8,7 @@ same sampling seed. Minutes are the processor's, so that other work on the machi
 """
 import argparse
 import platform
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -23,25 +24,27 @@ from minidiff.unet import TIME_MODES
 KEYS = "SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "COVER", "flicker", "off_half"
 
 
-def steps_within(minutes: float, mode: str, digits: str, folder: Path, seed: int) -> int:
+def steps_within(minutes: float, mode: str, digits: str, seed: int) -> int:
     """How many steps a mode gets: by the processor time of ten, after three to warm up."""
-    fit, took = Fit(folder / f"probe-{mode}", recipe(f"time-{mode}"), digits, steps=13,
-                    seed=seed), []
-    for _ in fit.steps():
-        took.append(time.process_time())
-    fit.close()
+    with tempfile.TemporaryDirectory() as folder:
+        fit, took = Fit(folder, recipe(f"time-{mode}"), digits, steps=13, seed=seed), []
+        for _ in fit.steps():
+            took.append(time.process_time())
+        fit.close()
     return round(60 * minutes * 10 / (took[12] - took[2]))
 
 
 def trained(mode: str, args) -> Path:
-    """The mode's folder, trained or read if it is already there."""
+    """The mode's folder: trained, trained to its end if it was interrupted, or as it is."""
     folder = args.out / mode
-    if not (folder / "model.safetensors").exists():
-        steps = steps_within(args.minutes, mode, args.digits, args.out, args.seed)
+    if (folder / "training.safetensors").exists():
+        fit = Fit(folder, recipe(f"time-{mode}"), resume=True)
+    else:
+        steps = steps_within(args.minutes, mode, args.digits, args.seed)
         fit = Fit(folder, recipe(f"time-{mode}"), args.digits, steps=steps, seed=args.seed)
-        for _ in tqdm(fit.steps(), total=steps, desc=mode):
-            pass
-        fit.close()
+    for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=mode):
+        pass
+    fit.close()
     return folder
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -77,6 +78,39 @@ def test_cases_are_the_same_every_time_and_belong_to_the_caller(exercise):
 def test_a_constant_does_not_pass_nor_what_returns_its_input(exercise):
     for f in (lambda *a, **k: torch.zeros(1), lambda *a, **k: a[0] if a else 0, lambda *a, **k: 1):
         assert verdict_on(f, exercise).status in ("failed", "diagnosed")
+
+
+def each(change, value):
+    """The change made to every tensor and number that a function returns, or returns later."""
+    if isinstance(value, (torch.Tensor, float)):
+        return change(value)
+    if isinstance(value, Iterator):
+        return (each(change, v) for v in value)
+    if callable(value):
+        return lambda *args, **kwargs: each(change, value(*args, **kwargs))
+    if isinstance(value, (list, tuple)):
+        return type(value)(each(change, v) for v in value) if type(value) in (list, tuple) \
+            else type(value)(*(each(change, v) for v in value))
+    return value
+
+
+UNLISTED = {  # wrong answers that no chapter lists
+    "3 % too large": lambda y: 1.03 * y, "a little more": lambda y: y + 0.02,
+    "negative": lambda y: -y, "times its size": lambda y: y * abs(y) - 0.1}
+
+
+@every_exercise
+@pytest.mark.parametrize("change", UNLISTED)
+def test_a_wrong_answer_that_nobody_listed_does_not_pass_either(exercise, change):
+    reference = answers.of(exercise.id).reference
+
+    def nearly(*args, **kwargs):
+        return each(UNLISTED[change], reference(*args, **kwargs))
+    v = verdict_on(nearly, exercise)
+    assert v.status in ("failed", "diagnosed") and v.points == 0
+    if v.status == "failed":
+        assert "Input: " in v.message and ("expected" in v.message or "not" in v.message
+                                           or "raises" in v.message)
 
 
 @every_exercise

@@ -14,7 +14,7 @@ from PIL import Image
 import minidiff
 from minidiff.course import builder, sources
 
-LARGEST = 200_000                               # bytes of one kind of one output that are kept
+LARGEST = 300_000                               # bytes of one kind of one output that are kept
 SECONDS = 900                                   # that one cell may take
 WIDGET = "application/vnd.jupyter.widget-view+json"         # dead without its kernel
 
