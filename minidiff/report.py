@@ -45,7 +45,7 @@ SCOREBOARD = ("From 0 to 1, where 1 is what real clips reach. A good row is near
 NEXT = ("Train longer: the loss falls slowly while the motion still improves.",
         "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows "
         "of the scoreboard.",
-        "Open notebooks/00_welcome.ipynb (make lab): the course builds what the demo ran, step by step.")
+        "Open notebooks/00_welcome.ipynb: the course builds all that the demo did, step by step.")
 PAGE = """<!doctype html>
 <html lang="en">
 <head>

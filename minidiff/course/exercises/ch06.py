@@ -1,16 +1,21 @@
 """Chapter 06, guidance and prompts: what the student writes, and what it is tried on."""
+import csv
 from collections.abc import Callable
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minidiff.course.exercise import Case, Exercise, Question, draws, name
 from minidiff.digits import Digits
+from minidiff.gaussians import gaussian_denoiser, mixture_denoiser
+from minidiff.layers import CrossAttention
 from minidiff.measures import glance
 from minidiff.moving_mnist import moving_mnist
+from minidiff.schedules import Flow
 from minidiff.seeds import generator
 from minidiff.text import NUMBERS, SUBJECTS
 
@@ -38,8 +43,12 @@ def quarters(sprites: Digits, n: int, step: int, seed: int = 0) -> tuple[Tensor,
 
 
 def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
-    """What is said of frames in training: in many wordings, one in eight without its digit, one in
-    eight without its place."""
+    """What is said of frames: plainly, "a 3 up left", or, with seeds, as in training.
+
+    There wordings vary, and one in eight says nothing of the digit, one in eight of the place.
+    """
+    if not seeds:
+        return [f"a {d} {PLACES[q]}" for d, q in zip(digit.tolist(), place.tolist())]
     said = []
     chance = torch.rand(len(digit), 3, generator=generator(*seeds, 8)).tolist()
     for d, q, (a, b, c) in zip(digit.tolist(), place.tolist(), chance):
@@ -47,6 +56,38 @@ def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
         words = "something" if b < 1 / 8 else subject, "" if c < 1 / 8 else PLACES[q]
         said.append(" ".join(filter(None, words)))
     return said
+
+
+# Three round clouds, whose denoisers are known
+
+CLOUDS, SPREAD = torch.tensor([[0.0, 1.0], [-0.9, -0.5], [0.9, -0.5]]), 0.5
+EXACT = (*(gaussian_denoiser(Flow(), middle, SPREAD) for middle in CLOUDS),
+         mixture_denoiser(Flow(), CLOUDS, SPREAD))
+
+
+def toy(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+    """The exact x0-hat (B, 2) for points of one cloud, cond 0 to 2, or of all three, cond 3."""
+    return torch.stack([denoise(x, t) for denoise in EXACT])[cond, torch.arange(len(x))]
+
+
+# The student's cross-attention in a network
+
+class Reads(CrossAttention):
+    """The package's layer, computed by `read`; keeps its last maps (B, heads, N, L)."""
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        key, value = (lambda w, k=k: self.kv(w).chunk(2, -1)[k] for k in (0, 1))
+        read, maps = self.read(self.norm(x.flatten(1, -2)), words, self.q, key, value, self.heads)
+        self.maps = maps.detach().float()
+        return x + self.out(read).view_as(x)
+
+
+def reads_with(model: nn.Module, read: Callable) -> list[Reads]:
+    """Lets a model's cross-attention compute with `read`; returns its layers."""
+    layers = [m for m in model.modules() if isinstance(m, CrossAttention)]
+    for layer in layers:
+        layer.__class__, layer.read = Reads, read
+    return layers
 
 
 # What the chapter and its table measure of clips
@@ -69,6 +110,42 @@ def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]
             "diversity": (torch.cdist(look, look) * alike).sum(1) / alike.sum(1),
             "saturation": (x > 0.99).sum(1) / (x > 0.1).sum(1).clamp(min=1),
             "contrast": x.std(1)}
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """The mean of values (N,) and half its 95 % interval."""
+    return values.mean().item(), 1.96 * values.std().item() / len(values)**0.5
+
+
+def claim(number: int, says: str, values: Tensor) -> str:
+    """A row of the claims' table; values (N,) above 0 speak for the claim."""
+    mean, half = interval(values)
+    word = "holds here" if mean > half else "undecided" if mean > -half else "does not hold here"
+    return f"| {number} | {says} | {mean:.3f} | {mean - half:.3f} to {mean + half:.3f} | {word} |"
+
+
+def table(heads: tuple[str, ...], rows: list[tuple]) -> str:
+    """Markdown of rows of words and of values (N,), which become a mean and half an interval."""
+    def cell(value) -> str:
+        return "{:.2f} ± {:.2f}".format(*interval(value)) if isinstance(value, Tensor) else value
+    lines = [heads, ("---",) * len(heads), *([cell(v) for v in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def stored(path: Path, names: tuple[str, ...]) -> dict[tuple[str, str], list[tuple]]:
+    """The rows of benchmarks/guidance_scales.py: (trait, model) -> (scale, mean, half interval).
+
+    Nothing if there is no such file.
+    """
+    lines = {}
+    if not path.is_file():
+        return lines
+    text = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    for row, trait in product(csv.DictReader(text), names):
+        low, high = (float(row[f"{trait}_{end}"] or "nan") for end in ("low", "high"))
+        lines.setdefault((trait, row["model"]), []).append(
+            (float(row["scale"]), (low + high) / 2, (high - low) / 2))
+    return lines
 
 
 def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Callable:
