@@ -1,11 +1,14 @@
 """One source: its two editions, the rules it keeps, how it is run and handed out."""
+import io
 import json
 import os
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from minidiff.course import builder, exercises, lint, rules, sources
 from minidiff.course.__main__ import find_root, main
@@ -466,19 +469,31 @@ def test_solutions_are_chosen_by_number_or_name(course):
         chosen(course, ["9"])
 
 
+def png(colours: int) -> str:
+    """A picture of so many colours, as a notebook stores it."""
+    picture, out = Image.new("RGB", (256, 64)), io.BytesIO()
+    picture.putdata([(k % colours, 0, 0) for k in range(256 * 64)])
+    picture.save(out, "PNG", compress_level=0)
+    return b64encode(out.getvalue()).decode()
+
+
 def test_what_is_kept_of_outputs():
-    big = "x" * (LARGEST + 1)
+    big, still = "x" * (LARGEST + 1), png(4)
     cell = code("x") | {"outputs": [
         {"output_type": "stream", "name": "stderr", "text": ["warning"]},
         {"output_type": "stream", "name": "stdout", "text": ["kept"]},
         {"output_type": "display_data", "metadata": {}, "data": {WIDGET: {"model_id": "1"}}},
         {"output_type": "display_data", "metadata": {}, "data": {
-            "text/html": [big], "image/png": "small", "text/plain": ["<Clip>"]}},
+            "text/html": [big], "image/png": still, "image/jpeg": "/9j/",
+            "text/plain": ["<Clip>"]}},
         {"output_type": "stream", "name": "stdout", "text": [big]}]}
     large = tidy(cell)
     assert [kind for kind, _ in large] == ["text/html", "text"]
-    assert [o.get("text") or o["data"] for o in cell["outputs"]] == [
-        ["kept"], {"image/png": "small", "text/plain": ["<Clip>"]}]
+    kept, shown = (o.get("text") or o["data"] for o in cell["outputs"])
+    assert kept == ["kept"] and set(shown) == {"image/png", "text/plain"}
+    before, after = (Image.open(io.BytesIO(b64decode(p))) for p in (still, shown["image/png"]))
+    assert after.mode == "P" and len(shown["image/png"]) < len(still) / 4
+    assert after.convert("RGB").tobytes() == before.tobytes()            # few colours: all kept
 
 
 def test_a_solution_is_run_strict_in_a_home_of_its_own(tmp_path, monkeypatch):

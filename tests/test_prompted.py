@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     fit = Fit(folder / "vae", plan, steps=1)
     assert [r.step for r in fit.steps()] == [1]
     fit.close()
-    plan = recipe("mmnist64-text", dim=32, depth=2, batch=2,
+    plan = recipe("mmnist64-text", channels=(32, 32), batch=2,
                   vae=str(folder / "vae" / "model.safetensors"))
     fit = Fit(folder / "text", plan, steps=2)
     assert [r.step for r in fit.steps()] == [1, 2]
@@ -146,7 +146,7 @@ def test_a_decoder_can_be_trained_alone(folder, tmp_path):
 
 
 def test_images_and_clips_alternate(folder):
-    plan = recipe("mmnist64-text", dim=32, depth=1, batch=2, images=0.5,
+    plan = recipe("mmnist64-text", channels=(32, 32), batch=2, images=0.5,
                   vae=str(folder / "vae" / "model.safetensors"))
     vae = load(folder / "vae" / "model.safetensors")
     batches = stream(plan, built_in(n=50), 0, vae=vae)
