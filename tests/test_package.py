@@ -138,3 +138,11 @@ def test_constraints_fit_what_is_asked_for():
         assert name in pinned, f"constraints.txt does not pin {name}"
         version = str(pinned[name]).removeprefix("==")
         assert specifier.contains(version), f"{name} {version} is not {specifier}"
+
+
+def test_the_workflow_runs_make_test_on_three_systems():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    job = workflow["jobs"]["test"]
+    assert {o.split("-")[0] for o in job["strategy"]["matrix"]["os"]} == {
+        "ubuntu", "macos", "windows"}
+    assert any(step.get("run", "").startswith("make test") for step in job["steps"])
