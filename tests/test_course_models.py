@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import minidiff
 from minidiff import course
 from minidiff.course import answers, exercises
 from minidiff.schedules import Cosine
 from minidiff.train import train
+from minidiff.widgets import playground
 
 SOLUTIONS = Path(__file__).parents[1] / "solutions"
 KEPT = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
@@ -93,3 +95,10 @@ def test_another_loss_or_target_trains_another_noise_predictor(id, kind):
                                 "c03-unet"])
 def test_another_part_trains_another_unet(id):
     assert differs(unet, exercises.find(id).entry, others(id))
+
+
+def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():
+    model = minidiff.load("mmnist32")
+    space = definitions("00_welcome.ipynb", model=model, ch=size(steps=1))
+    tried = playground(space["asked"], digit=(0, 9, 1), guidance=(0.0, 6.0, 0.5)).walk()
+    assert {v["digit"] for v in tried} >= {0, 9} and {v["guidance"] for v in tried} >= {0.0, 6.0}
