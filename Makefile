@@ -29,7 +29,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m minidiff.course check
 	$(BIN)/python -m minidiff.course lint
 	$(BIN)/python -m pytest tests
-	PYTHONPATH=tests/offline $(NBVAL) notebooks
+	PYTHONPATH="$(CURDIR)/tests/offline" $(NBVAL) notebooks
 	MINIDIFF_STRICT=1 $(NBVAL) solutions
 
 nbgrader:                     # optional: the round trip with the real nbgrader, in its own place

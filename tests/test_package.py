@@ -146,3 +146,12 @@ def test_the_workflow_runs_make_test_on_three_systems():
     assert {o.split("-")[0] for o in job["strategy"]["matrix"]["os"]} == {
         "ubuntu", "macos", "windows"}
     assert any(step.get("run", "").startswith("make test") for step in job["steps"])
+
+
+def test_the_course_is_run_where_the_network_is_blocked_whatever_the_folder(tmp_path):
+    line = next(s for s in (ROOT / "Makefile").read_text().splitlines() if "tests/offline" in s)
+    assert 'PYTHONPATH="$(CURDIR)/tests/offline"' in line        # a kernel starts in another folder
+    code = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+                         env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / "offline")})
+    assert out.returncode and "The network is blocked" in out.stderr
