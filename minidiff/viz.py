@@ -306,6 +306,25 @@ def loss_curve(records: Iterable, window: int | None = None) -> Picture:
 
 
 @styled
+def curves(x: Sequence[float], lines: dict[str, Sequence], **axes) -> Picture:
+    """Lines over x, one per name, markers at every x. axes: what `Axes.set` takes.
+
+    lines: name -> values like x, or (values, half intervals), drawn as error bars; values may be
+    NaN where there are none. Raises ValueError for no lines.
+    """
+    if not lines:
+        raise ValueError("curves needs at least one line.")
+    fig = picture(6.4, 3)
+    ax = fig.subplots()
+    for (name, line), colour in zip(lines.items(), cycle(COLOURS)):
+        values, half = line if isinstance(line, tuple) else (line, None)
+        ax.errorbar(x, values, half, fmt="o-", markersize=3, color=colour, label=name)
+    ax.set(**axes)
+    ax.legend()
+    return fig
+
+
+@styled
 def score_bars(rows: dict[str, dict]) -> Picture:
     """The scoreboard as bars: a line per name, a panel for SCORE and each part, all from 0 to 1.
 

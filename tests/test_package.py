@@ -24,9 +24,9 @@ LAYERS = (  # from the ground up: a file imports from its layer's files before i
     ("demo", "commands", "__main__"),
 )
 COURSE = (  # the same for minidiff/course, which may import all of the package
-    "sizes", "exercise", "notation", "exercises", "answers", "observe", "judge", "store", "session",
-    "questions", "cards", "sources", "rules", "builder", "lint", "executor", "release", "child",
-    "submission", "grading", "__init__", "__main__")
+    "sizes", "claims", "exercise", "notation", "exercises", "answers", "observe", "judge", "store",
+    "session", "questions", "cards", "sources", "rules", "builder", "lint", "executor", "release",
+    "child", "submission", "grading", "__init__", "__main__")
 ORDER = [name for layer in LAYERS for name in layer]
 HEAVY = {"matplotlib": {"viz", "report", "duel_pictures"}, "ipywidgets": {"widgets"},
          "IPython": set(), "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
