@@ -19,7 +19,7 @@ from minidiff.dit import DiT
 from minidiff.moving_mnist import Clips, moving_mnist, prompts
 from minidiff.precision import autocast
 from minidiff.train import Objective, denoising
-from minidiff.unet import TIME_MODES, UNet
+from minidiff.unet import MIX, TIME_MODES, UNet
 from minidiff.vae import VAE
 
 NETWORKS = {"unet": UNet, "dit": DiT, "vae": VAE}
@@ -110,9 +110,9 @@ def mmnist64_text(channels=(96, 160), time: str = "full", vae: str = "mmnist64-v
 
 
 def timed(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
-          steps: int = 1500) -> Recipe:
+          mix=MIX, steps: int = 1500) -> Recipe:
     """mmnist32 made small, to compare the ways in which frames may meet."""
-    net = dict(channels=list(channels), attention=1, time=mode, classes=10)
+    net = dict(channels=list(channels), attention=1, time=mode, mix=list(mix), classes=10)
     return Recipe(f"time-{mode}", dict(network="unet", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
                   dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))

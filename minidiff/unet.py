@@ -27,6 +27,7 @@ from minidiff.layers import (
 )
 
 TIME_MODES = ("none", "factorised", "full", "causal")
+MIX = ("conv", "attention")                                # what brings frames together
 
 
 class Mixer(nn.Module):
@@ -35,15 +36,18 @@ class Mixer(nn.Module):
     Attention is over space, over time and, where there are words (B, L, width), to these.
     x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised":
     each place looks through all frames. "causal": through its past. "full": every place of every
-    frame looks at every other.
+    frame looks at every other. mix: of convolution and attention through time, those there are.
     """
 
-    def __init__(self, channels: int, mode: str, attend: bool, width: int | None = None):
+    def __init__(self, channels: int, mode: str, attend: bool, width: int | None = None,
+                 mix: tuple[str, ...] = MIX):
         super().__init__()
-        self.mode = mode
-        self.conv = TemporalConv(channels, causal=mode == "causal") if mode != "none" else None
-        self.space = Attention(channels) if attend and mode != "full" else None
-        self.time = Attention(channels) if attend and mode != "none" else None
+        self.mode, mix = mode, () if mode == "none" else mix
+        through_time = attend and "attention" in mix
+        self.conv = TemporalConv(channels, causal=mode == "causal") if "conv" in mix else None
+        self.space = Attention(channels) if attend and not (
+            through_time and mode == "full") else None
+        self.time = Attention(channels) if through_time else None
         self.cross = CrossAttention(channels, 32, width) if attend and width else None
 
     def forward(self, x: Tensor, T: int, words: Tensor | None = None) -> Tensor:
@@ -78,11 +82,12 @@ class Level(nn.Module):
     """
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool,
-                 width: int | None = None):
+                 width: int | None = None, mix: tuple[str, ...] = MIX):
         super().__init__()
         self.blocks = nn.ModuleList(
             ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
-        self.mixers = nn.ModuleList(Mixer(c_out, mode, attend, width) for _ in range(blocks))
+        self.mixers = nn.ModuleList(
+            Mixer(c_out, mode, attend, width, mix) for _ in range(blocks))
 
     def forward(self, x: Tensor, emb: Tensor, T: int, words: Tensor | None = None) -> Tensor:
         for block, mixer in zip(self.blocks, self.mixers, strict=True):
@@ -98,7 +103,8 @@ class UNet(nn.Module):
     patch: pixels are folded patch x patch into channels first (space to depth), which makes the
     finest level cheaper.
     attention: how many of the coarsest levels attend.
-    time: "none", "factorised", "full" or "causal".
+    time: "none", "factorised", "full" or "causal". mix: "conv", "attention" or both, the modules
+    through which frames then meet.
     classes: number of class ids; the id `classes` is the null condition.
     vocabulary: number of token ids; 0 is no word. words: the width of a word. Their mean scales and
     shifts every residual block, as a class does; where there is attention they are read one by one.
@@ -108,10 +114,12 @@ class UNet(nn.Module):
     def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2,
                  blocks: int = 1, attention: int = 1, time: str = "factorised",
                  classes: int | None = None, emb_dim: int = 128, vocabulary: int | None = None,
-                 words: int = 128):
+                 words: int = 128, mix: tuple[str, ...] = MIX):
         super().__init__()
         if time not in TIME_MODES:
             raise ValueError(f"Unknown time mode {time!r}; choose one of {', '.join(TIME_MODES)}.")
+        if unknown := set(mix) - set(MIX):
+            raise ValueError(f"mix holds conv, attention or both, not {', '.join(unknown)}.")
         if not channels or any(c % 32 for c in channels):
             raise ValueError("channels must be multiples of 32, one per level, "
                              f"got {tuple(channels)}.")
@@ -127,7 +135,8 @@ class UNet(nn.Module):
         self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
         self.words = Words(vocabulary, words) if vocabulary else None
         self.gist = nn.Linear(words, emb_dim) if vocabulary else None
-        settings = dict(emb_dim=emb_dim, mode=time, width=words if vocabulary else None)
+        settings = dict(emb_dim=emb_dim, mode=time, mix=tuple(mix),
+                        width=words if vocabulary else None)
         self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(channels):

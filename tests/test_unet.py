@@ -76,6 +76,16 @@ def test_factorised_attention_alone_reaches_every_frame(clip):
     assert (net(long, t) - net(changed, t))[:, 23].abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("mix", [("conv",), ("attention",)])
+def test_either_way_alone_lets_frames_meet(clip, mix):
+    net, t = awake(small("full", mix=mix)), torch.tensor([0.3, 0.6])
+    assert any(isinstance(m, TemporalConv) for m in net.modules()) == ("conv" in mix)
+    changed = clip.clone()
+    changed[:, 2] += 1.0
+    touched = (net(clip, t) - net(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched[1:].all()
+
+
 def test_reversing_time_is_not_the_same_for_attention(clip):
     net, t = awake(small()), torch.tensor([0.3, 0.6])
     assert (net(clip.flip(1), t).flip(1) - net(clip, t)).abs().max() > 1e-3
@@ -146,7 +156,8 @@ def test_unfit_frames_are_refused(shape, words):
 
 @pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)),
                                       dict(channels=()), dict(patch=0), dict(blocks=0),
-                                      dict(emb_dim=33), dict(emb_dim=0), dict(classes=-1)])
+                                      dict(emb_dim=33), dict(emb_dim=0), dict(classes=-1),
+                                      dict(mix=["mlp"])])
 def test_unfit_settings_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))}|time mode"):
         UNet(**settings)
