@@ -1,0 +1,264 @@
+"""Chapter 04, a Diffusion Transformer: what is right, and what people write instead."""
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from minidiff.course.answers import Mistake, Wrong, answer
+
+
+def cut(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    a, b, c = patch
+    return rearrange(x, "n (t a) k (h b) (w c) -> n (t h w) (a b c k)", a=a, b=b, c=c)
+
+
+def join(tokens: Tensor, patch: tuple[int, int, int], grid: tuple[int, int, int]) -> Tensor:
+    (t, h, w), (a, b, c) = grid, patch
+    return rearrange(tokens, "n (t h w) (a b c k) -> n (t a) k (h b) (w c)",
+                     t=t, h=h, w=w, a=a, b=b, c=c)
+
+
+def self_attention(h: Tensor, qkv: Callable, out: Callable, heads: int, turn: Callable,
+                   attention: Callable) -> Tensor:
+    q, k, v = rearrange(qkv(h), "b n (three heads d) -> three b heads n d", three=3, heads=heads)
+    found = attention(turn(q), turn(k), v)
+    return out(rearrange(found, "b heads n d -> b n (heads d)"))
+
+
+def rotate(x: Tensor, phi: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * phi.cos() - b * phi.sin(), a * phi.sin() + b * phi.cos()], -1)
+
+
+def grid_angles(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor:
+    places = torch.cartesian_prod(*(torch.arange(n) for n in grid))
+    angles = [places[:, k, None] * torch.logspace(0, -2, shares[k]) for k in range(3)]
+    return torch.cat(angles, -1)
+
+
+def dit_block(h: Tensor, emb: Tensor, modulate: Callable, norm: Callable, attend: Callable,
+              mlp: Callable) -> Tensor:
+    shift, scale, gate, shift2, scale2, gate2 = modulate(emb)[:, None].chunk(6, -1)
+    h = h + gate * attend(norm(h) * (1 + scale) + shift)
+    return h + gate2 * mlp(norm(h) * (1 + scale2) + shift2)
+
+
+def reshaped(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    return x.reshape(len(x), -1, x.shape[2] * patch[0] * patch[1] * patch[2])
+
+
+def reshaped_back(tokens: Tensor, patch: tuple[int, int, int],
+                  grid: tuple[int, int, int]) -> Tensor:
+    T, H, W = (n * p for n, p in zip(grid, patch, strict=True))
+    return tokens.reshape(len(tokens), T, -1, H, W)
+
+
+def neighbours(x: Tensor, phi: Tensor) -> Tensor:
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = a * phi.cos() - b * phi.sin(), a * phi.sin() + b * phi.cos()
+    return torch.stack(turned, -1).flatten(-2)
+
+
+def numbered(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor:
+    places = torch.arange(grid[0] * grid[1] * grid[2])
+    return torch.cat([places[:, None] * torch.logspace(0, -2, n) for n in shares], -1)
+
+
+ANSWERS = {
+    "c04-cut": answer(
+        cut,
+        Wrong("reshaped", reshaped,
+              "A plain reshape takes numbers in the order in which they lie in memory: your "
+              "'patches' are runs of whole rows. The axes must be split first.", 1),
+        Mistake("every-other", {"(h b) (w c)": "(b h) (c w)"},
+                "Your patches take every so-many-th pixel from all over the frame, not "
+                "neighbours: in (h b) the second name counts the pixels within a patch.", 2),
+        Mistake("every-other-frame", {"(t a)": "(a t)"},
+                "Your patches take frames that are far apart; a patch holds neighbouring frames: "
+                "(t a), not (a t).", 2),
+        Mistake("columns-first", {"(t h w)": "(t w h)"},
+                "You list the patches of a frame column by column; here it is row by row.", 3),
+        Mistake("time-last", {"(t h w)": "(h w t)"},
+                "Your tokens run through time first; here all patches of the first frames come "
+                "first.", 3),
+        Mistake("mirrored", {"(a b c k)": "(a c b k)"},
+                "Inside each patch rows and columns are exchanged: every patch is flipped over its "
+                "diagonal.", 3),
+        Mistake("channels-first", {"(a b c k)": "(k a b c)"},
+                "Inside a token the channels come first; here they are the innermost.", 3),
+        Mistake("frame-innermost", {"(a b c k)": "(b c a k)"},
+                "Inside a token you put the frames after the pixels; here frame by frame.", 3),
+        Mistake("sides-swapped", {"b=b, c=c": "b=c, c=b"},
+                "The patch's height and width are exchanged.", 3)),
+    "c04-join": answer(
+        join,
+        Wrong("reshaped", reshaped_back,
+              "A plain reshape lays each token out along a row. The token's axes must be split and "
+              "dealt out first.", 1),
+        Mistake("columns-first", {"(t h w)": "(t w h)"},
+                "You put the patches back column by column; `cut` listed them row by row.", 1),
+        Mistake("mirrored", {"(a b c k)": "(a c b k)"},
+                "Every patch comes back flipped over its diagonal: rows and columns are exchanged "
+                "inside it.", 1),
+        Mistake("spread", {"(h b) (w c)": "(b h) (c w)"},
+                "You strew each patch over the whole frame: in (h b) the second name counts the "
+                "pixels within a patch.", 2),
+        Mistake("spread-in-time", {"(t a)": "(a t)"},
+                "You strew each patch's frames over the whole clip: (t a), not (a t).", 2),
+        Mistake("channels-first", {"(a b c k)": "(k a b c)"},
+                "Inside a token the channels are the innermost, not the first.", 1),
+        Mistake("frame-innermost", {"(a b c k)": "(b c a k)"},
+                "Inside a token the frames come first: frame by frame, not pixel by pixel.", 1)),
+    "c04-heads": answer(
+        self_attention,
+        Mistake("heads-innermost", {"(three heads d)": "(three d heads)"},
+                "You deal channels out to the heads in turn, like cards; here each head gets d "
+                "neighbouring ones: (heads d).", 2),
+        Mistake("three-inside", {"(three heads d)": "(heads three d)"},
+                "You read q, k and v head by head; qkv gives all queries first, then all keys, "
+                "then all values.", 2),
+        Mistake("among-heads", {"three b heads n d\"": "three b n heads d\"",
+                                "\"b heads n d ->": "\"b n heads d ->"},
+                "Your heads attend to one another at each place, and places never meet. N must be "
+                "the last axis but one.", 2),
+        Mistake("merged-wrongly", {"b n (heads d)": "b n (d heads)"},
+                "The heads' answers are shuffled together; lay them side by side: (heads d).", 3),
+        Mistake("values-turned", {", v)\n    return": ", turn(v))\n    return"},
+                "You turn the values, too. Places decide who looks at whom; what is handed over "
+                "should not depend on them.", 3),
+        Mistake("keys-not-turned", {"turn(k), v)": "k, v)"},
+                "Only the queries are turned. Then the product depends on where the query is, not "
+                "on the distance to the key.", 3),
+        Mistake("queries-not-turned", {"attention(turn(q)": "attention(q"},
+                "Only the keys are turned. Then the product depends on where the key is, not on "
+                "the distance to the query.", 3),
+        Mistake("not-turned", {"turn(q), turn(k)": "q, k"},
+                "You never use turn: the network cannot know where anything is.", 3),
+        Mistake("no-out", {"out(rearrange(found, \"b heads n d -> b n (heads d)\"))":
+                           "rearrange(found, \"b heads n d -> b n (heads d)\")"},
+                "The last layer, out, is missing: what the heads found is never mixed.", 3),
+        Mistake("values-and-keys", {"q, k, v =": "q, v, k ="},
+                "Keys and values are exchanged: the order is q, k, v.", 2)),
+    "c04-rotate": answer(
+        rotate,
+        Wrong("neighbours", neighbours,
+              "You turn pairs of neighbours, (0, 1), (2, 3), ... Here pair i is x_i and x_(i + "
+              "d/2): first half with second half. (Both are in use; weights fit only one.)", 3),
+        Mistake("backwards", {"- b *": "+ b *", "a * phi.sin() + b": "-a * phi.sin() + b"},
+                "You turn the other way round, by -phi.", 2),
+        Mistake("no-rotation", {"- b * phi.sin()": "+ b * phi.sin()"},
+                "A sign is wrong: this is no rotation, lengths change.", 2),
+        Mistake("added", {"torch.cat([a * phi.cos() - b * phi.sin(), a * phi.sin() + b * "
+                          "phi.cos()], -1)": "x + torch.cat([phi.cos(), phi.sin()], -1)"},
+                "You add cosines and sines, as an absolute position does. Here each pair is "
+                "multiplied: turned.", 1),
+        Mistake("scaled", {" - b * phi.sin()": "", "a * phi.sin() + b * phi.cos()":
+                           "b * phi.sin()"},
+                "You multiply one half by cosines and the other by sines. In a rotation each half "
+                "gets something of the other.", 2),
+        Mistake("halves-swapped", {"a, b = x": "b, a = x"},
+                "The halves are exchanged: a is the first half of x.", 3),
+        Mistake("answer-swapped", {"[a * phi.cos() - b * phi.sin(), a * phi.sin() + b * "
+                                   "phi.cos()]": "[a * phi.sin() + b * phi.cos(), a * phi.cos() - "
+                                                 "b * phi.sin()]"},
+                "You return the second halves of the pairs first.", 3)),
+    "c04-angles": answer(
+        grid_angles,
+        Wrong("numbered", numbered,
+              "You number the tokens through: then the first patch of a row is as near to the last "
+              "of the row above as to its neighbour. A place is three numbers.", 1),
+        Mistake("wrong-order", {"for n in grid))": "for n in grid[::-1])).flip(-1)"},
+                "Your places are right but in another order than the tokens: columns count "
+                "fastest, then rows, then frames.", 2),
+        Mistake("space-only", {"places[:, k, None] *": "(k > 0) * places[:, k, None] *"},
+                "The frame is not told: all frames of a place look the same.", 1),
+        Mistake("time-everywhere", {"places[:, k, None]": "places[:, 0, None]"},
+                "All angles follow the frame's number; the second share is for rows, the third for "
+                "columns.", 3),
+        Mistake("evenly", {"torch.logspace(0, -2, shares[k])":
+                           "torch.linspace(1, 0.01, shares[k])"},
+                "Your speeds fall evenly from 1 to 1/100; here they fall by the same factor each "
+                "time (logspace).", 2),
+        Mistake("rising", {"logspace(0, -2": "logspace(-2, 0"},
+                "Your speeds rise; here the fastest pair comes first.", 2),
+        Mistake("as-in-text", {"logspace(0, -2": "logspace(0, -4"},
+                "Your speeds fall to 1/10,000, as for long texts. On a grid of eight places such "
+                "pairs would never turn: 1/100 is asked for.", 2),
+        Mistake("from-one", {"torch.arange(n) for": "torch.arange(1, n + 1) for"},
+                "You count places from 1. Distances are the same, but places begin at 0 here.", 2),
+        Mistake("shares-of-the-size", {"places[:, k, None] *": "places[:, k, None] / grid[k] *"},
+                "You divide places by the grid's size: then a step to the neighbour means another "
+                "angle in a longer clip.", 3)),
+    "c04-block": answer(
+        dit_block,
+        Mistake("no-way-round", {"h = h + gate": "h = gate", "return h + gate2": "return gate2"},
+                "The way round is missing: with gates at 0 your block gives 0, and a stack of them "
+                "says nothing about its input, ever.", 3),
+        Mistake("no-gates", {"h + gate * attend": "h + attend", "h + gate2 * mlp": "h + mlp"},
+                "The gates are not used. They are what lets a fresh block begin as nothing.", 1),
+        Mistake("one-plus-gate", {"gate * attend": "(1 + gate) * attend",
+                                  "gate2 * mlp": "(1 + gate2) * mlp"},
+                "You multiply by 1 + gate: then a fresh block does not begin as nothing. The 1 "
+                "belongs to scale.", 1),
+        Mistake("gated-sum", {"h + gate * attend(norm(h) * (1 + scale) + shift)":
+                              "gate * (h + attend(norm(h) * (1 + scale) + shift))"},
+                "Your first gate closes the way round, too. Only the branch is gated.", 1),
+        Mistake("no-one", {"(1 + scale)": "scale", "(1 + scale2)": "scale2"},
+                "You multiply by scale, not by 1 + scale: fresh, the branches would see nothing of "
+                "h.", 3),
+        Mistake("scale-first", {"shift, scale, gate, shift2, scale2, gate2 =":
+                                "scale, shift, gate, scale2, shift2, gate2 ="},
+                "Shift and scale are exchanged: the order is shift, scale, gate.", 2),
+        Mistake("gate-first", {"shift, scale, gate, shift2, scale2, gate2 =":
+                               "gate, shift, scale, gate2, shift2, scale2 ="},
+                "You take the gate first: the order is shift, scale, gate.", 2),
+        Mistake("interleaved", {".chunk(6, -1)": ".unflatten(-1, (-1, 6)).unbind(-1)"},
+                "You deal the 6 D numbers out in turn; the first D are the shift, the next D the "
+                "scale, and so on.", 2),
+        Mistake("side-by-side", {"    h = h + gate * attend": "    g = h + gate * attend",
+                                 "return h + gate2": "return g + gate2"},
+                "Your mlp sees the h from before attention. One after the other: it works on what "
+                "attention found.", 3),
+        Mistake("no-norm", {"attend(norm(h) *": "attend(h *", "mlp(norm(h) *": "mlp(h *"},
+                "norm is never used: scale and shift then act on features of any size.", 3),
+        Mistake("norm-last", {"attend(norm(h) * (1 + scale) + shift)":
+                              "attend(norm(h * (1 + scale) + shift))",
+                              "mlp(norm(h) * (1 + scale2) + shift2)":
+                              "mlp(norm(h * (1 + scale2) + shift2))"},
+                "You norm after scaling and shifting, which takes much of them out again.", 3),
+        Mistake("one-for-both", {"(1 + scale2) + shift2": "(1 + scale) + shift"},
+                "The mlp has a shift and a scale of its own, the fourth and the fifth.", 2)),
+}
+
+RIGHT = {
+    "c04-half": (1, (
+        "Layers work token by token, so their work grows by 4. But attention compares all pairs of "
+        "tokens, and that work grows by 16.",
+        "The layers' work grows by 4, attention's by 16. At these sizes the layers still weigh "
+        "more; in long clips attention does.",
+        "Only the comparing of all pairs grows by 16. The linear layers work token by token, and "
+        "they are most of the work here.")),
+    "c04-shuffle": (2, (
+        "Attention knows no order: its sums run over all tokens, wherever they stand.",
+        "Convolutions have borders. Attention has neither borders nor neighbours.",
+        "Every token is compared with every other, wherever either stands: a set goes in, a set "
+        "comes out. Without being told places a transformer cannot tell a digit from its patches "
+        "in a heap.")),
+    "c04-zero": (2, (
+        "In the first step the last layer is 0, so nothing before it gets a gradient: the chain "
+        "rule multiplies by 0.",
+        "In the second step the last layer is no longer 0, and the gates feel it. But the blocks' "
+        "weights reach the loss only through the gates, which are still 0.",
+        "One after the other the locks open: first the last layer learns, then the gates, then "
+        "what they let through. It costs two steps.",
+        "A factor that is 0 has a gradient: that of 0 times f is f. So the gates leave 0 as soon "
+        "as anything listens to them.")),
+    "c04-bug": (2, (
+        "Small steps would give small changes, but gradients of a normal size; the colleague's "
+        "blocks have none at all.",
+        "So do yours, and they open in the second step.",
+        "In a product of two factors that are both 0 neither has a gradient: it is the other one, "
+        "0. One zero opens by itself, two keep each other shut.",
+        "Then h would be lost, but gates and blocks would get their gradients.")),
+}
