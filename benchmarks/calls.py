@@ -1,61 +1,44 @@
-"""SCORE against network calls, for every sampler on one model, as a table that chapter 08 reads.
+"""SCORE against network calls, for every sampler: the table of the chapter on fast samplers.
 
-    python benchmarks/calls.py --n 256 --calls 4,6,8,10,15,20,30,50,100,1000 --seed 100
+    python benchmarks/calls.py [--n 256] [--calls 4,8,15,20,50,100,1000] [--samplers ddim,ddpm]
 
-A row is written as soon as it is known, the cheap ones first; run it again and it goes on where it
-was stopped. Every sampler takes as many steps as a number of calls allows (Heun calls twice a step,
-once in the last), with the model's own guidance and grid. Above 100 calls only the samplers in
---long are tried. One call of one guided clip is 0.05 s on one core: 1,000 calls for 256 clips are
-three and a half hours there, minutes on a GPU.
+The cheap rows come first, and a row is on the disk as soon as it is known: run it again and it goes
+on where it was stopped; rows that are there are not made again, whatever their n. Every sampler
+takes as many steps as a number of calls allows (Heun calls twice a step, once in the last), with
+the model's own guidance and grid. Above 100 calls only the samplers in --long are tried. --exact:
+in float32 throughout. One call for one guided clip of mmnist32 costs some 15 ms of one core: 1,000
+calls for 256 clips are an hour there, minutes on a GPU.
 """
 import argparse
-import csv
-import platform
 import time
-from datetime import date
-from pathlib import Path
 
 import torch
+from stored import Table
 
-from minidiff import evaluate, pipeline
+from minidiff import evaluate, files, pipeline
 from minidiff.duel import fitting
+from minidiff.precision import has_bf16
 from minidiff.schedules import timesteps
 
-TABLE = Path(__file__).resolve().parents[1] / "solutions" / "tables" / "calls.csv"
-PARTS = "SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT"
-FIELDS = ("model", "sampler", "calls", "steps", "n", "seed", "low", "high", *PARTS, "seconds",
-          "device")
+PARTS = "ID", "PHY", "FIT", "COVER", "PROMPT"
+COLUMNS = ("model", "sha256", "sampler", "calls", "dtype", "seed", "n", "steps", "SCORE",
+           "SCORE_half", *PARTS, "seconds")
 LONG = 100
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mmnist32", help="a checkpoint's name or file")
-    parser.add_argument("--n", type=int, default=256, help="clips a row, 32 or more")
-    parser.add_argument("--calls", type=numbers, default="4,6,8,10,15,20,30,50,100,1000",
-                        help="network calls to allow, with commas between")
-    parser.add_argument("--samplers", type=words, default="ddpm,ddim,heun,dpmpp_2m")
-    parser.add_argument("--long", type=words, default="ddpm",
-                        help=f"those to be tried with more than {LONG} calls, too")
-    parser.add_argument("--seed", type=int, default=100, help="of the sampling")
-    parser.add_argument("--out", type=Path, default=TABLE)
-    args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = pipeline.load(args.model, device)
-    done = begun(args.out)
-    for calls in sorted(args.calls):
-        for sampler in args.samplers if calls <= LONG else args.long:
-            key = args.model, sampler, str(calls), str(args.n), str(args.seed)
-            if key in done:
-                continue
-            row = measured(model, sampler, calls, args.n, args.seed)
-            append(args.out, dict(zip(("model", "sampler", "calls", "n", "seed"), key)) | row)
-            print(f"{sampler:10} {calls:5} calls   SCORE {row['SCORE']} ({row['low']} to "
-                  f"{row['high']})   {row['seconds']} s", flush=True)
+def measured(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
+    """What a row says beyond its key; SCORE_half: half its 95 % interval."""
+    steps = len(fitting(sampler, timesteps, calls)) - 1
+    start = time.perf_counter()
+    row = evaluate.row(model, args.n, args.seed, model.about["digits"], sampler=sampler,
+                       steps=steps, exact=args.exact)
+    seconds, ends = time.perf_counter() - start, row["interval"]["SCORE"]
+    return {"n": args.n, "steps": steps, "SCORE": row["SCORE"],
+            "SCORE_half": (ends[1] - ends[0]) / 2 if ends else None,
+            **{k: row[k] for k in PARTS}, "seconds": seconds}
 
 
-def numbers(text: str) -> list[int]:
+def whole(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
@@ -63,36 +46,36 @@ def words(text: str) -> list[str]:
     return text.split(",")
 
 
-def measured(model: pipeline.Pipeline, sampler: str, calls: int, n: int, seed: int) -> dict:
-    """The row of one sampler at so many calls, as text."""
-    steps = len(fitting(sampler, timesteps, calls)) - 1
-    start = time.perf_counter()
-    row = evaluate.row(model, n, seed, model.about["digits"], sampler=sampler, steps=steps)
-    seconds = time.perf_counter() - start
-    (low, high), device = row["interval"]["SCORE"] or (None, None), model.device.type
-    figures = {k: row[k] for k in PARTS} | {"low": low, "high": high}
-    return {k: "" if v is None else f"{v:.4f}" for k, v in figures.items()} | {
-        "steps": steps, "seconds": f"{seconds:.1f}", "device": device}
-
-
-def begun(path: Path) -> set[tuple]:
-    """The rows that are there; a new table gets its first lines: the machine and the date."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-        path.write_text(
-            "# SCORE against network calls: python benchmarks/calls.py; low, high: 95 % limits\n"
-            f"# {date.today()}, {platform.machine()}, {torch.get_num_threads()} threads, {gpu}, "
-            f"Python {platform.python_version()}, torch {torch.__version__}\n"
-            + ",".join(FIELDS) + "\n")
-    with path.open() as file:
-        rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        return {tuple(r[k] for k in ("model", "sampler", "calls", "n", "seed")) for r in rows}
-
-
-def append(path: Path, row: dict) -> None:
-    with path.open("a", newline="") as file:
-        csv.DictWriter(file, FIELDS, lineterminator="\n").writerow(row)
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", default="mmnist32", help="a checkpoint's name or file")
+    p.add_argument("--n", type=int, default=256, help="clips a row, 32 or more")
+    p.add_argument("--calls", type=whole, default="4,6,8,10,15,20,30,50,100,1000",
+                   help="network calls to allow, with commas between")
+    p.add_argument("--samplers", type=words, default="ddpm,ddim,heun,dpmpp_2m")
+    p.add_argument("--long", type=words, default="ddpm",
+                   help=f"those to be tried with more than {LONG} calls, too")
+    p.add_argument("--exact", action="store_true", help="float32 where bfloat16 is usual")
+    p.add_argument("--seed", type=int, default=100, help="of the sampling")
+    args = p.parse_args()
+    model = pipeline.load(args.model, "cuda" if torch.cuda.is_available() else "cpu")
+    sha = files.digest(files.load_tensors(pipeline.checkpoint(args.model))[0])[:12]
+    dtype = "float32" if args.exact or not has_bf16(model.device) else "bfloat16"
+    table = Table("calls", COLUMNS, ("model", "sampler", "calls", "dtype", "seed"),
+                  note="SCORE of the shipped models; half: of a 95 % interval over clips")
+    if any(r["model"] == args.model and r["sha256"] != sha for r in table.rows):
+        p.error(f"{table.path} holds rows of another {args.model}; remove them first.")
+    for calls in sorted(args.calls):
+        for sampler in args.samplers if calls <= LONG else args.long:
+            key = {"model": args.model, "sampler": sampler, "calls": calls, "dtype": dtype,
+                   "seed": args.seed}
+            if table.has(**key):
+                continue
+            row = measured(model, sampler, calls, args)
+            table.add(**key, sha256=sha, **row)
+            print(f"{sampler:10} {calls:5} calls   SCORE {row['SCORE']} ± {row['SCORE_half']}   "
+                  f"{row['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,29 @@ def prompt_rates(m: Measured, labels: Tensor, directions: Tensor | None = None) 
     return {k: float(v.float().mean()) for k, v in prompt_hits(m, labels, directions).items()}
 
 
+# What guidance changes
+
+@torch.no_grad()
+def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]:
+    """What guidance changes, a number a clip: clips (N, T, C, S, S) in [0, 1], labels (N,) asked.
+
+    adherence: 1 where most of the clip shows the digit asked for; diversity: how far its look (the
+    recogniser's features, mean over time) is from the other clips' of the same label, the mean
+    distance, NaN for a label asked once; saturation: the share of its ink that is white to the
+    limit; contrast: the standard deviation of its pixels.
+    """
+    x, labels = clips.cpu().float().mean(2, keepdim=True), labels.cpu()
+    seen = glance(x, sprite)
+    digit, look = seen.belief[:, :, 0, :JUNK].mean(1).argmax(-1), seen.looks[:, :, 0].mean(1)
+    alike = labels[:, None] == labels
+    alike &= ~torch.eye(len(labels), dtype=torch.bool)
+    x = x.flatten(1)
+    return {"adherence": (digit == labels).float(),
+            "diversity": (torch.cdist(look, look) * alike).sum(1) / alike.sum(1),
+            "saturation": (x > 0.99).sum(1) / (x > 0.1).sum(1).clamp(min=1),
+            "contrast": x.std(1)}
+
+
 # Points and their distances
 
 def steps(points: Tensor) -> Tensor:

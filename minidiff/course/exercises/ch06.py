@@ -1,9 +1,7 @@
 """Chapter 06, guidance and prompts: what the student writes, and what it is tried on."""
-import csv
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,6 @@ from minidiff.course.exercise import Case, Exercise, Question, draws, name
 from minidiff.digits import Digits
 from minidiff.gaussians import gaussian_denoiser, mixture_denoiser
 from minidiff.layers import CrossAttention
-from minidiff.measures import glance
 from minidiff.moving_mnist import moving_mnist
 from minidiff.schedules import Flow
 from minidiff.seeds import generator
@@ -90,66 +87,10 @@ def reads_with(model: nn.Module, read: Callable) -> list[Reads]:
     return layers
 
 
-# What the chapter and its table measure of clips
-
-def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]:
-    """What guidance changes, a number a clip: clips (N, T, 1, S, S) in [0, 1], labels (N,) asked.
-
-    adherence: 1 where the clip shows the digit asked for, by the recogniser; diversity: how far its
-    look (the recogniser's features, mean over time) is from the other clips' of the same label, the
-    mean distance, NaN for a label asked once; saturation: the share of its ink that is white to the
-    limit; contrast: the standard deviation of its pixels.
-    """
-    with torch.no_grad():
-        seen = glance(clips.float(), sprite)
-    digit, look = seen.belief[:, :, 0, :10].mean(1).argmax(-1), seen.looks[:, :, 0].mean(1)
-    alike = labels[:, None] == labels
-    alike &= ~torch.eye(len(labels), dtype=torch.bool)
-    x = clips.flatten(1)
-    return {"adherence": (digit == labels).float(),
-            "diversity": (torch.cdist(look, look) * alike).sum(1) / alike.sum(1),
-            "saturation": (x > 0.99).sum(1) / (x > 0.1).sum(1).clamp(min=1),
-            "contrast": x.std(1)}
-
-
-def interval(values: Tensor) -> tuple[float, float]:
-    """The mean of values (N,) and half its 95 % interval."""
-    return values.mean().item(), 1.96 * values.std().item() / len(values)**0.5
-
-
-def claim(number: int, says: str, values: Tensor) -> str:
-    """A row of the claims' table; values (N,) above 0 speak for the claim."""
-    mean, half = interval(values)
-    word = "holds here" if mean > half else "undecided" if mean > -half else "does not hold here"
-    return f"| {number} | {says} | {mean:.3f} | {mean - half:.3f} to {mean + half:.3f} | {word} |"
-
-
-def table(heads: tuple[str, ...], rows: list[tuple]) -> str:
-    """Markdown of rows of words and of values (N,), which become a mean and half an interval."""
-    def cell(value) -> str:
-        return "{:.2f} ± {:.2f}".format(*interval(value)) if isinstance(value, Tensor) else value
-    lines = [heads, ("---",) * len(heads), *([cell(v) for v in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def stored(path: Path, names: tuple[str, ...]) -> dict[tuple[str, str], list[tuple]]:
-    """The rows of benchmarks/guidance_scales.py: (trait, model) -> (scale, mean, half interval).
-
-    Nothing if there is no such file.
-    """
-    lines = {}
-    if not path.is_file():
-        return lines
-    text = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-    for row, trait in product(csv.DictReader(text), names):
-        low, high = (float(row[f"{trait}_{end}"] or "nan") for end in ("low", "high"))
-        lines.setdefault((trait, row["model"]), []).append(
-            (float(row["scale"]), (low + high) / 2, (high - low) / 2))
-    return lines
-
+# The bug hunt's
 
 def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Callable:
-    """The guidance of the bug hunt."""
+    """The guidance of somebody else."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         x0 = denoise(x, t, cond)
         return x0 + scale * (x0 - denoise(x, t, null))
