@@ -1,75 +1,130 @@
-"""Four ways to let frames meet, at equal compute: the table of the chapter on time.
+"""Ways to let frames meet, at equal compute: the table of the chapter on time.
 
-    python benchmarks/attention_modes.py [--minutes 8] [--digits builtin] [--n 256]
+    python benchmarks/attention_modes.py [--minutes 8] [--n 256] [--only NAME ...] [--out FOLDER]
 
-The recipes `time-none` (frames never meet), `time-factorised`, `time-full` and `time-causal` are
-trained for the same processor minutes each, with the same seed and clips, and judged on the
-same sampling seed. Minutes are the processor's, so that other work on the machine does not count.
+The recipes `time-none` (frames never meet), `time-factorised`, `time-full` and `time-causal`, and
+two ablations of the second, `time-conv` (no attention through time) and `time-attention` (no
+temporal convolution), are trained for the same processor minutes each, with the same seed and
+clips, and judged on the same sampling seed. Minutes are the processor's, so that other work on the
+machine does not count. A training that was stopped goes on, and a row that is in the table is not
+made again.
+
+Intervals are 95 %: of SCORE and its parts from random halves of the clips (`scoreboard.score`), of
+smooth, bounce, off_half and flicker over clips.
 """
 import argparse
-import platform
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import torch
+from stored import Table
+from torch import Tensor
 from tqdm import tqdm
 
-from minidiff import evaluate, pipeline
+from minidiff import evaluate, pipeline, scoreboard
+from minidiff.course.claims import TABLES, interval
 from minidiff.fit import Fit
-from minidiff.recipes import recipe
+from minidiff.measures import measure
+from minidiff.pipeline import Pipeline
+from minidiff.recipes import Recipe, recipe
+from minidiff.references import reference_name
 from minidiff.unet import TIME_MODES
 
-KEYS = "SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "COVER", "flicker", "off_half"
+ABLATIONS = "conv", "attention"                               # what is left of "factorised"
+HEADLINES = scoreboard.HEADLINES
+PARTS = "smooth", "bounce", "off_half", "flicker"             # as in the row, with intervals here
+COLUMNS = ("name", "steps", "minutes", "n", "seed",
+           *(f"{k}{end}" for k in (*HEADLINES, *PARTS) for end in ("", "_low", "_high")),
+           "motion", "fvd_local", "memo")
 
 
-def steps_within(minutes: float, mode: str, digits: str, seed: int) -> int:
-    """How many steps a mode gets: by the processor time of ten, after three to warm up."""
+def planned(name: str) -> Recipe:
+    """The recipe of a mode, or of an ablation: "factorised" with one of its two layers."""
+    if name in TIME_MODES:
+        return recipe(f"time-{name}")
+    return recipe("time-factorised", mix=[name])._replace(name=f"time-{name}")
+
+
+def steps_within(minutes: float, plan: Recipe, source: str, seed: int) -> int:
+    """How many steps a recipe gets: by the processor time of ten, after three to warm up."""
     with tempfile.TemporaryDirectory() as folder:
-        fit, took = Fit(folder, recipe(f"time-{mode}"), digits, steps=13, seed=seed), []
+        fit, took = Fit(folder, plan, source, steps=13, seed=seed), []
         for _ in fit.steps():
             took.append(time.process_time())
         fit.close()
     return round(60 * minutes * 10 / (took[12] - took[2]))
 
 
-def trained(mode: str, args) -> Path:
-    """The mode's folder: trained, trained to its end if it was interrupted, or as it is."""
-    folder = args.out / mode
+def trained(name: str, args) -> Pipeline:
+    """The model: trained, trained to its end if it was interrupted, or as it is in its folder."""
+    folder, plan = args.out / name, planned(name)
     if (folder / "training.safetensors").exists():
-        fit = Fit(folder, recipe(f"time-{mode}"), resume=True)
+        fit = Fit(folder, plan, resume=True)
     else:
-        steps = steps_within(args.minutes, mode, args.digits, args.seed)
-        fit = Fit(folder, recipe(f"time-{mode}"), args.digits, steps=steps, seed=args.seed)
-    for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=mode):
+        steps = args.steps or steps_within(args.minutes, plan, args.digits, args.seed)
+        fit = Fit(folder, plan, args.digits, steps=steps, seed=args.seed)
+    for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=name):
         pass
     fit.close()
-    return folder
+    return pipeline.load(folder / "model.safetensors")
+
+
+def ratio(hits: Tensor, among: Tensor) -> tuple[float, float]:
+    """sum(hits) / sum(among) over clips (N, ...), and half the width of its interval.
+
+    The ratio r errs like the mean of hits - r among (Cochran 1977 chapter 6).
+    """
+    hits, among = hits.double().flatten(1).sum(1), among.double().flatten(1).sum(1)
+    r = float(hits.sum() / among.sum().clamp(min=1e-9))
+    return r, interval(hits - r * among)[1] / max(among.mean().item(), 1e-9)
+
+
+def parts(clips: Tensor, sprite: int) -> dict[str, tuple[float, float]]:
+    """PARTS of clips (N, T, 1, S, S), each with half its interval."""
+    m, size = measure(clips, sprite), clips.shape[-1]
+    free, jolts = m.flight.free, m.flight.jolts
+    return {"smooth": ratio((-jolts * 64 / size).exp() * free, free),
+            "bounce": ratio(m.flight.turned & m.flight.contact, m.flight.contact),
+            "off_half": ratio((jolts > size / 64) & free, free),
+            "flicker": interval(m.flicker)}
+
+
+def judged(model: Pipeline, args) -> dict:
+    """The row of a model."""
+    asked = evaluate.questions(model, args.n)
+    settings = {"steps": args.calls} if args.calls else {}
+    made = tqdm(evaluate.clips(model, asked, args.seed + 100, **settings), desc="sampling",
+                total=-(-args.n // evaluate.BATCH))
+    x = torch.cat([video.tensor for video in made])
+    about = dict(reference=reference_name(args.digits, gone=True), seeds=(args.seed + 100,))
+    row = scoreboard.score(x, asked.labels, **about)
+    out = {k: row[k] for k in (*HEADLINES, "motion", "fvd_local", "memo")}
+    for k in HEADLINES:
+        out[f"{k}_low"], out[f"{k}_high"] = row["interval"].get(k) or (None, None)
+    for k, (mean, half) in parts(x, 14).items():
+        out |= {k: mean, f"{k}_low": mean - half, f"{k}_high": mean + half}
+    return out | dict(steps=model.about["steps"], minutes=args.minutes, n=args.n, seed=args.seed)
 
 
 def main() -> None:
+    names = *TIME_MODES, *ABLATIONS
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--minutes", type=float, default=8.0)
+    p.add_argument("--minutes", type=float, default=8.0, help="of the processor, for each training")
+    p.add_argument("--steps", type=int, help="so many steps for each instead of minutes")
     p.add_argument("--digits", default="builtin")
-    p.add_argument("--n", type=int, default=256)
+    p.add_argument("--n", type=int, default=256, help="clips to judge")
+    p.add_argument("--calls", type=int, help="sampling steps, the recipe's unless given")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", type=Path, default=Path("runs/time"))
+    p.add_argument("--only", nargs="+", choices=names, default=names)
+    p.add_argument("--out", type=Path, default=Path("runs/time"), help="where trainings are")
+    p.add_argument("--table", type=Path, default=TABLES, help="the folder of the table")
     args = p.parse_args()
-    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
-          f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}  seed {args.seed}")
-    print(f"{'mode':>10} {'steps':>6} " + " ".join(f"{k:>20}" for k in KEYS))
-    for mode in TIME_MODES:
-        model = pipeline.load(trained(mode, args) / "model.safetensors")
-        row = evaluate.row(model, args.n, 100, args.digits)
-        cells = []
-        for k in KEYS:
-            low, high = row["interval"].get(k) or (None, None)
-            limits = f" ({low:.2f} to {high:.2f})" if low is not None else ""
-            cells.append(f"{row[k]:.3f}{limits}")
-        print(f"{mode:>10} {model.about['steps']:>6} " + " ".join(f"{c:>20}" for c in cells),
-              flush=True)
+    rows = Table("attention_modes", COLUMNS, ("name", "seed", "n"), args.table)
+    for name in args.only:
+        if not rows.has(name=f"time-{name}", seed=args.seed, n=args.n):
+            rows.add(name=f"time-{name}", **judged(trained(name, args), args))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,294 @@
+"""Chapter 07, time: what is right, and what people write instead."""
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers.ch01 import gaussian_guess
+
+
+def steady(path: Tensor) -> Tensor:
+    jolts = path.diff(dim=1).diff(dim=1).norm(dim=-1)
+    return (-2 * jolts).exp().mean(1)
+
+
+def clip_guess(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    variances, axes = torch.linalg.eigh(covariance)
+    y = torch.einsum("bt...,tk->bk...", x, axes)
+    std = variances.clamp(min=0).sqrt().view(-1, *[1] * (x.ndim - 2))
+    y = gaussian_guess(y, 0, std, alpha, sigma)
+    return torch.einsum("bk...,tk->bt...", y, axes)
+
+
+def temporal_attention(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int,
+                       attend) -> Tensor:
+    h = rearrange(x, "(b t) c h w -> b h w t c", t=T)
+    q, k, v = rearrange(qkv(norm(h) + pos), "... t (three n d) -> three ... n t d", three=3,
+                        n=heads)
+    h = rearrange(attend(q, k, v), "... n t d -> ... t (n d)")
+    return x + rearrange(out(h), "b h w t c -> (b t) c h w")
+
+
+def temporal_conv(x: Tensor, T: int, norm, weight: Tensor, bias: Tensor, causal: bool) -> Tensor:
+    h = rearrange(F.silu(norm(x)), "(b t) c h w -> (b h w) c t", t=T)
+    h = F.conv1d(F.pad(h, (2, 0) if causal else (1, 1)), weight, bias)
+    return x + rearrange(h, "(b h w) c t -> (b t) c h w", h=x.shape[-2], w=x.shape[-1])
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(-1) @ v
+
+
+def rollout(extend, clip: Tensor, length: int, known: int) -> Tensor:
+    while clip.shape[1] < length:
+        window = extend(clip[:, -known:])
+        clip = torch.cat([clip, window[:, known:]], 1)
+    return clip[:, :length]
+
+
+# Wrong in more than one place
+
+def each_frame_alone(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    std = covariance.diagonal().sqrt().view(-1, *[1] * (x.ndim - 2))
+    return gaussian_guess(x, 0, std, alpha, sigma)
+
+
+def noise_in_all(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    seen = alpha**2 * covariance + sigma**2
+    return torch.einsum("ts,bs...->bt...", alpha * covariance @ torch.linalg.pinv(seen), x)
+
+
+def over_space(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    h = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)
+    q, k, v = rearrange(qkv(norm(h) + pos[:, None]), "... t (three n d) -> three ... n t d",
+                        three=3, n=heads)
+    h = rearrange(attend(q, k, v), "... n t d -> ... t (n d)")
+    return x + rearrange(out(h), "b t (h w) c -> (b t) c h w", h=x.shape[-2])
+
+
+def all_with_all(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    H, W = x.shape[-2:]
+    h = rearrange(x, "(b t) c h w -> b (t h w) c", t=T)
+    h = norm(h) + pos.repeat_interleave(H * W, 0)
+    q, k, v = rearrange(qkv(h), "... t (three n d) -> three ... n t d", three=3, n=heads)
+    h = rearrange(attend(q, k, v), "... n t d -> ... t (n d)")
+    return x + rearrange(out(h), "b (t h w) c -> (b t) c h w", t=T, h=H)
+
+
+def through_batch(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    h = rearrange(x, "(b t) c h w -> t h w b c", t=T)
+    h = norm(h) + pos[:, None, None, None]
+    q, k, v = rearrange(qkv(h), "... t (three n d) -> three ... n t d", three=3, n=heads)
+    h = rearrange(attend(q, k, v), "... n t d -> ... t (n d)")
+    return x + rearrange(out(h), "t h w b c -> (b t) c h w")
+
+
+def mask_on_weights(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+    return weights.tril() @ v
+
+
+def along_rows(x: Tensor, T: int, norm, weight: Tensor, bias: Tensor, causal: bool) -> Tensor:
+    h = rearrange(F.silu(norm(x)), "n c h w -> (n h) c w")
+    h = F.conv1d(F.pad(h, (2, 0) if causal else (1, 1)), weight, bias)
+    return x + rearrange(h, "(n h) c w -> n c h w", n=len(x))
+
+
+def by_one_window(extend, clip: Tensor, length: int, known: int) -> Tensor:
+    if clip.shape[1] < length:
+        window = extend(clip[:, -known:])
+        clip = torch.cat([clip, window[:, known:]], 1)
+    return clip[:, :length]
+
+
+ROWS = '"(b t) c h w -> b h w t c", t=T'
+BACK = '"b h w t c -> (b t) c h w"'
+
+ANSWERS = {
+    "c07-steady": answer(
+        steady,
+        Mistake("steps", {".diff(dim=1).diff(dim=1)": ".diff(dim=1)"},
+                "You measure the steps themselves: a fast straight flight would count as unsteady. "
+                "Jolts are changes of the steps, a second difference.", 1),
+        Mistake("last-axis", {".diff(dim=1).diff(dim=1)": ".diff().diff()"},
+                "diff() without dim works along the last axis, from y to x. Frames are axis 1.", 2),
+        Mistake("mean-first", {"(-2 * jolts).exp().mean(1)": "(-2 * jolts.mean(1)).exp()"},
+                "You take the mean of the jolts and then the exponential: one wild jump would "
+                "outweigh all else. Each frame gets its own exponential first.", 3),
+        Mistake("squared", {".norm(dim=-1)": ".square().sum(-1)"},
+                "You use the square of the jolt's length; take its root.", 2),
+        Mistake("summed-axes", {".norm(dim=-1)": ".abs().sum(-1)"},
+                "You add the jolts along y and x; the length of a jolt is the root of the sum of "
+                "their squares.", 2),
+        Mistake("each-axis", {".norm(dim=-1)": ".abs()", ".mean(1)": ".mean((1, 2))"},
+                "You treat y and x as two paths; a jolt is one vector, and its length counts.", 2),
+        Mistake("growing", {"(-2 * jolts)": "(2 * jolts)"},
+                "Your number grows with the jolts; steady should be 1 and wild near 0.", 3),
+        Mistake("no-two", {"(-2 * jolts)": "(-jolts)"},
+                "The factor 2 is missing: half a pixel should cost as much as exp(-1) says.", 3),
+        Mistake("over-clips", {".mean(1)": ".mean(0)"},
+                "You average over the clips; each clip has a number of its own, so the mean is "
+                "over its frames.", 3)),
+    "c07-clip-guess": answer(
+        clip_guess,
+        Wrong("each-frame-alone", each_frame_alone,
+              "You use each frame's own variance only: that is the best guess of someone who sees "
+              "one frame. What frames know of each other stands beside the diagonal.", 1),
+        Wrong("noise-in-all", noise_in_all,
+              "You add sigma^2 to every entry of the covariance, as if all frames had the same "
+              "noise. Each has its own: sigma^2 times the identity.", 2),
+        Mistake("variance-for-std", {".clamp(min=0).sqrt()": ".clamp(min=0)"},
+                "eigh gives variances; gaussian_guess wants standard deviations, their roots.", 2),
+        Mistake("rows-as-axes", {'"bt...,tk->bk..."': '"bt...,kt->bk..."',
+                                 '"bk...,tk->bt..."': '"bk...,kt->bt..."'},
+                "You take the rows of `axes` for the axes; they are its columns.", 2),
+        Mistake("not-turned-back", {'torch.einsum("bk...,tk->bt...", y, axes)': "y"},
+                "Your answer is still along the principal axes; turn it back to frames.", 1),
+        Mistake("turned-twice", {'"bk...,tk->bt..."': '"bt...,tk->bk..."'},
+                "You turn the same way twice; the way back sums over the axes, not over the "
+                "frames.", 3),
+        Mistake("as-it-came", {"y = gaussian_guess(y, 0, std, alpha, sigma)":
+                               "y = gaussian_guess(x, 0, std, alpha, sigma)"},
+                "You apply the axes' variances to the frames as they came: turn them first.", 1),
+        Mistake("swapped", {"alpha, sigma)\n    return": "sigma, alpha)\n    return"},
+                "alpha and sigma are exchanged: your guess trusts x most where it is noise.", 3)),
+    "c07-temporal-attention": answer(
+        temporal_attention,
+        Wrong("over-space", over_space,
+              "You attend over the places of each frame: that is attention in space, and frames "
+              "still never meet. The row that attends must be the frames.", 1),
+        Wrong("all-with-all", all_with_all,
+              "Every place of every frame sees every other: that is full attention, T H W tokens "
+              "in a row. Here each place keeps to itself and looks along time.", 1),
+        Wrong("through-the-batch", through_batch,
+              "Your rows run through the batch: frame k of one clip meets frame k of the others. "
+              "Clips must never meet.", 1),
+        Mistake("wrong-fold", {ROWS: ROWS.replace("(b t)", "(t b)"),
+                               BACK: BACK.replace("(b t)", "(t b)")},
+                "You unfold the frames as (t b): frames of different clips end up in one row. They "
+                "were folded clip by clip, (b t).", 2),
+        Mistake("no-residual", {"return x + rearrange": "return rearrange"},
+                "x is not added: a fresh layer, whose `out` is 0, would wipe the clip out instead "
+                "of leaving it as it is.", 3),
+        Mistake("no-positions", {"norm(h) + pos": "norm(h)"},
+                "pos is never used: without it attention cannot tell the first frame from the "
+                "last.", 2),
+        Mistake("positions-normed", {"norm(h) + pos": "norm(h + pos)"},
+                "You add the positions before the norm, which then scales them with the content; "
+                "they belong behind it.", 2),
+        Mistake("no-norm", {"norm(h) + pos": "h + pos"},
+                "The norm is missing: features of any size reach the scores.", 2),
+        Mistake("no-out", {"out(h)": "h"},
+                "`out` is never used: it mixes the heads, and its zeros at the start make the "
+                "layer the identity.", 3),
+        Mistake("one-head", {"n=heads": "n=1"},
+                "You attend with one head as wide as all; split the width into `heads` of them.",
+                3),
+        Mistake("heads-inside-out", {"(three n d)": "(three d n)"},
+                "You deal the width out to the heads in turn; a head is a slice of neighbours, (n "
+                "d).", 3),
+        Mistake("q-k-exchanged", {"q, k, v = rearrange": "k, q, v = rearrange"},
+                "Queries and keys are exchanged: of qkv's output q comes first, then k, then v.",
+                2)),
+    "c07-temporal-conv": answer(
+        temporal_conv,
+        Mistake("clips-run-together", {'c t", t=T': 'c t", t=len(x)'},
+                "Your taps run along the folded axis, out of one clip and into the next; each clip "
+                "is a row of its own.", 1),
+        Wrong("along-rows", along_rows,
+              "Your taps run along the rows of each picture, in space. Time is the axis.", 1),
+        Mistake("wrong-fold", {'"(b t) c h w -> (b h w) c t"': '"(t b) c h w -> (b h w) c t"',
+                               '"(b h w) c t -> (b t) c h w"': '"(b h w) c t -> (t b) c h w"'},
+                "You unfold the frames as (t b): frames of different clips become neighbours.", 2),
+        Mistake("no-residual", {"return x + rearrange": "return rearrange"},
+                "x is not added: with weights of 0 the layer should leave the clip as it is.", 1),
+        Mistake("sees-the-future", {"(2, 0)": "(0, 2)"},
+                "For causal you put the zeros behind: each frame then sees itself and the two "
+                "after it.", 2),
+        Mistake("never-causal", {"(2, 0) if causal else (1, 1)": "(1, 1)"},
+                "`causal` is ignored: the taps reach one frame into the future.", 2),
+        Mistake("always-causal", {"(2, 0) if causal else (1, 1)": "(2, 0)"},
+                "Your taps always look back only; unless `causal`, they are the frame and both "
+                "neighbours.", 2),
+        Mistake("round", {"(1, 1))": '(1, 1), mode="circular")'},
+                "Your clip is a ring: the first frame sees the last one. Beyond the ends lie "
+                "zeros.", 2),
+        Mistake("held", {"(1, 1))": '(1, 1), mode="replicate")'},
+                "You repeat the first and the last frame beyond the ends; zeros belong there.", 2),
+        Mistake("flipped", {"weight, bias": "weight.flip(-1), bias"},
+                "Your taps are in the reverse order: weight[..., 0] belongs to the earliest frame.",
+                2),
+        Mistake("no-silu", {"F.silu(norm(x))": "norm(x)"},
+                "The SiLU behind the norm is missing.", 3),
+        Mistake("no-bias", {"weight, bias": "weight"}, "The bias is missing.", 3)),
+    "c07-causal": answer(
+        causal_attention,
+        Mistake("past-hidden", {".triu(1)": ".tril(-1)"},
+                "You hide the past and show the future: row i is the frame that asks, column j the "
+                "frame it looks at, and j > i must go.", 3),
+        Mistake("itself-hidden", {".triu(1)": ".triu()"},
+                "You hide the frame itself as well, so the first frame has nothing to look at, and "
+                "its softmax is NaN.", 3),
+        Mistake("one-ahead", {".triu(1)": ".triu(2)"},
+                "Each frame still sees one frame ahead: the mask begins one diagonal too late.", 3),
+        Mistake("zero-scores", {"-torch.inf": "0"},
+                "A score of 0 is not \"no weight\": its exponential is 1. Only minus infinity "
+                "becomes 0.", 2),
+        Wrong("mask-on-weights", mask_on_weights,
+              "You take the future out after the softmax: the weights that are left no longer sum "
+              "to 1, and the past is darkened.", 2),
+        Mistake("no-mask", {".masked_fill(future, -torch.inf)": ""},
+                "Nothing is masked: every frame sees all.", 1),
+        Mistake("over-queries", {"softmax(-1)": "softmax(-2)"},
+                "Your weights sum to 1 over the frames that ask; each of them spreads its "
+                "attention over the frames it sees, the last axis.", 2),
+        Mistake("no-root", {" / q.shape[-1] ** 0.5": ""},
+                "The division by the root of d is missing.", 1)),
+    "c07-rollout": answer(
+        rollout,
+        Mistake("stutter", {"window[:, known:]": "window"},
+                "You append the whole window, and with it the frames that it was given: the clip "
+                "stutters.", 2),
+        Mistake("from-the-start", {"clip[:, -known:]": "clip[:, :known]"},
+                "You hand on the first frames: every window continues the beginning.", 1),
+        Mistake("hands-on-all", {"extend(clip[:, -known:])": "extend(clip)"},
+                "You hand on the whole clip; the window has room for its last `known` frames and "
+                "the new ones.", 1),
+        Wrong("one-window", by_one_window,
+              "You go on only once: repeat until the clip is long enough.", 1),
+        Mistake("not-cut", {"clip[:, :length]": "clip"},
+                "The last window may bring more than is wanted: cut the clip to `length`.", 3),
+        Mistake("the-end-only", {"clip[:, :length]": "clip[:, -length:]"},
+                "You cut off the beginning; the frames too many are at the end.", 3),
+        Mistake("one-lost", {"window[:, known:]": "window[:, known + 1:]"},
+                "One new frame is lost in every window: the first new one is window[:, known].", 2),
+        Mistake("one-early", {"clip[:, -known:]": "clip[:, -known - 1:-1]"},
+                "The frames you hand on end one before the last: the clip would step back.", 3)),
+}
+
+RIGHT = {
+    "c07-shared": (1, (
+        "Frames never meet, but equal questions have equal answers.",
+        "The same noise, the same network, the same answer, eight times. It has no flicker at all, "
+        "so \"no flicker\" alone is no quality: a still picture has it.",
+        "The frames agree completely, and nothing in the noise says that they should not.")),
+    "c07-order": (0, (
+        "Attention is a mean over a set: without positions it knows which frames there are, not "
+        "when. Turn them round, and the answers turn with them.",
+        "It cannot notice: nothing in a set has an order.",
+        "Each frame asks for itself, so its answer goes where the frame goes.")),
+    "c07-gap": (1, (
+        "A clear frame needs no help: there both errors are small.",
+        "One frame is lost there, eight weak hints together are not. At both ends the gap closes: "
+        "clear frames need no help, pure noise has none to give.",
+        "Pure noise holds no hint, however often one looks.")),
+    "c07-bug": (2, (
+        "Then no frame would move any other: only the diagonal would be lit.",
+        "Then the lit cells would lie above the diagonal, inside each clip's own square.",
+        "Every second frame, across both clips: unfolded as (t b), the batch is dealt out like "
+        "cards, and frames 0, 2 of one clip meet 0, 2 of the other.",
+        "Then the diagonal would be weaker, but frames would still keep to their own clip.")),
+}
