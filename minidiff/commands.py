@@ -16,6 +16,7 @@ from minidiff import (
     evaluate,
     files,
     media,
+    parallel,
     pipeline,
     profiles,
     recipes,
@@ -58,6 +59,7 @@ def demo(args) -> None:
 def train(args) -> None:
     if args.recipe == "recogniser":
         return train_recogniser(args)
+    parallel.start()
     out = args.out or Path("runs") / args.recipe
     plan, steps = recipes.recipe(args.recipe, **dict(args.set)), args.steps
     if not (steps or args.minutes or args.resume):
@@ -66,15 +68,17 @@ def train(args) -> None:
               args.resume, best_device(), args.begin)
     with closing(fit):
         train_with_bar(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
-    print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
-          f"in {fit.seconds / 60:.1f} minutes. Next:\n"
-          f"  python -m minidiff sample {out / 'model.safetensors'} --out {out / 'clips.gif'}")
+    if parallel.leads():
+        print(f"Trained {fit.run.step} steps ({fit.facts()['clips']:,} clips) "
+              f"in {fit.seconds / 60:.1f} minutes. Next:\n"
+              f"  python -m minidiff sample {out / 'model.safetensors'} --out {out / 'clips.gif'}")
+    parallel.stop()
 
 
 def train_with_bar(fit: Fit, again: str) -> None:
     """Run a training to its end. When it is interrupted, says with which command to go on."""
     progress = tqdm(total=fit.total, initial=fit.run.step, desc="training", unit="step",
-                    dynamic_ncols=True, mininterval=0.5)
+                    dynamic_ncols=True, mininterval=0.5, disable=not parallel.leads())
     losses = []
     try:
         for record in fit.steps():

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from minidiff import digits, files
+from minidiff.parallel import agreed, leads, rows
 from minidiff.pipeline import checkpoint, save_model, vae_of
 from minidiff.recipes import Recipe, build, objective, stream, whole_clips
 from minidiff.train import Record, Run, steps_within, train
@@ -28,7 +29,8 @@ class Fit:
     all) or minutes (from now) lengthen it, and the learning rate is then that of the longer budget.
     Raises FileExistsError if the folder already holds a training and `resume` is off,
     FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive or
-    already spent, or for another recipe's folder, BlockingIOError if another process trains there.
+    already spent, or for another recipe's folder, BlockingIOError if another training is there.
+    Of several processes (`parallel`) the first one locks, logs and saves.
     """
 
     def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin",
@@ -38,7 +40,7 @@ class Fit:
         if not resume and (plan is None or not (steps or minutes or 0) > 0):
             raise ValueError("A training needs a recipe and a budget: "
                              "more than 0 steps or more than 0 minutes.")
-        self.lock = files.lock(self.folder)
+        self.lock = files.lock(self.folder) if leads() else None
         try:
             if resume:
                 self.resume(plan, minutes, steps, device)
@@ -58,7 +60,7 @@ class Fit:
         self.prepare()
         self.begun = None if begin is None else self.begin_with(begin)
         for draft in self.folder.glob(".*-*.safetensors"):       # what a kill left half-written
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         self.total = steps or self.steps_within(minutes)
         self.seconds = 0.0
 
@@ -86,6 +88,7 @@ class Fit:
     def prepare(self) -> None:
         """The run, the digits, a latent model's VAE, and the settings that the plan asks for."""
         model, training = self.plan.model, self.plan.training
+        rows(training["batch"])                                      # or say that it does not fit
         self.run = Run(build(model).to(self.device), training["lr"], training["ema"])
         self.digits = digits.load(self.source, "train")
         self.vae = vae_of(self.plan, self.device)
@@ -109,26 +112,30 @@ class Fit:
 
     def steps_within(self, minutes: float) -> int:
         """How many steps fit into so many minutes here."""
-        return steps_within(60 * minutes, self.run, self.batches(self.run.step), **self.settings)
+        return agreed(steps_within(60 * minutes, self.run, self.batches(self.run.step),
+                                   **self.settings))
 
     def steps(self, every: float = 60.0) -> Iterator[Record]:
         """Train to the end, a `Record` a step. Saves every so many seconds, and however it ends."""
         began, last = time.perf_counter(), time.perf_counter()
-        before, log = self.seconds, Log(self.folder / "log.csv", self.run.step)
+        before = self.seconds
+        log = Log(self.folder / "log.csv", self.run.step) if leads() else None
         # the log goes first to the disk: it may be ahead of the weights, never behind them
         try:
             for record in train(self.run, self.batches(self.run.step), self.total,
                                 **self.settings):
                 self.seconds = before + time.perf_counter() - began
-                log.add(record, self.seconds)
+                if log:
+                    log.add(record, self.seconds)
                 yield record
-                if time.perf_counter() - last > every:
+                if log and time.perf_counter() - last > every:
                     log.flush()
                     self.save()
                     last = time.perf_counter()
         finally:
-            log.close()
-            self.save()
+            if log:
+                log.close()
+                self.save()
 
     def save(self) -> None:
         self.run.notes = dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
@@ -154,7 +161,8 @@ class Fit:
                     for r in csv.DictReader(f)]
 
     def close(self) -> None:
-        self.lock.close()
+        if self.lock:
+            self.lock.close()
 
 
 def notes_of(path: Path) -> dict:

@@ -17,6 +17,7 @@ from minidiff.denoiser import Denoiser
 from minidiff.digits import Digits
 from minidiff.dit import DiT
 from minidiff.moving_mnist import Clips, moving_mnist, prompts
+from minidiff.parallel import drawn, rows
 from minidiff.precision import autocast
 from minidiff.train import Objective, denoising
 from minidiff.unet import MIX, TIME_MODES, UNet
@@ -170,7 +171,8 @@ def objective(plan: Recipe) -> Objective:
 
 def rebuilding(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
     """The objective of a VAE, in the shape of `train.Objective`."""
-    noise = torch.randn(len(x), *vae.latent_shape(x.shape[1:]), generator=g, device=x.device)
+    noise = drawn(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
+                                                device=x.device))
     return vae.loss(x, noise)
 
 
@@ -179,7 +181,7 @@ def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu"
     """The recipe's endless training batches (x0, cond), from number `start` on.
 
     vae: what turns clips into latents, for a recipe of a latent model. Batch k depends on (seed, k)
-    alone.
+    alone, and of several processes each gets its rows.
     """
     sizes = frame_sizes(plan)
     share = plan.training.get("images", 0)
@@ -189,10 +191,12 @@ def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu"
         x = clips.x
         if int((k + 1) * share) > int(k * share):              # this one's turn to be still
             x = x[:, :1]
+        mine = rows(len(x))
+        x, cond = x[mine], condition(plan, clips, seed, k)
         if vae is not None:
             with torch.no_grad(), autocast(x.device):
                 x = vae.encode(x).float()
-        yield x, condition(plan, clips, seed, k)
+        yield x, None if cond is None else cond[mine]
 
 
 def frame_sizes(plan: Recipe) -> list[int]:

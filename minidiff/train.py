@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from minidiff import files, muon
 from minidiff.denoiser import Denoiser
+from minidiff.parallel import average, drawn
 from minidiff.precision import autocast
 from minidiff.schedules import per_sample
 from minidiff.seeds import generator
@@ -123,8 +124,9 @@ def denoising(null=None, p_drop: float = 0.1, times: str = "logit-normal",
     def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
         cond = drop(cond, null, p_drop, g)
-        t = draw_times(times, len(x0), g, shift)
-        noise = torch.randn(x0.shape, generator=g, device=x0.device)
+        t = drawn(len(x0), lambda n: draw_times(times, n, g, shift))
+        noise = drawn(len(x0), lambda n: torch.randn(n, *x0.shape[1:], generator=g,
+                                                     device=x0.device))
         return denoiser.loss(x0, cond, t, noise)
     return objective
 
@@ -134,7 +136,8 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
           warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
     """Train from step `run.step` to step `steps`.
 
-    batches: yields (x0, cond), beginning with the one for `run.step`.
+    batches: yields (x0, cond), beginning with the one for `run.step`; of several processes
+    (`parallel`) each gets its rows.
     objective: the loss of each sample, `denoising()` unless given.
     The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of
     them. Gradients are clipped to norm `clip`; autocast to bfloat16 where the device is made for
@@ -154,6 +157,8 @@ def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
             loss = objective(model, x0.to(device), cond, g).mean()
         model.zero_grad()
         loss.backward()
+        loss = loss.detach()
+        average([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
         norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
         value, norm = loss.item(), norm.item()
         if not (abs(value) < float("inf") and norm < float("inf")):
@@ -216,7 +221,7 @@ def drop(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | No
     cond = cond.to(g.device)
     if null is None or p == 0:
         return cond
-    gone = torch.rand(len(cond), generator=g, device=g.device) < p
+    gone = drawn(len(cond), lambda n: torch.rand(n, generator=g, device=g.device)) < p
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device)
     return torch.where(per_sample(gone, cond), null, cond)
 

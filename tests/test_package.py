@@ -15,7 +15,8 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
 LAYERS = (  # from the ground up: a file imports from its layer's files before it and from below
-    ("schedules", "seeds", "precision", "files", "strokes", "torchvision_shim", "layers", "text"),
+    ("schedules", "seeds", "precision", "parallel", "files", "strokes", "torchvision_shim",
+     "layers", "text"),
     ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "dit", "vae",
      "samplers"),
     ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard", "trivial"),

@@ -1,0 +1,82 @@
+"""Several processes, one training: each takes its rows of every batch.
+
+    torchrun --nproc-per-node 4 -m minidiff train mmnist32 --out runs/mmnist32
+
+Every process draws what is random for the whole batch, from the same generator, and keeps its rows;
+gradients are averaged. So many processes take the step that one would have taken, up to the order
+of sums, and a training goes on with another number of them. One process alone is the same code: its
+rows are all rows.
+"""
+import os
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start() -> None:
+    """Join the others, if torchrun started this process; else nothing happens."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
+        return
+    on_gpus = torch.cuda.is_available()
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpus else "gloo")
+
+
+def stop() -> None:
+    """Leave, when all have come so far."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def leads() -> bool:
+    """Whether this process is the one that prints and saves."""
+    return rank() == 0
+
+
+def rows(n: int) -> slice:
+    """This process's rows of a batch of n. Raises ValueError unless all get as many."""
+    each, rest = divmod(n, processes())
+    if rest:
+        raise ValueError(f"A batch of {n} cannot be shared equally by {processes()} processes; "
+                         f"--set batch={(each + 1) * processes()}, for example.")
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def drawn(n: int, draw: Callable[[int], Tensor]) -> Tensor:
+    """`draw(number of rows)` made for the whole batch; the n rows of this process."""
+    whole = draw(n * processes())
+    return whole[rank() * n:(rank() + 1) * n]
+
+
+def agreed(value: float) -> float:
+    """The first process's value, in every process."""
+    if processes() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in one message."""
+    tensors = list(tensors)
+    if processes() == 1 or not tensors:
+        return
+    flat = torch.cat([t.reshape(-1).float() for t in tensors])
+    dist.all_reduce(flat)
+    flat /= processes()
+    for t, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        t.copy_(mean.view(t.shape))
