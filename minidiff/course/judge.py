@@ -99,12 +99,17 @@ def differ(came: Observation, want: Observation) -> str:
         return ("It does not come to an end: " + came.error
                 + ". Does every loop have a condition that changes?")
     if came.kind == "raised":
-        if want.kind == "raised" and came.error.split(":")[0] == want.error.split(":")[0]:
+        if want.kind == "raised" and kind(came.error) == kind(want.error):
             return ""
         return f"It raises {came.error}."
     if want.kind == "raised":
-        return f"It should raise {want.error.split(':')[0]} here, but returns."
+        return f"It should raise {kind(want.error)} here, but returns."
     return unlike(came.value, want.value)
+
+
+def kind(error: str) -> str:
+    """The class of an error as `observe` writes it: "ValueError: text (line 4 of ...)"."""
+    return error.partition(":")[0].partition(" ")[0]
 
 
 def unlike(came: object, want: object, where: str = "It") -> str:
