@@ -99,15 +99,15 @@ def differ(came: Observation, want: Observation) -> str:
         return ("It does not come to an end: " + came.error
                 + ". Does every loop have a condition that changes?")
     if came.kind == "raised":
-        if want.kind == "raised" and kind(came.error) == kind(want.error):
+        if want.kind == "raised" and raised(came.error) == raised(want.error):
             return ""
         return f"It raises {came.error}."
     if want.kind == "raised":
-        return f"It should raise {kind(want.error)} here, but returns."
+        return f"It should raise {raised(want.error)} here, but returns."
     return unlike(came.value, want.value)
 
 
-def kind(error: str) -> str:
+def raised(error: str) -> str:
     """The class of an error as `observe` writes it: "ValueError: text (line 4 of ...)"."""
     return error.partition(":")[0].partition(" ")[0]
 
