@@ -1,6 +1,6 @@
 """Ways to let frames meet, at equal compute: the table of the chapter on time.
 
-    python benchmarks/attention_modes.py [--minutes 8] [--n 256] [--only NAME ...] [--out FOLDER]
+    python benchmarks/attention_modes.py [--minutes 5.2] [--n 256] [--only NAME ...] [--out FOLDER]
 
 The recipes `time-none` (frames never meet), `time-factorised`, `time-full` and `time-causal`, and
 two ablations of the second, `time-conv` (no attention through time) and `time-attention` (no
@@ -13,16 +13,18 @@ Intervals are 95 %: of SCORE and its parts from random halves of the clips (`sco
 smooth, bounce, off_half and flicker over clips.
 """
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 from stored import Table
 from torch import Tensor
 from tqdm import tqdm
 
-from minidiff import evaluate, pipeline, scoreboard
+from minidiff import evaluate, files, pipeline, scoreboard
 from minidiff.course.claims import TABLES, interval
 from minidiff.fit import Fit
 from minidiff.measures import measure
@@ -32,6 +34,7 @@ from minidiff.references import reference_name
 from minidiff.unet import TIME_MODES
 
 ABLATIONS = "conv", "attention"                               # what is left of "factorised"
+NAMES = *TIME_MODES, *ABLATIONS
 HEADLINES = scoreboard.HEADLINES
 PARTS = "smooth", "bounce", "off_half", "flicker"             # as in the row, with intervals here
 COLUMNS = ("name", "steps", "minutes", "n", "seed",
@@ -46,14 +49,30 @@ def planned(name: str) -> Recipe:
     return recipe("time-factorised", mix=[name])._replace(name=f"time-{name}")
 
 
-def steps_within(minutes: float, plan: Recipe, source: str, seed: int) -> int:
-    """How many steps a recipe gets: by the processor time of ten, after three to warm up."""
-    with tempfile.TemporaryDirectory() as folder:
-        fit, took = Fit(folder, plan, source, steps=13, seed=seed), []
-        for _ in fit.steps():
-            took.append(time.process_time())
-        fit.close()
-    return round(60 * minutes * 10 / (took[12] - took[2]))
+def steps_of_each(args) -> dict[str, int]:
+    """How many steps each gets in so many processor minutes; kept beside the trainings.
+
+    By the median of twelve steps, all recipes' in turn, so that the state of the machine, its
+    caches and other work, is the same for all.
+    """
+    kept = args.out / "steps.json"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            fits = {n: Fit(Path(folder) / n, planned(n), args.digits, steps=15, seed=args.seed)
+                    for n in NAMES}
+            running, took = {n: fit.steps() for n, fit in fits.items()}, {n: [] for n in NAMES}
+            for _ in range(15):
+                for name, records in running.items():
+                    before = time.process_time()
+                    next(records)
+                    took[name].append(time.process_time() - before)
+            for name in NAMES:
+                running[name].close()
+                fits[name].close()
+        steps = {n: round(60 * args.minutes / median(each[3:])) for n, each in took.items()}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(kept, json.dumps(steps))
+    return json.loads(kept.read_text())
 
 
 def trained(name: str, args) -> Pipeline:
@@ -62,7 +81,7 @@ def trained(name: str, args) -> Pipeline:
     if (folder / "training.safetensors").exists():
         fit = Fit(folder, plan, resume=True)
     else:
-        steps = args.steps or steps_within(args.minutes, plan, args.digits, args.seed)
+        steps = args.steps or steps_of_each(args)[name]
         fit = Fit(folder, plan, args.digits, steps=steps, seed=args.seed)
     for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=name):
         pass
@@ -108,16 +127,15 @@ def judged(model: Pipeline, args) -> dict:
 
 
 def main() -> None:
-    names = *TIME_MODES, *ABLATIONS
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--minutes", type=float, default=8.0, help="of the processor, for each training")
+    p.add_argument("--minutes", type=float, default=5.2, help="of the processor, for each training")
     p.add_argument("--steps", type=int, help="so many steps for each instead of minutes")
     p.add_argument("--digits", default="builtin")
     p.add_argument("--n", type=int, default=256, help="clips to judge")
     p.add_argument("--calls", type=int, help="sampling steps, the recipe's unless given")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--only", nargs="+", choices=names, default=names)
+    p.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     p.add_argument("--out", type=Path, default=Path("runs/time"), help="where trainings are")
     p.add_argument("--table", type=Path, default=TABLES, help="the folder of the table")
     args = p.parse_args()
