@@ -513,6 +513,8 @@ def test_a_solution_is_run_strict_in_a_home_of_its_own(tmp_path, monkeypatch):
     assert [c["execution_count"] for c in made["cells"][1:]] == [1, 2]
     assert ran[0].size == path.stat().st_size and ran[0].dropped == []
     assert path.read_bytes() == sources.dump(builder.normalised(made))
+    list(execute(tmp_path, [], "smoke", tmp_path / "kept"))              # and one that is to stay
+    assert "True False" in str(sources.read(path)["cells"][1]["outputs"])
 
 
 def test_a_failing_solution_is_left_as_it_was(tmp_path):

@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("names", nargs="*", metavar="NAME", help="chapters, 02 for example (all)")
     p.add_argument("--profile", choices=("smoke", "cpu", "gpu"),
                    help="how big (default: MINIDIFF_PROFILE, else gpu or cpu, as there is)")
+    p.add_argument("--home", type=Path, metavar="DIR",
+                   help="where accepted functions are kept (default: an empty folder, then gone)")
     p = command("release", "write the course as nbgrader's source tree")
     p.add_argument("--nbgrader", type=Path, required=True, metavar="DIR",
                    help="the folder to write into, new or empty")
@@ -92,7 +94,8 @@ def report(sentences: list[str], fine: str) -> int:
 
 def execute(args) -> int:
     from minidiff.course import executor
-    for ran in executor.execute(find_root(Path()), args.names, args.profile):
+    for ran in executor.execute(find_root(Path()), args.names, args.profile,
+                                args.home):
         print(f"{ran.name}: {ran.seconds:.0f} s, {ran.size / 1000:.0f} KB", flush=True)
         for dropped in ran.dropped:
             print(f"  too large to keep: {dropped}")

@@ -27,18 +27,19 @@ class Ran(NamedTuple):
     dropped: list[str]
 
 
-def execute(root: Path, names: list[str], profile: str | None = None) -> Iterator[Ran]:
+def execute(root: Path, names: list[str], profile: str | None = None,
+            home: Path | None = None) -> Iterator[Ran]:
     """Run solutions one after another and store their outputs: one result each.
 
     names: "02" or "02_noise_prediction", none for all. profile: smoke, cpu or gpu; the usual one
     unless given. Each runs in solutions/, with checks that raise; what is accepted is kept from one
-    to the next, in MINIDIFF_HOME if that is set. A solution that fails is left as it was. Raises
-    ValueError for an unknown name, RuntimeError with the cell and its error.
+    to the next, in `home` or a folder for the time being. A solution that fails is left as it was.
+    Raises ValueError for an unknown name, RuntimeError with the cell and its error.
     """
-    home = tempfile.TemporaryDirectory()
+    passing = tempfile.TemporaryDirectory()
     for path in chosen(Path(root), names):
         begun = time.monotonic()
-        notebook = run(path, {"MINIDIFF_HOME": os.environ.get("MINIDIFF_HOME", home.name)}
+        notebook = run(path, {"MINIDIFF_HOME": str(Path(home or passing.name).resolve())}
                        | ({"MINIDIFF_PROFILE": profile} if profile else {}))
         dropped = [f"{path.name}, cell {number}: {kind} of {size / 1000:.0f} KB"
                    for number, cell in enumerate(notebook["cells"], 1)
