@@ -123,7 +123,7 @@ LEDGER = (
     Row(r"\phi", "angles", "angle of a position, in embeddings and rotations", "(..., D / 2)",
         r"RoPE $m\theta$"),
     # latents
-    Row("z", "z", "latent: a clip in few numbers", "(B, T / 2, 4, H / 8, W / 8)",
+    Row("z", "z", "latent: a clip in few numbers", "(B, T / 2, c, h, w)",
         r"VAE, latent diffusion $z$; DDPM's $z$ is our $\epsilon$"),
     Row(r"\bar z", "mean", "where the encoder puts a clip's latent", "like z",
         r"VAE $\mu$; latent diffusion $\mathcal{E}(x)$"),
@@ -131,7 +131,7 @@ LEDGER = (
         r"VAE $\sigma$"),
     Row(r"\tilde x", "", "a clip after the VAE, there and back", "like $x_0$",
         r"latent diffusion $\tilde x$"),
-    Row(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.001",
+    Row(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.0001",
         r"beta-VAE $\beta$, which is a table of variances here"),
     # shapes and indices
     Row("B", "B", "clips in a batch", ""), Row("T", "T", "frames of a clip", "", "DDPM: steps"),
