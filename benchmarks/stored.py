@@ -61,7 +61,9 @@ def text(value) -> str:
 
 
 def command() -> str:
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
+    return " ".join(["python", *start, *sys.argv[1:]])
 
 
 def machine() -> str:

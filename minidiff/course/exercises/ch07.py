@@ -16,9 +16,7 @@ from minidiff.layers import Attention, TemporalConv
 from minidiff.measures import flickers, glance
 from minidiff.media import unit
 from minidiff.moving_mnist import Clips, moving_mnist
-from minidiff.pipeline import Pipeline, load, shipped
 from minidiff.precision import autocast
-from minidiff.recipes import build, recipe
 from minidiff.recogniser import JUNK, SURE
 from minidiff.schedules import Flow
 from minidiff.tracker import ink_centres
@@ -51,16 +49,6 @@ def ball_paths(clips: Tensor) -> Tensor:
 
 
 # Models, and the student's functions in them
-
-def timed(mode: str, device="cpu") -> Pipeline:
-    """The shipped `time-MODE`; where there is none, the same network untrained."""
-    plan = recipe(f"time-{mode}")
-    if plan.name in shipped():
-        return load(plan.name, device)
-    torch.manual_seed(0)
-    about = dict(recipe=plan._asdict(), digits="builtin", steps=0)
-    return Pipeline(build(plan.model).to(device), about)
-
 
 class Looks(Attention):
     """The package's attention through time, computed by the student's functions.

@@ -1,0 +1,38 @@
+"""Floating-point operations of matrix products, convolutions and attention: 2 per multiply-add.
+
+torch's counter, with the attention that it misses: it knows the fused kernels of GPUs but not the
+one of CPUs, which it counts as nothing (in torch 2.13). Attention that is written out as matrix
+products is counted as such.
+"""
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    flop_registry,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+
+aten = torch.ops.aten
+
+
+def forward(query, key, value, *_, **__) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def backward(grad, query, key, value, *_, **__) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+MISSED = {op: count for op, count in (
+    (aten._scaled_dot_product_flash_attention_for_cpu, forward),
+    (aten._scaled_dot_product_flash_attention_for_cpu_backward, backward))
+    if op not in flop_registry}
+
+
+def flops(action: Callable[[], object]) -> int:
+    """The operations that an action takes, backward passes inside it included."""
+    with FlopCounterMode(display=False, custom_mapping=MISSED) as counter:
+        action()
+    return counter.get_total_flops()

@@ -1,0 +1,38 @@
+"""minidiff itself: the U-Net of `mmnist32`, trained by `train` and sampled by its pipeline."""
+from itertools import chain, repeat
+
+from minidiff import muon, precision
+from minidiff.pipeline import SAMPLING, Pipeline
+from minidiff.precision import autocast
+from minidiff.recipes import build, objective, recipe
+from minidiff.seeds import generator
+from minidiff.train import Run, train
+
+from . import Side
+
+
+def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+    """ways: without "bf16" it computes in float32 even where bfloat16 is faster.
+
+    A call of its sampling is guided: the network sees each clip twice.
+    """
+    if "bf16" not in ways:
+        precision.has_bf16 = muon.has_bf16 = lambda device: False
+    plan = recipe("mmnist32")
+    plan = plan._replace(clips=plan.clips | {"size": size, "frames": frames})
+    run, told = Run(build(plan.model), plan.training["lr"], plan.training["ema"]), objective(plan)
+
+    def loss(clips, labels):
+        with autocast("cpu"):
+            return told(run.model, clips, labels, generator(0)).mean()
+
+    def trainer(clips, labels):
+        records = train(run, repeat((clips, labels)), 10**6, told)
+        return lambda: next(records)
+
+    def sampler(labels):
+        model = Pipeline(run.model, {"recipe": plan._asdict()})
+        states = chain.from_iterable(model.steps(labels, steps=10_000) for _ in repeat(None))
+        next(states)                                                # the noise took no call
+        return lambda: next(states)
+    return Side(run.model, loss, trainer, sampler, (SAMPLING | plan.sampling)["steps"], seen=2)

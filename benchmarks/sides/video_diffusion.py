@@ -1,0 +1,38 @@
+"""video-diffusion-pytorch: Unet3D and GaussianDiffusion, trained as its Trainer does.
+
+Adam with learning rate 1e-4; no label, no guidance, and no average of weights here, which is in its
+favour.
+"""
+import torch
+
+from minidiff.torchvision_shim import import_torchvision
+
+from . import Side
+from .peer import autocast, laid_out, training
+
+import_torchvision()                                                # it needs that, and that a shim
+from video_diffusion_pytorch import GaussianDiffusion, Unet3D  # noqa: E402
+
+
+def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
+    """dim: 64 is its README's; 16 has as many parameters as mmnist32."""
+    network = laid_out(Unet3D(dim=dim, channels=1), ways)
+    diffusion = GaussianDiffusion(network, image_size=size, num_frames=frames, channels=1)
+
+    def loss(clips, _):
+        with autocast(ways):
+            return diffusion((clips.transpose(1, 2) + 1) / 2)
+
+    def trainer(clips, labels):
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        return training(network, optimizer, lambda: loss(clips, labels))
+
+    def sampler(labels):
+        x = torch.randn(len(labels), 1, frames, size, size)
+        t = torch.full((len(labels),), 500)
+
+        def step():
+            with autocast(ways):
+                return diffusion.p_sample(x, t)
+        return step
+    return Side(network, loss, trainer, sampler, diffusion.num_timesteps)

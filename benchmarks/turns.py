@@ -1,0 +1,159 @@
+"""Two processes timed in turn, A B B A, so that a machine that slows down slows both alike.
+
+    with Worker("ours", command) as a, Worker("theirs", other) as b:
+        warm(a), warm(b)
+        level(a, again)            # A against A: 1.00 +- .05, or nothing can be said now
+        found = compare(a, b)      # how many times as fast A is, with an interval
+
+Each block of four turns gives one ratio; the median of the blocks counts, and its interval is from
+bootstrapped blocks.
+"""
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from math import ceil
+from random import Random
+from statistics import median
+from typing import NamedTuple
+
+BLOCKS = 15
+TOLERANCE = 0.05                                           # how far A may be from A
+
+
+class NotMeasurable(Exception):
+    """The machine is too uneven just now; says how uneven."""
+
+
+class WorkerFailed(Exception):
+    """A side could not work; says why in one sentence."""
+
+
+class Turn(NamedTuple):
+    """Seconds and processor seconds an iteration; bytes at the peak so far."""
+    wall: float
+    cpu: float
+    peak: int
+
+
+class Comparison(NamedTuple):
+    """B's seconds over A's: how many times as fast A is, and the 95 % interval of that median.
+
+    cpu: the same of processor seconds. a, b: the median turn of either.
+    """
+    ratio: float
+    low: float
+    high: float
+    cpu: float
+    a: Turn
+    b: Turn
+    blocks: int
+
+
+class Worker:
+    """A process that speaks as `benchmarks.worker` does; `facts` is what it said first.
+
+    repeats: iterations a turn, so many that a turn can be timed; `warm` finds them. Raises
+    WorkerFailed if it cannot begin.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], **popen):
+        self.name, self.repeats = name, 1
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe nobody reads fills up)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, text=True, **popen)
+        try:
+            self.facts = self.listen()
+        except WorkerFailed:
+            self.close()
+            raise
+
+    def listen(self) -> dict:
+        said = self.process.stdout.readline()
+        if not said:
+            status = self.process.wait()
+            self.errors.seek(0)
+            last = self.errors.read().strip().splitlines()[-1:] or ["it said nothing"]
+            raise WorkerFailed(f"{self.name} ended with status {status}: {last[0]}.")
+        answer = json.loads(said)
+        if "error" in answer:
+            raise WorkerFailed(f"{self.name}: {answer['error']}.")
+        return answer
+
+    def go(self, times: int | None = None) -> Turn:
+        """One turn: so many iterations, `repeats` unless given."""
+        times = times or self.repeats
+        with suppress(BrokenPipeError):                        # listen() says what it died of
+            self.process.stdin.write(f"{times}\n")
+            self.process.stdin.flush()
+        answer = self.listen()
+        return Turn(answer["wall"] / times, answer["cpu"] / times, answer.get("peak", 0))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            with suppress(BrokenPipeError):                    # what a dead worker never read
+                pipe.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1) -> Turn:
+    """Turns of at least `least` seconds until three in a row agree within 10 %; their median.
+
+    Raises NotMeasurable where `most` do not.
+    """
+    worker.go(1)
+    worker.repeats = max(1, ceil(least / max(worker.go(1).wall, 1e-6)))
+    turns = []
+    while len(turns) < most:
+        turns.append(worker.go())
+        walls = [t.wall for t in turns[-3:]]
+        if len(walls) == 3 and max(walls) <= (1 + agree) * min(walls):
+            return middle(turns[-3:])
+    raise NotMeasurable(f"{worker.name} did not settle: its last turns took "
+                        f"{', '.join(f'{w:.3g}' for w in walls)} s")
+
+
+def compare(a: Worker, b: Worker, blocks: int = BLOCKS) -> Comparison:
+    """Blocks of turns A B B A between two warm workers."""
+    ours, theirs = [], []
+    for _ in range(blocks):
+        first, second, third, fourth = a.go(), b.go(), b.go(), a.go()
+        ours.append(both(first, fourth))
+        theirs.append(both(second, third))
+    ratios = [y.wall / x.wall for x, y in zip(ours, theirs, strict=True)]
+    cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in zip(ours, theirs, strict=True))
+    return Comparison(median(ratios), *interval(ratios), cpu, middle(ours), middle(theirs), blocks)
+
+
+def level(a: Worker, again: Worker, blocks: int = BLOCKS) -> Comparison:
+    """A against another process of the same side. Raises NotMeasurable unless 1.00 +- .05."""
+    found = compare(a, again, blocks)
+    if abs(found.ratio - 1) > TOLERANCE:
+        raise NotMeasurable(f"{a.name} against itself gave {found.ratio:.2f} "
+                            f"({found.low:.2f} to {found.high:.2f})")
+    return found
+
+
+def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % of the medians of values drawn anew, with replacement."""
+    random = Random(seed)
+    found = sorted(median(random.choices(values, k=len(values))) for _ in range(draws))
+    return found[round(0.025 * (draws - 1))], found[round(0.975 * (draws - 1))]
+
+
+def both(x: Turn, y: Turn) -> Turn:
+    """The mean of two turns; the later one's peak."""
+    return Turn((x.wall + y.wall) / 2, (x.cpu + y.cpu) / 2, max(x.peak, y.peak))
+
+
+def middle(turns: Sequence[Turn]) -> Turn:
+    return Turn(median(t.wall for t in turns), median(t.cpu for t in turns),
+                max(t.peak for t in turns))

@@ -1,0 +1,267 @@
+"""The harness of the comparisons, on sides whose speed is known: it must find just that."""
+import sys
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import rows, turns  # noqa: E402
+from benchmarks.flops import flops  # noqa: E402
+from benchmarks.plain_clips import place as plain_place  # noqa: E402
+from benchmarks.plain_clips import plain_clips  # noqa: E402
+from benchmarks.setting import FAST, OURS, PEERS, Setting, named  # noqa: E402
+from benchmarks.sides import build  # noqa: E402
+from benchmarks.turns import (  # noqa: E402
+    Comparison,
+    NotMeasurable,
+    Turn,
+    Worker,
+    WorkerFailed,
+    compare,
+    interval,
+    level,
+    warm,
+)
+from minidiff.layers import attend  # noqa: E402
+from minidiff.moving_mnist import place  # noqa: E402
+
+FAKE = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from benchmarks.worker import peak_bytes, serve
+kept = []
+"""
+
+
+def worker(iterate: str, facts: str = "{}", name: str = "fake") -> Worker:
+    """A real process: `iterate` is the expression that it evaluates over and over."""
+    code = FAKE + f"serve(lambda: ({facts}, lambda: {iterate}))"
+    return Worker(name, [sys.executable, "-S", "-c", code])
+
+
+class Clock:
+    """Sides in this process on a machine that becomes slower from turn to turn."""
+
+    def __init__(self, slower: float = 0.0):
+        self.slower, self.order = slower, []
+
+    def side(self, name: str, *seconds: float) -> "FakeSide":
+        return FakeSide(self, name, seconds)
+
+
+class FakeSide:
+    def __init__(self, clock: Clock, name: str, seconds: tuple[float, ...]):
+        self.clock, self.name, self.seconds, self.repeats, self.turns = clock, name, seconds, 1, 0
+
+    def go(self, times: int | None = None) -> Turn:
+        wall = self.seconds[min(self.turns, len(self.seconds) - 1)]
+        wall *= 1 + self.clock.slower * len(self.clock.order)
+        self.turns += 1
+        self.clock.order.append(self.name)
+        return Turn(wall, wall / 2, 100 * self.turns)
+
+
+def test_turns_are_a_b_b_a():
+    clock = Clock()
+    compare(clock.side("A", 1), clock.side("B", 1), blocks=3)
+    assert "".join(clock.order) == "ABBA" * 3
+
+
+def test_a_machine_that_slows_down_evenly_does_not_change_the_ratio():
+    clock = Clock(slower=0.2)
+    found = compare(clock.side("A", 0.1), clock.side("B", 0.3), blocks=8)
+    assert (found.ratio, found.low, found.high, found.cpu) == pytest.approx((3, 3, 3, 3))
+    assert found.b.peak == 1600 and found.b.cpu == pytest.approx(found.b.wall / 2)
+
+
+def test_the_ratio_says_how_many_times_as_fast_a_is_and_lies_in_its_interval():
+    noise, clock = Random(0), Clock()
+    slow = [0.4 * noise.uniform(0.8, 1.2) for _ in range(30)]
+    found = compare(clock.side("A", 0.1), clock.side("B", *slow))
+    assert found.low < found.ratio < found.high and found.low < 4 < found.high
+    assert found.blocks == 15
+
+
+def test_two_processes_that_sleep():
+    with worker("time.sleep(0.01)") as a, worker("time.sleep(0.04)") as b:
+        found = compare(a, b, blocks=4)
+    assert found.a.wall >= 0.01 and found.b.wall >= 0.04
+    assert found.low <= found.ratio <= found.high and 1.5 < found.ratio < 5
+    assert found.a.cpu < found.a.wall                              # sleeping takes no processor
+
+
+def test_a_side_against_itself():
+    clock = Clock()
+    assert level(clock.side("A", 1.0), clock.side("A", 1.04)).ratio == pytest.approx(1.04)
+    for other in (1.06, 0.94):
+        with pytest.raises(NotMeasurable, match=r"A against itself gave (1\.06|0\.94)"):
+            level(clock.side("A", 1.0), clock.side("A", other))
+
+
+def test_warming_up_ends_when_three_turns_agree():
+    side = Clock().side("A", 9.0, 0.1, 0.5, 0.2, 0.11, 0.105, 0.102, 7.0)
+    assert warm(side, least=0.3).wall == 0.105 and side.turns == 7
+    assert side.repeats == 3                                       # turns of .3 s and more
+
+
+def test_a_side_that_never_settles():
+    with pytest.raises(NotMeasurable, match="A did not settle: its last turns took"):
+        warm(Clock().side("A", *[0.1, 0.2] * 40), most=12)
+
+
+def test_the_interval_covers_the_median():
+    random = Random(1)
+    found = [interval([random.gauss(2, 0.3) for _ in range(15)], draws=200, seed=i)
+             for i in range(200)]
+    assert 0.88 <= sum(low <= 2 <= high for low, high in found) / 200 <= 1
+    assert median(high - low for low, high in found) < 0.6         # a third of the values' spread
+    assert interval([1.5] * 15) == (1.5, 1.5)
+
+
+def test_a_worker_that_dies_gives_one_sentence():
+    code = "int('x') if len(kept) == 1 else kept.append(0)"
+    with (worker(code, name="theirs") as dies,
+          pytest.raises(WorkerFailed, match=r"^theirs ended with status 1: ValueError: .*'x'\.$")):
+        for _ in range(3):
+            dies.go()
+    with pytest.raises(WorkerFailed, match="status 3: it said nothing"):
+        Worker("theirs", [sys.executable, "-S", "-c", "raise SystemExit(3)"])
+
+
+@pytest.mark.parametrize("raises, says", [
+    ("__import__('no_such_peer')", "theirs: no_such_peer is not installed here"),
+    ("kept.pop(1, 2)", "status 1: TypeError"),
+    ("(_ for _ in ()).throw(RuntimeError('no room\\nat all'))", r"theirs: no room\.$")])
+def test_a_side_that_cannot_begin_says_why(raises, says):
+    with pytest.raises(WorkerFailed, match=says):
+        worker("0", facts=raises, name="theirs")
+
+
+def test_what_a_library_prints_does_not_mix_with_answers():
+    with worker("print('{}')", "{'calls': 20, 'printed': print('no JSON')}") as noisy:
+        assert noisy.facts == {"calls": 20, "printed": None}
+        assert noisy.go(5).wall > 0
+
+
+def test_peak_memory_is_what_was_needed_beyond_imports():
+    held = "b'x' * (8 << 20)"
+    facts = f"{{'big': len({held} * 4), 'imports': peak_bytes()}}"
+    with worker(f"kept.append({held})", facts) as grows:
+        assert grows.go(2).peak < 8 << 20                          # the imports' peak was higher
+        grown = grows.go(6).peak
+    assert 16 << 20 < grown < 32 << 20                             # 8 x 8 MiB less 40 at import
+
+
+@pytest.mark.parametrize("layer, shape, each", [
+    (nn.Linear(5, 7), (3, 5), 2 * 3 * 5 * 7), (nn.Conv2d(2, 4, 3, padding=1), (1, 2, 6, 6),
+                                               2 * 36 * 4 * 2 * 9)])
+def test_flops_of_known_layers(layer, shape, each):
+    x = torch.randn(shape, requires_grad=True)
+    assert flops(lambda: layer(x)) == each
+    assert flops(lambda: layer(x).sum().backward()) == 3 * each
+
+
+def test_flops_of_attention_fused_and_written_out():
+    q = torch.randn(2, 3, 8, 16, requires_grad=True)
+    expected = 2 * 2 * (2 * 3 * 8 * 8 * 16)                        # q k^T, and its product with v
+    assert flops(lambda: attend(q, q, q)) == expected
+    assert flops(lambda: F.scaled_dot_product_attention(q, q, q)) == expected
+    back = flops(lambda: F.scaled_dot_product_attention(q, q, q).sum().backward()) - expected
+    assert back == 2.5 * expected                                  # the scores are computed again
+
+
+def test_the_plain_loop_places_digits_as_the_fast_one_does():
+    image, corner = torch.rand(14, 14), torch.tensor([3.3, 11.85])
+    fast = place(image[None, None, None], corner[None, None, None], 32)[0, 0, 0, 0]
+    assert_close(torch.from_numpy(plain_place(image.numpy(), *corner.tolist(), 32)), fast,
+                 atol=1e-5, rtol=0)
+    for edge in (0.0, 18.0):
+        assert plain_place(image.numpy(), edge, edge, 32).sum() == pytest.approx(image.sum().item())
+    clips = plain_clips(np.ones((1, 14, 14), np.float32), 5, np.random.default_rng(0))
+    assert clips.shape == (5, 8, 1, 32, 32) and clips.min() == -1 and clips.max() == 1
+    ink = (clips + 1).sum((2, 3, 4)) / 2
+    assert_close(ink, np.full_like(ink, 14 * 14), rtol=1e-4, atol=0)         # bounces, never leaves
+
+
+def test_our_side_trains_samples_and_is_counted():
+    side = build(OURS, 32, 8, FAST)
+    labels, clips = torch.arange(1), torch.zeros(1, 8, 1, 32, 32)
+    with torch.no_grad():
+        once = flops(lambda: side.loss(clips, labels))
+    step = side.sample(labels)
+    assert flops(step) == side.seen * once             # guidance: the network sees each clip twice
+    assert step().t > step().t
+    train = side.train(clips, labels)
+    assert [train().step, train().step] == [1, 2] and side.calls == 20
+
+
+def test_diffusers_transformer_is_as_large_as_ours_and_its_attention_counted(monkeypatch):
+    pytest.importorskip("diffusers")
+    side = build("diffusers LatteTransformer3DModel", 32, 8)
+    size = sum(p.numel() for p in side.network.parameters())
+    assert 0.7 < size / 2_818_916 < 1.4
+    labels, clips = torch.arange(1), torch.zeros(1, 8, 1, 32, 32)
+    with torch.no_grad():
+        whole = flops(lambda: side.loss(clips, labels))
+        monkeypatch.setattr("benchmarks.flops.MISSED", {})
+        fused = whole - flops(lambda: side.loss(clips, labels))
+    frames, places, width, depth = 8, 256, 160, 4
+    space = frames * places * places + frames * places             # to each other, and to the word
+    assert fused == depth * 4 * width * (space + places * frames * frames)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Rows without workers: the first peer is missing, the second is four times as slow as ours."""
+    def in_turn(setting, ours, theirs):
+        if theirs["side"] == PEERS[2]:
+            raise NotMeasurable("minidiff against itself gave 1.20 (1.1 to 1.3)")
+        turn, facts = Turn(0.5, 0.5, 2**20), dict(flops=10**9, parameters=3)
+        found = Comparison(4.0, 3.5, 4.5, 4.2, turn, turn._replace(wall=2.0), 15)
+        return found, 1.01, facts | {"calls": 20}, facts | {"calls": 1000}
+
+    def best(setting, task, peer):
+        if peer == PEERS[0]:
+            raise WorkerFailed(f"{peer}: it is not installed here.")
+        return ("bf16",)
+    monkeypatch.setattr(rows, "in_turn", in_turn)
+    monkeypatch.setattr(rows, "best", best)
+    monkeypatch.setattr(rows, "PEERS", PEERS[:3])
+
+
+def test_a_row_is_stored_for_each_way_and_number_of_calls(measured, tmp_path, capsys):
+    setting = Setting([0], batch=2, folder=tmp_path)
+    rows.sample(setting)
+    said = capsys.readouterr().out
+    assert f"sample, {PEERS[0]}: {PEERS[0]}: it is not installed here." in said
+    assert f"sample, {PEERS[2]}: not measurable now (minidiff against itself gave 1.20" in said
+    made = rows.table(setting, "sample", rows.SPEED, ("peer",)).rows
+    assert {r["peer"] for r in made} == {PEERS[1]}
+    assert [(r["peer_is"], r["calls_peer"], r["times"], r["seconds_peer"]) for r in made] == [
+        ("float32", "1000", "200", "1000"), ("float32", "20", "4", "20"),
+        ("bf16", "1000", "200", "1000"), ("bf16", "20", "4", "20")]
+    rows.sample(setting)                                           # what is there is left alone
+    assert PEERS[1] not in capsys.readouterr().out
+
+
+def test_training_is_compared_at_the_same_dtype(measured, tmp_path):
+    setting = Setting([0], folder=tmp_path)
+    rows.training(setting)
+    made = rows.table(setting, "train", rows.SPEED, ("peer",)).rows
+    assert [("bf16" in r["peer_is"], "bf16" in r["ours_is"]) for r in made] == [
+        (False, False), (True, True)]
+    assert (tmp_path / "train.csv").read_text().startswith("# python ")
+
+
+def test_ways_have_names_and_blocks_a_default():
+    assert (named(()), named(FAST)) == ("float32", "bf16 + channels_last")
+    assert turns.BLOCKS >= 15 and turns.TOLERANCE == 0.05
