@@ -369,7 +369,9 @@ def test_progress_tells_whose_parts_are_whose():
     after = course.progress()
     assert after.points - before.points == E.points and after.most == before.most
     line = next(s for s in repr(after).splitlines() if "c02-loss" in s)
-    assert "yours" in line and "yours" in after._repr_html_()
+    assert "yours" in line and "<b>yours</b>" in after._repr_html_()
+    assert "Chapter 02: 1 of 6 parts" in after._repr_html_()
+    assert "<b>yours</b>" not in before._repr_html_()
     assert "1 of" in repr(after) and "0 of" in repr(before)
 
 

@@ -138,12 +138,20 @@ class Progress:
                           f"{self.points} of {self.most} points."])
 
     def _repr_html_(self) -> str:
-        cells = (f"<tr><td>{c}</td><td>{html.escape(e.title)}</td><td><code>{e.id}</code></td>"
-                 f"<td>{'<b>yours</b>' if mine else 'reference'}</td><td>{e.points}</td></tr>"
-                 for c, e, mine in self.rows)
+        chapters = dict.fromkeys(c for c, *_ in self.rows)
         last = repr(self).splitlines()[-1]
-        return ("<table><tr><th>chapter</th><th>part</th><th>exercise</th><th>whose</th>"
-                f"<th>points</th></tr>{''.join(cells)}</table><p>{last}</p>")
+        return "".join(map(self.folded, chapters)) + f"<p>{last}</p>"
+
+    def folded(self, chapter: str) -> str:
+        """A chapter's rows, folded below a line that counts them."""
+        rows = [(e, mine) for c, e, mine in self.rows if c == chapter]
+        cells = (f"<tr><td>{html.escape(e.title)}</td><td><code>{e.id}</code></td>"
+                 f"<td>{'<b>yours</b>' if mine else 'reference'}</td><td>{e.points}</td></tr>"
+                 for e, mine in rows)
+        yours = sum(mine for _, mine in rows)
+        return (f"<details><summary>Chapter {chapter}: {yours} of {len(rows)} parts are yours"
+                "</summary><table><tr><th>part</th><th>exercise</th><th>whose</th><th>points</th>"
+                f"</tr>{''.join(cells)}</table></details>")
 
 
 def progress() -> Progress:
