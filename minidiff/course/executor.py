@@ -95,7 +95,7 @@ def tidy(cell: dict) -> list[tuple[str, int]]:
     """Take out of a cell's outputs what no file should keep. Returns what was too large.
 
     Progress bars and warnings (stderr) go, widgets that are dead without their kernel, a JPEG
-    beside a PNG, colours beyond 64 and, of what is shown in several kinds, those that are large.
+    beside a PNG, colours beyond 48 and, of what is shown in several kinds, those that are large.
     """
     kept, large = [], []
     for output in cell.get("outputs", []):
@@ -118,7 +118,7 @@ def slim(data: dict) -> dict:
         return data
     text = "".join(data["image/png"])
     picture, small = Image.open(io.BytesIO(b64decode(text))), io.BytesIO()
-    picture.convert("RGB").quantize(64).save(small, "PNG", optimize=True)
+    picture.convert("RGB").quantize(48).save(small, "PNG", optimize=True)
     fewer = b64encode(small.getvalue()).decode()
     kept = {kind: value for kind, value in data.items() if kind != "image/jpeg"}
     return kept | {"image/png": fewer if len(fewer) < len(text) else text}

@@ -39,7 +39,7 @@ SIZES = {
            "steps": (8, 800, 3000), "held_out": (32, 512, 2048), "judged": (32, 64, 256),
            "quick": ({"ddim": (1,)}, {"ddpm": (8,), "ddim": (8,), "dpmpp_2m": (8,)},
                      {"ddpm": (8, 20), "ddim": (8, 20), "dpmpp_2m": (8, 20)}),
-           "repeats": (3, 10, 50), "final": (2, 10, 20), "last": (2, 15, 20)},
+           "repeats": (3, 10, 50), "final": (2, 5, 20), "last": (2, 15, 20)},
 }
 PROFILES = "smoke", "cpu", "gpu"
 
