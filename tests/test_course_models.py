@@ -25,6 +25,13 @@ def is_constant(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
 
 
+def is_from_before(node: ast.stmt) -> bool:
+    """f = course.pick("c01-f"): what an earlier chapter made."""
+    return (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) == "course.pick"
+            and all(isinstance(a, ast.Constant) for a in node.value.args))
+
+
 def definitions(name: str, folder: Path = SOLUTIONS, **given) -> dict:
     """What a chapter's notebook defines, without running its demonstrations."""
     space = {"__name__": "chapter", **given}
@@ -32,7 +39,7 @@ def definitions(name: str, folder: Path = SOLUTIONS, **given) -> dict:
         if cell["cell_type"] == "code":
             source = "".join(cell["source"]).replace("%pip", "pass  # %pip")
             for node in ast.parse(source).body:
-                if isinstance(node, KEPT) or is_constant(node):
+                if isinstance(node, KEPT) or is_constant(node) or is_from_before(node):
                     with suppress(NameError):              # a default that a demonstration makes
                         exec(compile(ast.Module([node], []), name, "exec"), space)
     return space
