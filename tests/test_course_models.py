@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import minidiff
 from minidiff import course
 from minidiff.course import answers, exercises
-from minidiff.schedules import Cosine
-from minidiff.train import train
+from minidiff.digits import built_in
+from minidiff.schedules import Cosine, Flow
+from minidiff.train import denoising, train
 from minidiff.widgets import playground
 
 SOLUTIONS = Path(__file__).parents[1] / "solutions"
@@ -77,6 +79,31 @@ def unet(**changed) -> torch.Tensor:
     return weights(space["fresh"](), iter([(x, None)] * 4))
 
 
+def transformer(**changed) -> torch.Tensor:
+    small = dict(batch=2, dim=32, depth=1)
+    space = definitions("04_dit.ipynb", ch=size(**small), sprites=built_in(n=50), PATCH=(2, 4, 4),
+                        GRID=(4, 8, 8), N=256, SHARES=(4, 6, 6), WIDTH=32,
+                        norm=lambda h: F.layer_norm(h, h.shape[-1:]),
+                        time_embedding=answers.of("c03-time").reference,
+                        scale_and_shift=answers.of("c03-modulate").reference)
+    space.update(changed)
+    space["phi"] = space["grid_angles"](space["GRID"], space["SHARES"])
+    return weights(space["fresh"](), space["clips"](), denoising(10))
+
+
+def small_vae(**changed) -> torch.Tensor:
+    space = definitions("05_latents.ipynb", ch=size(batch=2), sprites=built_in(n=50), LATENT=2,
+                        BETA=1e-4)
+    space.update(changed)
+    return weights(space["fresh_vae"](), space["clips"](), space["rebuilding"])
+
+
+def flying_ball(**changed) -> torch.Tensor:
+    space = definitions("07_time.ipynb", ch=size(batch=2), schedule=Flow())
+    space.update(changed)
+    return weights(space["fresh"](), space["ball_clips"]())
+
+
 def others(id: str) -> list:
     return [w.function for w in answers.of(id).wrong]
 
@@ -102,6 +129,22 @@ def test_another_loss_or_target_trains_another_noise_predictor(id, kind):
                                 "c03-unet"])
 def test_another_part_trains_another_unet(id):
     assert differs(unet, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("id", ["c04-cut", "c04-join", "c04-heads", "c04-rotate", "c04-angles",
+                                "c04-block"])
+def test_another_part_trains_another_transformer(id):
+    assert differs(transformer, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("id", ["c05-draw", "c05-kl", "c05-loss", "c05-pairs"])
+def test_another_part_trains_another_vae(id):
+    assert differs(small_vae, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("id", ["c07-temporal-attention", "c07-temporal-conv"])
+def test_another_way_through_time_trains_another_ball(id):
+    assert differs(flying_ball, exercises.find(id).entry, others(id))
 
 
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():
