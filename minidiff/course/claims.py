@@ -18,7 +18,7 @@ class Claim(NamedTuple):
     """A row of a chapter's table. number: of the course's list of claims."""
     number: int
     says: str
-    number_is: str
+    value: str
     interval: str
     verdict: str
 
@@ -53,8 +53,8 @@ def claim(number: int, says: str, measured: Tensor | Sequence[float], within: fl
 
 def exactly(number: int, says: str, value: str | float, holds: bool) -> Claim:
     """A claim that needs no interval: it is so, or it is not."""
-    number_is = value if isinstance(value, str) else f"{value:.3g}"
-    return Claim(number, says, number_is, "exact", VERDICTS[0 if holds else 1])
+    shown = value if isinstance(value, str) else f"{value:.3g}"
+    return Claim(number, says, shown, "exact", VERDICTS[0 if holds else 1])
 
 
 def verdicts(claims: Iterable[Claim]) -> Markdown:
