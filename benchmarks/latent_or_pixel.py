@@ -41,7 +41,7 @@ BATCH, DRAWN = 16, 32                                       # clips in training,
 
 
 def small_vae() -> VAE:
-    return VAE(channels=(32, 64), latent=2, patch=2, beta=1e-4)
+    return VAE(channels=(32, 64), deep=64, latent=2, patch=2, depth=1, beta=1e-4)
 
 
 def trained(run: Run, data: Iterator, seconds: float, objective: Objective) -> tuple[int, float]:

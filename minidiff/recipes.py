@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import getdoc, signature
 from itertools import count
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -75,38 +76,39 @@ def mmnist32_dit(dim: int = 192, depth: int = 8, time: str = "full", batch: int 
                   dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))
 
 
-def mmnist64_vae(channels=(64, 96), latent: int = 4, beta: float = 1e-4, batch: int = 8,
-                 lr: float = 2e-3, ema: float = 0.998, decoder_only: bool = False,
-                 steps: int = 3000) -> Recipe:
-    """64x64, 16 frames, one or two digits of 20 px, to 8x8x8 places of 4 numbers and back.
+def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 1e-4,
+                 batch: int = 8, lr: float = 2e-3, ema: float = 0.998, decoder_only: bool = False,
+                 steps: int = 2600) -> Recipe:
+    """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 places of 1 number and back.
 
     Three batches of four have frames of 32 px: as many digits for a quarter of the time.
     decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are.
     """
-    net = dict(channels=list(channels), latent=latent, beta=beta)
+    net = dict(channels=list(channels), deep=deep, latent=latent, beta=beta)
     return Recipe("mmnist64-vae", dict(network="vae", net=net),
                   dict(size=[32, 32, 32, 64], frames=16, number=[1, 2], sprite=20, speed=[2, 6]),
                   dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, steps=steps))
 
 
-def mmnist64_text(channels=(96, 160), time: str = "full", vae: str = "mmnist64-vae",
-                  batch: int = 16, lr: float = 3e-3, ema: float = 0.999, images: float = 0.0,
-                  times: str = "uniform", shift: float = 3.0, network: str = "unet",
-                  steps: int = 9000) -> Recipe:
+def mmnist64_text(channels=(32, 96, 160), attention: int = 1, time: str = "full",
+                  vae: str = "mmnist64-vae", batch: int = 16, lr: float = 3e-3, ema: float = 0.999,
+                  images: float = 0.0, pool: int = 1500, times: str = "uniform", shift: float = 3.0,
+                  network: str = "unet", steps: int = 10_000) -> Recipe:
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
     shift: headings are settled where noise is strong, t > .9, and are learnt only there.
-    images: the share of batches that are single frames. network: "dit" is a transformer as large.
+    images: the share of batches that are single frames. pool: how many batches there are before
+    they come again. network: "dit" is a transformer as large.
     """
-    net = dict(in_channels=4, time=time, vocabulary=len(text.VOCABULARY))
+    net = dict(in_channels=1, time=time, vocabulary=len(text.VOCABULARY))
     if network == "unet":
-        net |= dict(channels=list(channels), attention=1, patch=1)
+        net |= dict(channels=list(channels), attention=attention, patch=1)
     else:
-        net |= dict(dim=192, depth=6, patch=[1, 2, 2])
+        net |= dict(dim=192, depth=6, patch=[1, 4, 4])
     return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW),
                   dict(size=64, frames=16, number=[1, 2], sprite=20),
-                  dict(batch=batch, lr=lr, ema=ema, images=images, steps=steps, times=times,
-                       shift=shift, p_drop=0.1),
+                  dict(batch=batch, lr=lr, ema=ema, images=images, pool=pool, steps=steps,
+                       times=times, shift=shift, p_drop=0.1),
                   dict(guidance=3.0))
 
 
@@ -181,22 +183,32 @@ def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu"
     """The recipe's endless training batches (x0, cond), from number `start` on.
 
     vae: what turns clips into latents, for a recipe of a latent model. Batch k depends on (seed, k)
-    alone, and of several processes each gets its rows.
+    alone, and of several processes each gets its rows. A recipe may have a pool of so many batches,
+    which come again and again, each time in other words, and are encoded once.
     """
-    sizes = frame_sizes(plan)
+    sizes, pool = frame_sizes(plan), plan.training.get("pool") or inf
     share = plan.training.get("images", 0)
+    kept = {}                                                        # latents of the batches so far
     for k in count(start):
-        clips = moving_mnist(digits, plan.training["batch"], seed=seed, step=k, device=device,
-                             **plan.clips | {"size": sizes[k % len(sizes)]})
+        which = int(k % pool)
+        clips = moving_mnist(digits, plan.training["batch"], seed=seed, step=which, device=device,
+                             **plan.clips | {"size": sizes[which % len(sizes)]})
         x = clips.x
-        if int((k + 1) * share) > int(k * share):              # this one's turn to be still
+        if int((which + 1) * share) > int(which * share):          # this one's turn to be still
             x = x[:, :1]
         mine = rows(len(x))
         x, cond = x[mine], condition(plan, clips, seed, k)
         if vae is not None:
-            with torch.no_grad(), autocast(x.device):
-                x = vae.encode(x).float()
+            x = kept[which] if which in kept else encoded(vae, x)
+            if pool < inf:
+                kept[which] = x
         yield x, None if cond is None else cond[mine]
+
+
+@torch.no_grad()
+def encoded(vae: VAE, x: Tensor) -> Tensor:
+    with autocast(x.device):
+        return vae.encode(x).float()
 
 
 def frame_sizes(plan: Recipe) -> list[int]:

@@ -1,6 +1,6 @@
 """A video VAE: clips to a small latent grid and back, so that diffusion has less to do.
 
-    z = vae.encode(x)       (B, T, 1, 64, 64) -> (B, T / 2, 4, 8, 8), 32 times fewer numbers
+    z = vae.encode(x)       (B, T, 1, 64, 64) -> (B, T / 2, 1, 16, 16), 32 times fewer numbers
     x = vae.decode(z)
 
 The encoder says where each latent lies, q(z | x) = N(mean, std^2); the decoder rebuilds the clip
@@ -11,6 +11,8 @@ pair of equal frames, and is rebuilt as the mean of the pair.
 Papers: VAE (Kingma 2014), latent diffusion (Rombach 2022), pairs of frames as in CogVideoX's
 causal VAE (Yang 2024), here without causality.
 """
+from itertools import pairwise, zip_longest
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -33,31 +35,35 @@ class Stage(nn.Module):
 class VAE(nn.Module):
     """`encode(x) -> z`, `decode(z) -> x`; x (B, C, H, W) or (B, T, C, H, W) in [-1, 1].
 
-    channels: the widths at 1 / patch and at half that size. latent: numbers at each place of the
-    latent grid, which is 1 / (2 patch) as high and wide as the frames.
+    channels: one width per resolution: 1 / patch of the frames', then half of the one before.
+    deep: the width where frames are joined, at the last resolution, and `depth` stages are passed.
+    latent: numbers at each place of the latent grid, which has the last resolution, too.
     pairs: halve time, too; a clip then has an even number of frames, or 1.
     beta: the weight of the KL term, per latent number, against the mean error per pixel.
     Raises ValueError for inputs that do not fit, saying which would.
     """
 
-    def __init__(self, channels: tuple[int, int] = (64, 96), latent: int = 4, patch: int = 4,
-                 in_channels: int = 1, pairs: bool = True, beta: float = 1e-3):
+    def __init__(self, channels: tuple[int, ...] = (64,), deep: int = 96, latent: int = 1,
+                 patch: int = 4, in_channels: int = 1, pairs: bool = True, depth: int = 2,
+                 beta: float = 1e-4):
         super().__init__()
-        fine, coarse = channels
-        self.patch, self.factor, self.latent = patch, 2 * patch, latent
+        fine, last = channels[0], channels[-1]
+        self.patch, self.factor, self.latent = patch, patch * 2 ** (len(channels) - 1), latent
         self.in_channels, self.frames, self.beta = in_channels, 2 if pairs else 1, beta
         self.enter = nn.Conv2d(in_channels * patch**2, fine, 3, padding=1)
-        self.fine_in, self.shrink = Stage(fine), nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
-        self.coarse_in = Stage(coarse)
-        self.join = nn.Conv2d(self.frames * coarse, coarse, 1)
-        self.deep_in = Stage(coarse)
-        self.to_latent = nn.Conv2d(coarse, 2 * latent, 1)
+        self.down = nn.ModuleList(map(Stage, channels))
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1)
+                                    for a, b in pairwise(channels))
+        self.join = nn.Conv2d(self.frames * last, deep, 1)
+        self.deep_in = nn.ModuleList(Stage(deep) for _ in range(depth))
+        self.to_latent = nn.Conv2d(deep, 2 * latent, 1)
 
-        self.from_latent = nn.Conv2d(latent, coarse, 3, padding=1)
-        self.deep_out = Stage(coarse)
-        self.part = nn.Conv2d(coarse, self.frames * coarse, 1)
-        self.coarse_out = Stage(coarse)
-        self.grow, self.fine_out = nn.Conv2d(coarse, fine, 3, padding=1), Stage(fine)
+        self.from_latent = nn.Conv2d(latent, deep, 3, padding=1)
+        self.deep_out = nn.ModuleList(Stage(deep) for _ in range(depth))
+        self.part = nn.Conv2d(deep, self.frames * last, 1)
+        self.up = nn.ModuleList(map(Stage, reversed(channels)))
+        self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1)
+                                  for a, b in reversed([*pairwise(channels)]))
         self.last = Stage(fine)
         self.norm = group_norm(fine)
         self.leave = nn.Conv2d(fine, in_channels * patch**2, 3, padding=1)
@@ -90,7 +96,7 @@ class VAE(nn.Module):
         return x.clamp(-1, 1)
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """What a clip of shape (T, C, H, W) becomes: (T / 2, latent, H / 8, W / 8)."""
+        """What a clip of shape (T, C, H, W) becomes: (T / 2, latent, h, w)."""
         T, _, H, W = shape
         return -(-T // self.frames), self.latent, H // self.factor, W // self.factor
 
@@ -103,8 +109,7 @@ class VAE(nn.Module):
 
     def freeze_encoder(self) -> None:
         """From now on only the decoder learns: latents stay what they are, clips get better."""
-        for part in (self.enter, self.fine_in, self.shrink, self.coarse_in, self.join,
-                     self.deep_in, self.to_latent):
+        for part in (self.enter, self.down, self.shrink, self.join, self.deep_in, self.to_latent):
             part.requires_grad_(False)
 
     # The network
@@ -118,9 +123,12 @@ class VAE(nn.Module):
             T = self.frames
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
         h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
-        h = self.coarse_in(self.shrink(self.fine_in(h, T)), T)
+        for stage, shrink in zip_longest(self.down, self.shrink, fillvalue=nn.Identity()):
+            h = shrink(stage(h, T))
         h = self.join(rearrange(h, "(n k) c h w -> n (k c) h w", k=self.frames))
-        h = self.to_latent(self.deep_in(h, T // self.frames))
+        for stage in self.deep_in:
+            h = stage(h, T // self.frames)
+        h = self.to_latent(h)
         mean, log_var = h.unflatten(0, (len(x), -1)).chunk(2, 2)
         return mean, log_var.clamp(-12, 6)
 
@@ -128,10 +136,13 @@ class VAE(nn.Module):
         """Clips from latents as the posterior has them, not clipped."""
         B, T = len(z), z.shape[1] * self.frames
         h = self.from_latent(z.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        h = self.part(self.deep_out(h, z.shape[1]))
-        h = rearrange(h, "n (k c) h w -> (n k) c h w", k=self.frames)
-        h = F.interpolate(self.coarse_out(h, T), scale_factor=2)
-        h = self.last(self.fine_out(self.grow(h), T), T)
+        for stage in self.deep_out:
+            h = stage(h, z.shape[1])
+        h = rearrange(self.part(h), "n (k c) h w -> (n k) c h w", k=self.frames)
+        for stage, grow in zip_longest(self.up, self.grow):
+            h = stage(h, T)
+            h = grow(F.interpolate(h, scale_factor=2)) if grow else h
+        h = self.last(h, T)
         h = F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.patch)
         return h.unflatten(0, (B, T))
 

@@ -28,7 +28,7 @@ def awake(model):
 def folder(tmp_path_factory):
     """A small VAE and a small model that reads prompts, both hardly trained."""
     folder = tmp_path_factory.mktemp("prompted")
-    plan = recipe("mmnist64-vae", channels=(16, 16), batch=2)
+    plan = recipe("mmnist64-vae", channels=(16,), deep=16, batch=2)
     fit = Fit(folder / "vae", plan, steps=1)
     assert [r.step for r in fit.steps()] == [1]
     fit.close()
@@ -87,7 +87,7 @@ def test_a_prompt_of_every_word_samples(model):
 
 def test_the_trajectory_is_one_of_latents_that_can_be_shown(model):
     video = model("a 3", keep_trajectory=True, **SMALL)
-    assert video.trajectory[0].x.shape == (1, 1, 4, 8, 8) and len(video.trajectory) == 3
+    assert video.trajectory[0].x.shape == (1, 1, 1, 16, 16) and len(video.trajectory) == 3
     assert_close(model.decode(video.trajectory[-1].x), video.tensor, rtol=0, atol=2e-2)
 
 
@@ -117,7 +117,7 @@ def test_a_vae_comes_as_itself(folder):
     vae = load(folder / "vae" / "model.safetensors")
     assert isinstance(vae, VAE) and vae.about["recipe"]["name"] == "mmnist64-vae"
     z = vae.encode(torch.full((1, 4, 1, 64, 64), -1.0))
-    assert z.shape == (1, 2, 4, 8, 8) and not z.requires_grad
+    assert z.shape == (1, 2, 1, 16, 16) and not z.requires_grad
     assert (vae.std - 1).abs().max() > 1e-3                  # calibrated when it was saved
 
 
@@ -134,7 +134,7 @@ def test_another_vae_or_no_vae_is_refused(folder, tmp_path):
 
 def test_a_decoder_can_be_trained_alone(folder, tmp_path):
     begin = folder / "vae" / "model.safetensors"
-    plan = recipe("mmnist64-vae", channels=(16, 16), batch=2, decoder_only=True)
+    plan = recipe("mmnist64-vae", channels=(16,), deep=16, batch=2, decoder_only=True)
     fit = Fit(tmp_path, plan, steps=2, begin=begin)
     list(fit.steps())
     fit.close()
@@ -151,6 +151,16 @@ def test_images_and_clips_alternate(folder):
     vae = load(folder / "vae" / "model.safetensors")
     batches = stream(plan, built_in(n=50), 0, vae=vae)
     assert [next(batches)[0].shape[1] for _ in range(4)] == [8, 1, 8, 1]
+
+
+def test_a_pool_of_latents_comes_again_in_other_words(folder):
+    plan = recipe("mmnist64-text", batch=8, pool=2, vae=str(folder / "vae" / "model.safetensors"))
+    vae = load(folder / "vae" / "model.safetensors")
+    batches = stream(plan, built_in(n=50), 0, vae=vae)
+    (x, words), (y, _), (again, other), _ = (next(batches) for _ in range(4))
+    assert again is x and not torch.equal(x, y) and not torch.equal(words, other)
+    resumed, said = next(stream(plan, built_in(n=50), 0, start=2, vae=vae))
+    assert torch.equal(resumed, x) and torch.equal(said, other)
 
 
 def test_prompts_to_judge_by_are_of_the_pairs_wanted(model):

@@ -9,7 +9,7 @@ from minidiff.vae import VAE
 def small(**settings) -> VAE:
     """A VAE whose zero-initialised layers were woken up, so that it answers."""
     torch.manual_seed(0)
-    vae = VAE(**({"channels": (16, 32)} | settings)).eval()
+    vae = VAE(**({"channels": (16, 32), "deep": 32, "latent": 4} | settings)).eval()
     with torch.no_grad():
         for p in vae.parameters():
             if not p.any():
