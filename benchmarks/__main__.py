@@ -1,7 +1,9 @@
-"""Time minidiff and its peers side by side.
+"""Time minidiff and its peers side by side, or race against the clock.
 
     python -m benchmarks sample            # or train, memory, roofline, data, all
     python -m benchmarks all --quick       # three blocks of everything, shown and not stored
+    python -m benchmarks speedrun --class cpu-10min                # how good after ten minutes?
+    python -m benchmarks time-to-score --target 0.8                # how long until that is reached?
 
 From the clone's root, on a machine that does nothing else. Rows go to benchmarks/tables/NAME.csv;
 those already there are left alone: remove the file to measure anew. Peers: `pip install
@@ -12,28 +14,89 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
+from benchmarks.ideas import CLASSES, IDEAS, RECORD
 from benchmarks.rows import ROWS
-from benchmarks.setting import Setting, all_cores
+from benchmarks.setting import OURS, Setting, all_cores
+from benchmarks.sides import SIDES
+from benchmarks.speedrun import speedrun
+from benchmarks.time_to_score import time_to_score
 from benchmarks.turns import BLOCKS
 
 
-def main(argv: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("name", choices=[*ROWS, "all"])
+def side_by_side(args, setting: Setting) -> None:
+    """The rows of speed, one or all."""
+    setting = setting._replace(blocks=args.blocks, batch=args.batch)
+    if args.quick:
+        setting = setting._replace(blocks=3, batch=1)
+    for name in ROWS if args.name == "all" else [args.name]:
+        ROWS[name](setting)
+
+
+def side_by_side_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
     p.add_argument("--blocks", type=int, default=BLOCKS, help="of turns A B B A, 15 unless given")
     p.add_argument("--batch", type=int, default=4, help="clips a step and a call of sample, train")
-    p.add_argument("--cores", help="such as 0,1; all that this process may use unless given")
-    p.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
     p.add_argument("--quick", action="store_true", help="three blocks, shown and not stored")
-    args = p.parse_args(argv)
+
+
+def race(args, setting: Setting) -> None:
+    """The speedrun of a class."""
+    among = CLASSES[args.among]
+    if among.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(f"{among.name} needs a GPU, and torch sees none.")
+    speedrun(setting, among, args.ideas, args.seeds, args.seconds)
+
+
+def race_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--class", dest="among", choices=CLASSES, required=True)
+    p.add_argument("--ideas", nargs="+", choices=IDEAS, default=[RECORD], metavar="IDEA",
+                   help=f"{RECORD} alone unless given; there are: {', '.join(IDEAS)}")
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    p.add_argument("--seconds", type=float,
+                   help="another budget and 32 clips: a trial, shown and not stored")
+
+
+def reach(args, setting: Setting) -> None:
+    """The time to a SCORE."""
+    time_to_score(setting, args.sides, args.target, args.seeds, args.budget, args.quick)
+
+
+def reach_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
+    p.add_argument("--target", type=float, default=0.8, help="SCORE, .8 unless given")
+    p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    p.add_argument("--budget", type=float, default=600, help="seconds, 600 unless given")
+    p.add_argument("--sides", nargs="+", choices=SIDES, default=[OURS], metavar="SIDE",
+                   help=f"ours alone unless given; there are: {'; '.join(SIDES)}")
+    p.add_argument("--quick", action="store_true", help="32 clips judge, shown and not stored")
+
+
+COMMANDS = {name: (side_by_side, side_by_side_options, "side by side") for name in (*ROWS, "all")}
+COMMANDS |= {"speedrun": (race, race_options, "SCORE after a fixed time"),
+             "time-to-score": (reach, reach_options, "time to a fixed SCORE")}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = p.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, (_, options, about) in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        command.add_argument("--cores", help="such as 0,1; all it may use unless given")
+        options(command)
+    return p
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     cores = [int(c) for c in args.cores.split(",")] if args.cores else all_cores()
-    setting = Setting(cores, args.peers, args.blocks, args.batch)
     with tempfile.TemporaryDirectory() as gone:
-        if args.quick:
-            setting = setting._replace(blocks=3, batch=1, folder=Path(gone))
-        for name in ROWS if args.name == "all" else [args.name]:
-            ROWS[name](setting)
+        setting = Setting(cores, getattr(args, "peers", sys.executable))
+        if vars(args).get("quick") or vars(args).get("seconds"):
+            setting = setting._replace(folder=Path(gone))
+        COMMANDS[args.name][0](args, setting)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 import json
 import os
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,8 @@ class Setting(NamedTuple):
     batch: int = 4
     folder: Path = ROOT / "benchmarks" / "tables"
 
-    def start(self, task: str, side: str = OURS, ways: tuple[str, ...] = (), **spec) -> Worker:
+    def start(self, task: str, side: str = OURS, ways: tuple[str, ...] = (),
+              module: str = "benchmarks.worker", **spec) -> Worker:
         """A worker that is ready; clips of 32x32x8 and the usual batch unless given."""
         spec = SMALL | dict(batch=self.batch) | spec
         spec |= dict(task=task, side=side, ways=ways, cores=self.cores)
@@ -35,8 +38,15 @@ class Setting(NamedTuple):
         threads = str(len(self.cores))
         env = os.environ | dict(PYTHONPATH=path, PYTHONWARNINGS="ignore", OMP_NUM_THREADS=threads,
                                 MKL_NUM_THREADS=threads)
-        command = [python, "-m", "benchmarks.worker", json.dumps(spec)]
+        command = [python, "-m", module, json.dumps(spec)]
         return Worker(side if side in (OURS, *PEERS) else task, command, env=env)
+
+    def race(self, task: str, side: str = OURS, **spec) -> dict:
+        """What `benchmarks.race` answers; its clock begins just before its process does."""
+        with (tempfile.TemporaryDirectory() as folder,
+              self.start(task, side, module="benchmarks.race", folder=folder,
+                         began=time.monotonic(), **spec) as worker):
+            return worker.facts
 
 
 def all_cores() -> list[int]:

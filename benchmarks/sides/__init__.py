@@ -16,14 +16,17 @@ Action = Callable[[], object]
 class Side(NamedTuple):
     """What can be timed of a model; clips (B, T, 1, H, W) in [-1, 1], labels (B,).
 
-    calls: of the network, in its usual sampling. seen: how often a call sees each clip.
+    calls: of the network, in its usual sampling. seen: how often a call sees each clip. told:
+    whether it heeds labels.
     """
     network: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]       # clips, labels -> their mean loss
     train: Callable[[Tensor, Tensor], Action]      # -> a whole training step
     sample: Callable[[Tensor], Action]             # labels -> a sampler's step, one network call
+    make: Callable[[Tensor], Tensor]               # labels -> whole clips, in [0, 1]
     calls: int
     seen: int = 1
+    told: bool = True
 
 
 SIDES = {                                          # name: module here, function, its settings

@@ -35,4 +35,8 @@ def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
         states = chain.from_iterable(model.steps(labels, steps=10_000) for _ in repeat(None))
         next(states)                                                # the noise took no call
         return lambda: next(states)
-    return Side(run.model, loss, trainer, sampler, (SAMPLING | plan.sampling)["steps"], seen=2)
+
+    def make(labels):
+        return Pipeline(run.ema.model, {"recipe": plan._asdict()})(labels=labels).tensor
+    return Side(run.model, loss, trainer, sampler, make, (SAMPLING | plan.sampling)["steps"],
+                seen=2)

@@ -35,4 +35,7 @@ def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
             with autocast(ways):
                 return diffusion.p_sample(x, t)
         return step
-    return Side(network, loss, trainer, sampler, diffusion.num_timesteps)
+
+    def make(labels):
+        return diffusion.sample(batch_size=len(labels)).transpose(1, 2)
+    return Side(network, loss, trainer, sampler, make, diffusion.num_timesteps, told=False)

@@ -1,0 +1,41 @@
+"""Seconds since a process began, imports and all; what is no training can be left out."""
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """`clock()` -> seconds since `began`, pauses left out.
+
+    began: what `time.monotonic()` was in the process that started this one, just before: it counts
+    alike in all processes of a machine.
+    """
+
+    def __init__(self, began: float, now: Callable[[], float] = time.monotonic):
+        self.began, self.now, self.paused = began, now, 0.0
+
+    def __call__(self) -> float:
+        return self.now() - self.began - self.paused
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The clock stands still while this lasts."""
+        since = self.now()
+        try:
+            yield
+        finally:
+            self.paused += self.now() - since
+
+    def until(self, seconds: float, steps: Iterator) -> Iterator:
+        """Steps, until another one as long as the last would end after so many seconds.
+
+        The first one warms up, so it says nothing of the next.
+        """
+        before, each = self(), 0.0
+        for i, step in enumerate(steps):
+            if i:
+                each = self() - before
+            before = self()
+            yield step
+            if before + each > seconds:
+                return
