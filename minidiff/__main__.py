@@ -101,7 +101,8 @@ def add_train(commands) -> None:
                    help="change a setting of the recipe, 'time=none' or 'batch=8' for example; "
                         "may be given several times")
     p.add_argument("--begin", type=known("model"), metavar="NAME_OR_FILE",
-                   help="begin with the weights of a trained model of the same shape")
+                   help="begin with the weights of a trained model; layers that it lacks "
+                        "start as they are")
     p.add_argument("--resume", action="store_true",
                    help="go on with the training in the folder, with its own settings; "
                         "--steps or --minutes make it longer")

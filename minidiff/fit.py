@@ -24,7 +24,8 @@ class Fit:
     """One training in one folder, which it locks until `close`. Iterate over `steps()` to train.
 
     minutes or steps: the budget; minutes become steps at the start, by a probe on this machine.
-    begin: a trained model of the same shape (name or file) whose weights are the first ones.
+    begin: a trained model (name or file) whose weights are the first ones; all of them must fit,
+    layers that it lacks stay as they are.
     resume: go on from the folder's last save, which says recipe, digits, seed and budget; steps (in
     all) or minutes (from now) lengthen it, and the learning rate is then that of the longer budget.
     Raises FileExistsError if the folder already holds a training and `resume` is off,
@@ -99,10 +100,13 @@ class Fit:
         self.settings = dict(objective=objective(self.plan), seed=self.seed)
 
     def begin_with(self, name: str | Path) -> dict:
-        """Take over a trained model's weights; returns what is to be remembered of it."""
+        """Take over a trained model's weights; returns what is to be remembered of it.
+
+        Layers that it lacks stay as they are: attention, for example, begins as the identity.
+        """
         tensors, about = files.load_tensors(checkpoint(name))
         for model in (self.run.model, self.run.ema.model):
-            files.load_weights(model, tensors, Path(name))
+            files.load_weights(model, model.state_dict() | tensors, Path(name))
         return {"model": str(name), "sha256": files.digest(tensors),
                 **{k: about.get(k) for k in ("digits", "seed", "steps", "clips", "minutes")}}
 

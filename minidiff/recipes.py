@@ -90,7 +90,7 @@ def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 
                   dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, steps=steps))
 
 
-def mmnist64_text(channels=(32, 96, 160), attention: int = 1, time: str = "full",
+def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full",
                   vae: str = "mmnist64-vae", batch: int = 16, lr: float = 3e-3, ema: float = 0.999,
                   images: float = 0.0, pool: int = 1500, times: str = "uniform", shift: float = 3.0,
                   network: str = "unet", steps: int = 10_000) -> Recipe:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
 from minidiff import media
@@ -320,8 +321,24 @@ def curves(x: Sequence[float], lines: dict[str, Sequence], **axes) -> Picture:
         values, half = line if isinstance(line, tuple) else (line, None)
         ax.errorbar(x, values, half, fmt="o-", markersize=3, color=colour, label=name)
     ax.set(**axes)
+    plain_ticks(ax, *({"x", "y"} - {name[0] for name in axes if name[1:] == "ticks"}))
     ax.legend()
     return fig
+
+
+def plain_ticks(axes, *sides: str) -> None:
+    """Logarithmic sides ("x", "y") with 1, 2 and 5 of every decade in plain numbers, not powers.
+
+    Below one decade all nine. No tick between them has a label, on the other side neither.
+    """
+    for side, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if axis.get_scale() != "log":
+            continue
+        axis.set_minor_formatter(NullFormatter())
+        if side in sides:
+            low, high = sorted(axis.get_view_interval())
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else range(1, 10)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 @styled

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     fit = Fit(folder / "vae", plan, steps=1)
     assert [r.step for r in fit.steps()] == [1]
     fit.close()
-    plan = recipe("mmnist64-text", channels=(32, 32), batch=2,
+    plan = recipe("mmnist64-text", channels=(32, 32), attention=1, batch=2,
                   vae=str(folder / "vae" / "model.safetensors"))
     fit = Fit(folder / "text", plan, steps=2)
     assert [r.step for r in fit.steps()] == [1, 2]
@@ -143,6 +143,23 @@ def test_a_decoder_can_be_trained_alone(folder, tmp_path):
     assert torch.equal(old.encode(clips), new.encode(clips))
     assert (old.decode(old.encode(clips)) - new.decode(old.encode(clips))).abs().max() > 1e-4
     assert new.about["begun"]["sha256"] == old.about["sha256"]
+
+
+def test_a_model_with_more_layers_goes_on_where_one_with_fewer_was(folder, tmp_path):
+    begin, vae = folder / "text.safetensors", str(folder / "vae" / "model.safetensors")
+    old = load(begin)
+    net = old.about["recipe"]["model"]["net"]
+    more = dict(channels=net["channels"], attention=net["attention"] + 1, vae=vae, batch=2)
+    fit = Fit(tmp_path / "more", recipe("mmnist64-text", **more), steps=1, begin=begin)
+    fit.close()
+    asked = torch.randn(2, 2, 1, 16, 16), torch.tensor([0.3, 0.9]), text.encode(["a 3", "a 7"])
+    with torch.no_grad():
+        new, known = fit.run.model.eval()(*asked), old.denoiser.eval()(*asked)
+    assert_close(new, known, rtol=0, atol=1e-5)
+    assert len(fit.run.model.state_dict()) > len(old.denoiser.state_dict())
+    with pytest.raises(ValueError, match="holds another network"):
+        Fit(tmp_path / "less", recipe("mmnist64-text", **more | {"attention": 0}), steps=1,
+            begin=begin)
 
 
 def test_images_and_clips_alternate(folder):

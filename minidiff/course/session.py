@@ -16,8 +16,9 @@ class Chapter(SimpleNamespace):
     """What a chapter works with: number, profile, device, seed, and `size`, its sizes by name."""
 
     def __repr__(self) -> str:
+        threads = torch.get_num_threads()
         where = torch.cuda.get_device_name() if self.device == "cuda" else \
-            f"{self.device}, {torch.get_num_threads()} threads"
+            f"{self.device}, {threads} thread{'s' * (threads > 1)}"
         return (f"Chapter {self.number}: profile {self.profile} on {where}, torch "
                 f"{torch.__version__}, seed {self.seed}.")
 

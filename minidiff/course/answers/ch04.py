@@ -235,10 +235,10 @@ RIGHT = {
     "c04-half": (1, (
         "Layers work token by token, so their work grows by 4. But attention compares all pairs of "
         "tokens, and that work grows by 16.",
-        "The layers' work grows by 4, attention's by 16. At these sizes the layers still weigh "
-        "more; in long clips attention does.",
+        "The layers' work grows by 4, attention's by 16. With 4x4 the layers weigh more, with 2x2 "
+        "attention does.",
         "Only the comparing of all pairs grows by 16. The linear layers work token by token, and "
-        "they are most of the work here.")),
+        "with 4x4 they are most of it.")),
     "c04-shuffle": (2, (
         "Attention knows no order: its sums run over all tokens, wherever they stand.",
         "Convolutions have borders. Attention has neither borders nor neighbours.",
