@@ -3,7 +3,8 @@
     table = Table("calls", columns, key=("model", "sampler", "calls"))
     if not table.has(model="mmnist32", sampler="ddim", calls=8): table.add(...)
 
-A row is on the disk as soon as it is known, so a run that was stopped goes on where it was.
+A row is on the disk as soon as it is known, so a run that was stopped goes on where it was. Rows
+that another command adds stand below that command.
 """
 import csv
 import os
@@ -29,8 +30,11 @@ class Table:
         if not self.path.exists():
             self.begin(note)
         with self.path.open(encoding="utf-8", newline="") as f:
-            lines = csv.DictReader(line for line in f if not line.startswith("#"))
-            self.rows = list(lines)
+            whole = f.readlines()
+        last = [line for line in whole if line.startswith("# python ")][-1:]
+        self.said = last == [f"# {command()}\n"]
+        lines = csv.DictReader(line for line in whole if not line.startswith("#"))
+        self.rows = list(lines)
         if tuple(lines.fieldnames or ()) != columns:
             raise ValueError(f"{self.path} has the columns {', '.join(lines.fieldnames or ())}, "
                              f"not {', '.join(columns)}; remove it to make it anew.")
@@ -38,7 +42,7 @@ class Table:
     def begin(self, note: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8", newline="") as f:
-            f.write("".join(f"# {line}\n" for line in (command(), machine(), note) if line))
+            f.write(comments(command(), machine(), note))
             csv.DictWriter(f, self.columns, lineterminator="\n").writeheader()
 
     def has(self, **key) -> bool:
@@ -50,10 +54,16 @@ class Table:
         """One row more, at once on the disk."""
         row = {k: text(v) for k, v in row.items()}
         with self.path.open("a", encoding="utf-8", newline="") as f:
+            f.write("" if self.said else comments(command(), machine()))
             csv.DictWriter(f, self.columns, lineterminator="\n").writerow(row)
             f.flush()
             os.fsync(f.fileno())
+        self.said = True
         self.rows.append(row)
+
+
+def comments(*lines: str) -> str:
+    return "".join(f"# {line}\n" for line in lines if line)
 
 
 def text(value) -> str:

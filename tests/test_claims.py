@@ -150,6 +150,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(origin("some").splitlines()) == 3 and origin("some").endswith("a note")
 
 
+def test_rows_that_another_command_adds_stand_below_it(tmp_path, monkeypatch):
+    for words, wanted in ((["first.py"], [("ddim", 4)]), (["second.py", "--more"], [("heun", 4)]),
+                          (["second.py", "--more"], [("heun", 8)]), (["idle.py"], [("heun", 8)])):
+        monkeypatch.setattr(bench.sys, "argv", words)
+        run(tmp_path, wanted)
+    lines = (tmp_path / "some.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[-1] if line[:8] == "# python" else line[:4] for line in lines
+            if line[:4] not in ("# 20", "# a ", "samp")] == \
+        ["benchmarks/first.py", "ddim", "--more", "heun", "heun"]
+    monkeypatch.setattr(claims, "TABLES", tmp_path)
+    assert [r["calls"] for r in stored("some")] == [4, 4, 8]
+
+
 def test_a_key_is_the_same_before_and_after_the_disk(tmp_path):
     begun(tmp_path).add(sampler="ddim", calls=4, scale=0.1 + 0.2, score=None)
     assert begun(tmp_path).has(sampler="ddim", calls=4.0, scale=0.3)
