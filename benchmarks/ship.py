@@ -42,8 +42,7 @@ def main() -> None:
     name = about["recipe"]["name"]
     target = pipeline.CHECKPOINTS / f"{name}.safetensors"
     tensors, _ = files.load_tensors(args.folder / "model.safetensors")
-    source = reference_name(about["digits"], gone=True)        # a name, not a folder
-    shipped = {k: v for k, v in about.items() if k != "sha256"} | {"digits": source}
+    shipped = without_folders({k: v for k, v in about.items() if k != "sha256"})
     card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
@@ -63,6 +62,15 @@ def main() -> None:
         clips.save(target.with_suffix(".gif"))
         print("\n".join(clips.asked))
     print(json.dumps(card["score"], indent=1))
+
+
+def without_folders(about: dict) -> dict:
+    """Facts that hold anywhere: digits by name, and a model that it began with by its hash."""
+    about = about | {"digits": reference_name(about["digits"], gone=True)}
+    if about.get("begun"):
+        begun = {k: v for k, v in about["begun"].items() if k != "model"}
+        about["begun"] = without_folders(begun)
+    return about
 
 
 def bar(steps, total: int, text: str, unit: str):

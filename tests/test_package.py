@@ -117,6 +117,13 @@ def everything(but: str = "") -> dict[str, SpecifierSet]:
     return {r.name.lower(): r.specifier for r in map(Requirement, texts) if r.name != "minidiff"}
 
 
+def test_shipped_weights_tell_no_folder_of_the_machine_that_trained_them():
+    for path in (ROOT / "minidiff" / "checkpoints").glob("*.safetensors"):
+        raw = path.read_bytes()
+        header = raw[8:8 + int.from_bytes(raw[:8], "little")].decode()
+        assert not re.search(r'"(/|[A-Za-z]:)[^"]*[/\\\\]', header), path.name
+
+
 def test_conda_installs_the_same_packages():
     names = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
