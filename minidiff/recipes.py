@@ -93,20 +93,24 @@ def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 
 def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full",
                   vae: str = "mmnist64-vae", batch: int = 16, lr: float = 3e-3, ema: float = 0.999,
                   images: float = 0.0, pool: int = 1500, times: str = "uniform", shift: float = 3.0,
-                  network: str = "unet", steps: int = 10_000) -> Recipe:
+                  network: str = "unet", number=(1, 2), apart: bool = True,
+                  steps: int = 10_000) -> Recipe:
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
     shift: headings are settled where noise is strong, t > .9, and are learnt only there.
     images: the share of batches that are single frames. pool: how many batches there are before
-    they come again. network: "dit" is a transformer as large.
+    they come again. network: "dit" is a transformer as large. number: digits in a clip, or the
+    least and the most. apart: the U-Net draws the things of a prompt apart.
     """
     net = dict(in_channels=1, time=time, vocabulary=len(text.VOCABULARY))
     if network == "unet":
         net |= dict(channels=list(channels), attention=attention, patch=1)
+        net |= dict(separator=text.IDS["and"]) if apart else {}
     else:
         net |= dict(dim=192, depth=6, patch=[1, 4, 4])
     return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW),
-                  dict(size=64, frames=16, number=[1, 2], sprite=20),
+                  dict(size=64, frames=16, sprite=20,
+                       number=number if isinstance(number, int) else list(number)),
                   dict(batch=batch, lr=lr, ema=ema, images=images, pool=pool, steps=steps,
                        times=times, shift=shift, p_drop=0.1),
                   dict(guidance=3.0))

@@ -23,6 +23,8 @@ from minidiff.layers import (
     check_condition,
     condition,
     group_norm,
+    shared,
+    things,
     zero,
 )
 
@@ -108,13 +110,17 @@ class UNet(nn.Module):
     classes: number of class ids; the id `classes` is the null condition.
     vocabulary: number of token ids; 0 is no word. words: the width of a word. Their mean scales and
     shifts every residual block, as a class does; where there is attention they are read one by one.
+    separator: the token id between the things of a prompt. Each thing is then drawn on its own, as
+    if it were the whole prompt but knowing of the rest, and claims places; what is shown at a place
+    is the mean by claims. So the words of one thing cannot be taken for another's. None: one
+    drawing, by the mean of all words.
     Raises ValueError for settings or inputs that do not fit, saying which sizes would.
     """
 
     def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1, patch: int = 2,
                  blocks: int = 1, attention: int = 1, time: str = "factorised",
                  classes: int | None = None, emb_dim: int = 128, vocabulary: int | None = None,
-                 words: int = 128, mix: tuple[str, ...] = MIX):
+                 words: int = 128, mix: tuple[str, ...] = MIX, separator: int | None = None):
         super().__init__()
         if time not in TIME_MODES:
             raise ValueError(f"Unknown time mode {time!r}; choose one of {', '.join(TIME_MODES)}.")
@@ -127,7 +133,7 @@ class UNet(nn.Module):
         if classes and vocabulary:
             raise ValueError("A network is told classes or words, not both.")
         self.patch, self.in_channels = patch, in_channels
-        self.classes, self.vocabulary = classes, vocabulary
+        self.classes, self.vocabulary, self.separator = classes, vocabulary, separator
         self.factor = patch * 2 ** (len(channels) - 1)
         attend = [i >= len(channels) - attention for i in range(len(channels))]
 
@@ -135,6 +141,7 @@ class UNet(nn.Module):
         self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
         self.words = Words(vocabulary, words) if vocabulary else None
         self.gist = nn.Linear(words, emb_dim) if vocabulary else None
+        self.rest = zero(nn.Linear(words, emb_dim)) if separator else None
         settings = dict(emb_dim=emb_dim, mode=time, mix=tuple(mix),
                         width=words if vocabulary else None)
         self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
@@ -151,16 +158,29 @@ class UNet(nn.Module):
             self.up.append(Level(below + c, c, blocks=blocks, attend=attend[i], **settings))
         self.norm = group_norm(channels[0])
         self.leave = zero(nn.Conv2d(channels[0], in_channels * patch**2, 3, padding=1))
+        self.claim = zero(nn.Conv2d(channels[0], patch**2, 3, padding=1)) if separator else None
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         if x.ndim == 4:
             return self(x[:, None], t, cond)[:, 0]
         self.check(x)
         check_condition(cond, len(x), self.classes, self.vocabulary)
-        T = x.shape[1]
+        if self.separator is None or cond is None:
+            return self.draw(x, *self.read(t, cond))[0]
+        prompts, owner = things(cond, self.separator)                            # (R, L), (R,)
+        emb, words = self.read(t[owner], prompts)
+        said = words.mean(1)
+        rest = torch.zeros_like(said).index_add(0, owner, said)[owner] - said
+        return shared(*self.draw(x[owner], emb + self.rest(rest), words), owner)
+
+    def read(self, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Time and condition as one vector (B, E), and the words (B, L, W) if there are any."""
         emb, words = condition(self, t, cond)
-        if words is not None:
-            emb = emb + self.gist(words.mean(1))
+        return emb if words is None else emb + self.gist(words.mean(1)), words
+
+    def draw(self, x: Tensor, emb: Tensor, words: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The U-Net itself: an answer like x, and its claim to each place (B, T, 1, H, W)."""
+        T = x.shape[1]
         emb = F.silu(emb).repeat_interleave(T, 0)                                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
         h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
@@ -175,8 +195,10 @@ class UNet(nn.Module):
             if h.shape[-1] != skip.shape[-1]:
                 h = F.interpolate(h, scale_factor=2)
             h = level(torch.cat([h, skip], 1), emb, T, words)
-        h = self.leave(F.silu(self.norm(h)))
-        return F.pixel_shuffle(h, self.patch).unflatten(0, (-1, T))
+        h = F.silu(self.norm(h))
+        return tuple(None if head is None else
+                     F.pixel_shuffle(head(h), self.patch).unflatten(0, (-1, T))
+                     for head in (self.leave, self.claim))
 
     def check(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.in_channels:
