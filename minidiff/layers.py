@@ -208,31 +208,29 @@ class Words(nn.Module):
 def things(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
     """Prompts (B, L), thing by thing: each thing as a prompt of its own (R, L), and whose it is.
 
-    Things end at the id `separator`, which goes; the rest is filled up with 0. R >= B things, of
-    the prompts (R,).
+    Things stand between ids `separator`; a prompt of no words is one thing. owner: (R,), rising.
     """
-    ends = ids == separator
-    number = ends.cumsum(1)                                       # of the thing that a word is of
-    rows, owners = [], []
-    for k in range(int(number.max()) + 1):
-        owner = (number[:, -1] >= k).nonzero()[:, 0]
-        mine = ((number == k) & ~ends)[owner]
-        first = (~mine).int().argsort(dim=1, stable=True)
-        rows.append(ids[owner].masked_fill(~mine, 0).gather(1, first))
-        owners.append(owner)
-    return torch.cat(rows), torch.cat(owners)
+    said = (ids != 0) & (ids != separator)
+    number = (ids == separator).cumsum(1)[:, None]                # of the thing that a word is of
+    mine = said[:, None] & (number == torch.arange(ids.shape[1], device=ids.device)[:, None])
+    there = mine.any(2)                                                          # (B, things)
+    there[:, 0] |= ~said.any(1)
+    owner, which = there.nonzero(as_tuple=True)
+    mine = mine[owner, which]                                                    # (R, L)
+    front = (~mine).int().argsort(dim=1, stable=True)
+    return ids[owner].masked_fill(~mine, 0).gather(1, front), owner
 
 
 def shared(answers: Tensor, claims: Tensor, owner: Tensor) -> Tensor:
-    """What is shown of answers (R, ...) to all things: to each owner, (B, ...), a weighted mean.
+    """Answers to things (R, ...) -> answers to prompts (B, ...), weighted means over their things.
 
-    The weights are the softmax of the claims of its things, place by place, as in slot attention's
-    decoder (Locatello 2020 section 3.2). owner: (R,), the first B of them 0 to B - 1.
+    The weights are the softmax of the things' claims, place by place, as in slot attention's
+    decoder (Locatello 2020 section 3.2).
     """
     weights = claims.float().exp()
-    of_each = torch.zeros_like(weights).index_add(0, owner, weights)[owner]
-    parts = weights / of_each * answers
-    return torch.zeros_like(parts).index_add(0, owner, parts)[:owner.max() + 1]
+    all_of_it = torch.zeros_like(weights).index_add(0, owner, weights)[owner]
+    parts = weights / all_of_it * answers
+    return torch.zeros_like(parts).index_add(0, owner, parts)[:owner[-1] + 1]
 
 
 def condition(net: nn.Module, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ inserted modules: a 3-tap temporal convolution (motion is local in time) and tem
 video of one frame and an image are the same thing to it.
 
 Papers: DDPM's U-Net (Ho 2020), Video Diffusion Models (Ho 2022), Stable Video Diffusion's temporal
-layers (Blattmann 2023).
+layers (Blattmann 2023); things apart, as slots (Locatello 2020).
 """
 import torch
 import torch.nn.functional as F
@@ -110,10 +110,9 @@ class UNet(nn.Module):
     classes: number of class ids; the id `classes` is the null condition.
     vocabulary: number of token ids; 0 is no word. words: the width of a word. Their mean scales and
     shifts every residual block, as a class does; where there is attention they are read one by one.
-    separator: the token id between the things of a prompt. Each thing is then drawn on its own, as
-    if it were the whole prompt but knowing of the rest, and claims places; what is shown at a place
-    is the mean by claims. So the words of one thing cannot be taken for another's. None: one
-    drawing, by the mean of all words.
+    separator: the token id between the things of a prompt. They are then drawn apart, each by its
+    own words and knowing of the rest, and claim places; a place shows the mean by their claims. So
+    no word is taken for another thing's. None: one drawing, by all words at once.
     Raises ValueError for settings or inputs that do not fit, saying which sizes would.
     """
 
@@ -141,7 +140,7 @@ class UNet(nn.Module):
         self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
         self.words = Words(vocabulary, words) if vocabulary else None
         self.gist = nn.Linear(words, emb_dim) if vocabulary else None
-        self.rest = zero(nn.Linear(words, emb_dim)) if separator else None
+        self.rest = zero(nn.Linear(words, emb_dim, bias=False)) if separator else None
         settings = dict(emb_dim=emb_dim, mode=time, mix=tuple(mix),
                         width=words if vocabulary else None)
         self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
@@ -179,7 +178,7 @@ class UNet(nn.Module):
         return emb if words is None else emb + self.gist(words.mean(1)), words
 
     def draw(self, x: Tensor, emb: Tensor, words: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The U-Net itself: an answer like x, and its claim to each place (B, T, 1, H, W)."""
+        """The U-Net itself: an answer like x and, with a separator, its claims (B, T, 1, H, W)."""
         T = x.shape[1]
         emb = F.silu(emb).repeat_interleave(T, 0)                                # (B T, E)
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)

@@ -3,8 +3,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff import Denoiser, UNet
-from minidiff.layers import Attention, ResBlock, TemporalConv, TimeEmbedding, attend, axes_embedding
+from minidiff import Denoiser, UNet, text
+from minidiff.layers import (
+    Attention,
+    ResBlock,
+    TemporalConv,
+    TimeEmbedding,
+    attend,
+    axes_embedding,
+    shared,
+    things,
+)
 from minidiff.schedules import Flow
 from minidiff.unet import TIME_MODES
 
@@ -176,3 +185,66 @@ def test_unfit_conditions_are_refused(clip, cond, words):
 def test_an_unconditional_network_takes_no_condition(clip):
     with pytest.raises(ValueError, match="without classes"):
         UNet((32, 32), emb_dim=32)(clip, torch.rand(2), torch.tensor([1, 2]))
+
+
+# Prompts of several things
+
+AND = text.IDS["and"]
+TWO = "a 3 moving left and a 7 moving up"
+
+
+def reader(separator=AND) -> UNet:
+    torch.manual_seed(0)
+    return awake(UNet((32, 32), patch=1, emb_dim=32, vocabulary=len(text.VOCABULARY), words=32,
+                      separator=separator))
+
+
+def test_things_are_prompts_of_their_own():
+    prompts = [TWO, "a 3", None, "and a 3 and"]
+    rows, owner = things(text.encode(prompts), AND)
+    assert [text.decode(row) for row in rows] == ["a 3 moving left", "a 7 moving up", "a 3", "",
+                                                  "a 3"]
+    assert owner.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_claims_are_shares():
+    owner = torch.tensor([0, 0, 1])
+    answers, claims = torch.randn(3, 4, 1, 2, 2), torch.randn(3, 4, 1, 2, 2)
+    mixed = shared(answers, claims, owner)
+    weights = claims[:2].softmax(0)
+    assert_close(mixed, torch.stack([(weights * answers[:2]).sum(0), answers[2]]))
+
+
+def test_one_thing_is_drawn_as_by_a_network_of_one_drawing(clip):
+    apart, at_once = reader(), reader(None)
+    at_once.load_state_dict({k: v for k, v in apart.state_dict().items()
+                             if k in at_once.state_dict()})
+    t, cond = torch.tensor([0.3, 0.6]), text.encode(["a 3 moving left", None])
+    assert_close(apart(clip, t, cond), at_once(clip, t, cond))
+    two = text.encode([TWO, TWO])
+    assert (apart(clip, t, two) - at_once(clip, t, two)).abs().max() > 1e-3
+
+
+def test_the_order_of_things_does_not_matter_and_who_does_what_does(clip):
+    net, t = reader(), torch.tensor([0.3, 0.6])
+    one, same, other = (net(clip, t, text.encode([p] * 2)) for p in (
+        TWO, "a 7 moving up and a 3 moving left", "a 7 moving left and a 3 moving up"))
+    assert_close(one, same)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_a_thing_knows_of_the_rest(clip):
+    """Its answer alone, where it claims everything, changes with the other thing's words."""
+    net, t = reader(), torch.tensor([0.5])
+    answers = []
+    net.leave.register_forward_hook(lambda layer, given, answer: answers.append(answer))
+    for rest in ("a 7", "a 4"):
+        net(clip[:1], t, text.encode([f"a 3 and {rest}"]))
+    first, second = (a.unflatten(0, (2, -1))[0] for a in answers)
+    assert (first - second).abs().max() > 1e-4
+
+
+def test_every_parameter_learns_from_two_things(clip):
+    net = reader()
+    net(clip, torch.tensor([0.3, 0.6]), text.encode([TWO, "a 5"])).square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in net.parameters())

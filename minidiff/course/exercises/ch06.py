@@ -87,6 +87,13 @@ def reads_with(model: nn.Module, read: Callable) -> list[Reads]:
     return layers
 
 
+def frames(values: Tensor, T: int, size: int = 64) -> Tensor:
+    """Values (..., T h h) of all places of clips with T frames, as clips (N, T, 1, size, size)."""
+    side = round((values.shape[-1] / T)**0.5)
+    pictures = values.reshape(-1, T, side, side).float().cpu()
+    return F.interpolate(pictures, size)[:, :, None]
+
+
 # The bug hunt's
 
 def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Callable:
