@@ -71,9 +71,11 @@ def text(value) -> str:
 
 
 def command() -> str:
+    """How this was called; of whole paths, which hold on one machine only, the last name."""
     name = Path(sys.argv[0]).name
     start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
-    return " ".join(["python", *start, *sys.argv[1:]])
+    said = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return " ".join(["python", *start, *said])
 
 
 def machine() -> str:

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import rows, turns  # noqa: E402
+from benchmarks import rows, stored, turns  # noqa: E402
 from benchmarks.flops import flops  # noqa: E402
 from benchmarks.plain_clips import place as plain_place  # noqa: E402
 from benchmarks.plain_clips import plain_clips  # noqa: E402
@@ -265,3 +265,9 @@ def test_training_is_compared_at_the_same_dtype(measured, tmp_path):
 def test_ways_have_names_and_blocks_a_default():
     assert (named(()), named(FAST)) == ("float32", "bf16 + channels_last")
     assert turns.BLOCKS >= 15 and turns.TOLERANCE == 0.05
+
+
+def test_a_stored_command_tells_no_folder_of_this_machine(monkeypatch, tmp_path):
+    python = tmp_path / "bin" / "python"
+    monkeypatch.setattr(sys, "argv", ["benchmarks/calls.py", "--peers", str(python), "--n", "64"])
+    assert stored.command() == "python benchmarks/calls.py --peers python --n 64"
