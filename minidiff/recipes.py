@@ -69,7 +69,7 @@ def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised
 
 def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int = 16,
                  lr: float = 2e-3, ema: float = 0.999, steps: int = 10_000) -> Recipe:
-    """The same clips by a Diffusion Transformer as large: 256 patches of 2 frames and 4x4 pixels."""
+    """The same clips by a Diffusion Transformer as large: 256 patches of 2 frames, 4x4 pixels."""
     net = dict(dim=dim, depth=depth, time=time, patch=[2, 4, 4], classes=10)
     return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
