@@ -227,7 +227,7 @@ def shared(answers: Tensor, claims: Tensor, owner: Tensor) -> Tensor:
     The weights are the softmax of the things' claims, place by place, as in slot attention's
     decoder (Locatello 2020 section 3.2).
     """
-    weights = claims.float().exp()
+    weights = claims.float().clamp(-30, 30).exp()                 # no claim is large enough for inf
     all_of_it = torch.zeros_like(weights).index_add(0, owner, weights)[owner]
     parts = weights / all_of_it * answers
     return torch.zeros_like(parts).index_add(0, owner, parts)[:owner[-1] + 1]

@@ -213,6 +213,8 @@ def test_claims_are_shares():
     mixed = shared(answers, claims, owner)
     weights = claims[:2].softmax(0)
     assert_close(mixed, torch.stack([(weights * answers[:2]).sum(0), answers[2]]))
+    huge = torch.tensor([1e4, -1e4, -1e4]).view(3, 1, 1, 1, 1).expand_as(claims)
+    assert_close(shared(answers, huge, owner), answers[[0, 2]])
 
 
 def test_one_thing_is_drawn_as_by_a_network_of_one_drawing(clip):
