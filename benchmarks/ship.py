@@ -30,6 +30,9 @@ def main() -> None:
                    help="where its digits came from, in words, for the card")
     machine = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     p.add_argument("--machine", default=machine, help="for the card")
+    p.add_argument("--clips", type=int,
+                   help="clips seen in all its trainings, where it went through several")
+    p.add_argument("--minutes", type=float, help="the same, minutes")
     p.add_argument("--source", help="the folder of the digits, where real clips are needed")
     p.add_argument("--n", type=int, default=512)
     p.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
@@ -47,7 +50,8 @@ def main() -> None:
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
             "command": args.command, "digits": args.digits,
-            **{k: about[k] for k in ("seed", "steps", "clips", "minutes")},
+            "seed": about["seed"], "clips": args.clips or about["clips"],
+            "minutes": args.minutes or about["minutes"],
             "machine": args.machine,
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(),
