@@ -23,7 +23,8 @@ from minidiff.schedules import timesteps
 from minidiff.seeds import generator
 from minidiff.vae import VAE
 
-SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0)  # where a recipe says no other
+SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None)
+"""How a model is sampled where its recipe says no other."""
 
 
 class Video(media.Video):
@@ -83,19 +84,19 @@ class Pipeline:
 
     def steps(self, cond: Tensor, null: Tensor | None = None, *, first: int = 0,
               frames: int | None = None, seed: int = 0, exact: bool = False,
-              interval: tuple[float, float] | None = None, rescale: float = 0.0,
-              **settings) -> Iterator[State]:
+              rescale: float = 0.0, **settings) -> Iterator[State]:
         """The sampler itself, a `State` per step, for conditions (N, ...) made for the network.
 
         Clip i's noise depends on (seed, first + i) alone, whatever the batch. null: what guidance
         leads away from, the null condition unless given. exact: compute in float32, so that the
         clip does not either (to 1e-3). settings: steps, guidance, sampler, shift (see
-        `schedules.timesteps`), the model's own unless given; interval and rescale as in `guided`.
+        `schedules.timesteps`) and interval, the model's own unless given; interval (None: guide at
+        all times) and rescale as in `guided`.
         Raises ValueError for unknown settings or samplers, or a guidance that is not 0 or more.
         """
         if unknown := settings.keys() - SAMPLING.keys():
             raise ValueError(f"Unknown settings {', '.join(sorted(unknown))}; there are "
-                             f"{', '.join(SAMPLING)}, seed, frames, exact, interval and rescale.")
+                             f"{', '.join(SAMPLING)}, seed, frames, exact and rescale.")
         with_defaults = self.sampling | settings
         guidance, sampler = with_defaults["guidance"], with_defaults["sampler"]
         if sampler not in SAMPLERS:
@@ -114,8 +115,8 @@ class Pipeline:
                 return self.denoiser(x, t, cond).float()
 
         null = torch.tensor(self.recipe.null) if null is None else null
-        guess = guided(denoise, cond.to(self.device), null.to(self.device), guidance, interval,
-                       rescale)
+        guess = guided(denoise, cond.to(self.device), null.to(self.device), guidance,
+                       with_defaults["interval"], rescale)
         guess = guess if self.vae is not None else clipped(guess)      # latents know no such range
         noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
         ts = timesteps(with_defaults["steps"], with_defaults["shift"])

@@ -75,9 +75,17 @@ def test_a_clip_depends_on_its_seed_not_on_its_batch(model):
 def test_words_negatives_guidance_interval_and_rescale_all_matter(model):
     plain = model("a 3 moving left", exact=True, **SMALL).tensor
     for other in (dict(prompt="a 4 moving left"), dict(negative="a 3"), dict(guidance=9.0),
-                  dict(interval=(0.0, 0.9)), dict(rescale=1.0)):
+                  dict(interval=(0.9, 1.0)), dict(rescale=1.0)):
         settings = dict(prompt="a 3 moving left", exact=True) | SMALL | other
         assert (model(**settings).tensor - plain).abs().max() > 1e-4, other
+
+
+def test_guidance_keeps_to_the_recipe_s_interval_unless_told_otherwise(model):
+    low, high = model.sampling["interval"]
+    settings = dict(prompt="a 3 moving left", exact=True, frames=2, steps=8)
+    usual = model(**settings).tensor
+    assert torch.equal(usual, model(interval=(low, high), **settings).tensor)
+    assert (usual - model(interval=None, **settings).tensor).abs().max() > 1e-4
 
 
 def test_a_prompt_of_every_word_samples(model):
