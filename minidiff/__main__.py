@@ -168,6 +168,9 @@ def sampling_options(p, sampler: str) -> None:
     p.add_argument("--guidance", type=guidance,
                    help="0 ignores what was asked, 1 follows it, more insists (default: the "
                         "model's own, 1.5 unless its recipe says another)")
+    p.add_argument("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                   help="guide only while LOW <= t <= HIGH; 0 1 is always (default: the model's "
+                        "own, always unless its recipe says another)")
     seed_option(p)
 
 

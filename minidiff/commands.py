@@ -135,7 +135,8 @@ def what_to_sample(model: pipeline.Pipeline, args) -> evaluate.Asked:
 
 def sampling(args) -> dict:
     """How to sample, as far as the command line says so."""
-    given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler)
+    given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler,
+                 interval=args.interval)
     return {k: v for k, v in given.items() if v is not None}
 
 

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 from random import Random
 from statistics import median
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rows, stored, turns  # noqa: E402
+from benchmarks.denoise_from import denoised  # noqa: E402
 from benchmarks.flops import flops  # noqa: E402
 from benchmarks.plain_clips import place as plain_place  # noqa: E402
 from benchmarks.plain_clips import plain_clips  # noqa: E402
@@ -33,6 +35,7 @@ from benchmarks.turns import (  # noqa: E402
 )
 from minidiff.layers import attend  # noqa: E402
 from minidiff.moving_mnist import place  # noqa: E402
+from minidiff.schedules import Flow  # noqa: E402
 
 FAKE = f"""
 import sys, time
@@ -271,3 +274,21 @@ def test_a_stored_command_tells_no_folder_of_this_machine(monkeypatch, tmp_path)
     python = tmp_path / "bin" / "python"
     monkeypatch.setattr(sys, "argv", ["benchmarks/calls.py", "--peers", str(python), "--n", "64"])
     assert stored.command() == "python benchmarks/calls.py --peers python --n 64"
+
+
+def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
+    x0, seen = torch.randn(40, 2, 1, 8, 8), []
+
+    class Knows:
+        """A denoiser that is told which clip it looks at."""
+        schedule = Flow()
+
+        def __call__(self, x, t, which):
+            seen.append((float(t), x.std().item()))
+            return x0[which]
+    model = SimpleNamespace(denoiser=Knows(), device=torch.device("cpu"))
+    found = denoised(model, x0, torch.arange(40), 0.6, steps=3, seed=0)
+    assert_close(found, x0, rtol=0, atol=1e-5)
+    assert [t for t, _ in seen[:3]] == pytest.approx([0.6, 0.4, 0.2]) and len(seen) == 6
+    assert seen[0][1] == pytest.approx((0.4**2 + 0.6**2) ** 0.5, rel=0.05)
+    assert denoised(model, x0, torch.arange(40), 0, steps=3, seed=0) is x0
