@@ -98,6 +98,7 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
     shift: headings are settled where noise is strong, t > .9, and are learnt only there.
+    Guidance acts while t >= .5, where digits and headings are decided, and spoils detail after.
     images: the share of batches that are single frames. pool: how many batches there are before
     they come again. network: "dit" is a transformer as large. number: digits in a clip, or the
     least and the most. apart: the U-Net draws the things of a prompt apart.

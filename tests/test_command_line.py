@@ -151,6 +151,8 @@ def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
     assert_fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],
           "t10k-images", capsys)
     assert_fails(["sample", tmp_path / "no.safetensors", "--out", out], "no.safetensors", capsys)
+    backwards = ["sample", trained / "model.safetensors", "--interval", "0.9", "0.1"]
+    assert_fails([*backwards, "--steps", "1", "--out", out], "low <= high", capsys)
     (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04 this is a pickle")
     assert_fails(["sample", tmp_path / "bad.safetensors", "--out", out], "bad.safetensors", capsys)
     (tmp_path / "bad.npy").write_bytes(b"nothing")
