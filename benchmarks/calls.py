@@ -5,9 +5,9 @@
 The cheap rows come first, and a row is on the disk as soon as it is known: run it again and it goes
 on where it was stopped; rows that are there are not made again, whatever their n. Every sampler
 takes as many steps as a number of calls allows (Heun calls twice a step, once in the last), with
-the model's own guidance and grid. Above 100 calls only the samplers in --long are tried. --exact:
-in float32 throughout. One call for one guided clip of mmnist32 costs some 15 ms of one core: 1,000
-calls for 256 clips are an hour there, minutes on a GPU.
+the model's own guidance and grid, and no autoguidance. Above 100 calls only the samplers in --long
+are tried. --exact: in float32 throughout. One call for one guided clip of mmnist32 costs some 15 ms
+of one core: 1,000 calls for 256 clips are an hour there, minutes on a GPU.
 """
 import argparse
 import time
@@ -31,7 +31,7 @@ def measured(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
     steps = len(fitting(sampler, timesteps, calls)) - 1
     start = time.perf_counter()
     row = evaluate.row(model, args.n, args.seed, model.about["digits"], sampler=sampler,
-                       steps=steps, exact=args.exact)
+                       steps=steps, exact=args.exact, autoguidance=0.0)
     seconds, ends = time.perf_counter() - start, row["interval"]["SCORE"]
     return {"n": args.n, "steps": steps, "SCORE": row["SCORE"],
             "SCORE_half": (ends[1] - ends[0]) / 2 if ends else None,

@@ -2,13 +2,13 @@
 
     python benchmarks/guidance_scales.py [--models mmnist32 mmnist64-text] [--n 200] [--score 192]
 
-For each model and scale, guided at all times, from one set of noises: adherence, diversity,
-saturation and contrast (see `minidiff.measures.traits`) with halves of 95 % intervals over noises,
-and SCORE of as many clips as --score says (0: none), with its own. Models that read are asked for
-one digit and its heading, ten prompts in turn; adherence is then both. A row is on the disk as soon
-as it is known, and one that is there is not made again, whatever its n; rows of another checkpoint
-are refused. One step of one guided clip costs some 15 ms of one core with mmnist32, twice that with
-mmnist64-text.
+For each model and scale, guided at all times and by nothing else, from one set of noises:
+adherence, diversity, saturation and contrast (see `minidiff.measures.traits`) with halves of 95 %
+intervals over noises, and SCORE of as many clips as --score says (0: none), with its own. Models
+that read are asked for one digit and its heading, ten prompts in turn; adherence is then both. A
+row is on the disk as soon as it is known, and one that is there is not made again, whatever its n;
+rows of another checkpoint are refused. One step of one guided clip costs some 15 ms of one core
+with mmnist32, twice that with mmnist64-text.
 """
 import argparse
 
@@ -43,7 +43,8 @@ def asked(model: Pipeline, n: int) -> tuple[dict, torch.Tensor, torch.Tensor | N
 
 def measured(model: Pipeline, scale: float, args) -> dict[str, float]:
     """The four traits and SCORE at one scale, each with half its interval."""
-    settings = {"guidance": scale, "interval": None} | ({"steps": args.steps} if args.steps else {})
+    settings = {"guidance": scale, "interval": None, "autoguidance": 0.0}
+    settings |= {"steps": args.steps} if args.steps else {}
     wish, digit, heading = asked(model, args.n)
     videos = [model(**{k: v[i:i + BATCH] for k, v in wish.items()}, seed=args.seed, first=i,
                     **settings) for i in range(0, args.n, BATCH)]

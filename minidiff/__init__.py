@@ -4,12 +4,13 @@
     minidiff.load("mmnist64-text")("a 3 moving left and a 7 moving up").save("clip.gif")
 """
 from minidiff import digits, gaussians, moving_mnist, samplers, schedules, scoreboard, text
-from minidiff.denoiser import Denoiser, clipped, guided, inpainted
+from minidiff.denoiser import Denoiser, autoguided, clipped, guided, inpainted
 from minidiff.dit import DiT
 from minidiff.pipeline import load
 from minidiff.unet import UNet
 from minidiff.vae import VAE
 
 __version__ = "0.1.0"
-__all__ = ["VAE", "Denoiser", "DiT", "UNet", "clipped", "digits", "gaussians", "guided",
-           "inpainted", "load", "moving_mnist", "samplers", "schedules", "scoreboard", "text"]
+__all__ = ["VAE", "Denoiser", "DiT", "UNet", "autoguided", "clipped", "digits", "gaussians",
+           "guided", "inpainted", "load", "moving_mnist", "samplers", "schedules", "scoreboard",
+           "text"]

@@ -171,6 +171,9 @@ def sampling_options(p, sampler: str) -> None:
     p.add_argument("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"),
                    help="guide only while LOW <= t <= HIGH; 0 1 is always (default: the model's "
                         "own, always unless its recipe says another)")
+    p.add_argument("--autoguidance", type=guidance, metavar="W",
+                   help="lead away from frames that look at themselves alone, with this weight "
+                        "(default: the model's own, 0 unless its recipe says another)")
     seed_option(p)
 
 

@@ -136,7 +136,7 @@ def what_to_sample(model: pipeline.Pipeline, args) -> evaluate.Asked:
 def sampling(args) -> dict:
     """How to sample, as far as the command line says so."""
     given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler,
-                 interval=args.interval)
+                 interval=args.interval, autoguidance=args.autoguidance)
     return {k: v for k, v in given.items() if v is not None}
 
 

@@ -5,7 +5,7 @@ unknowns, so x0 = (q x_t - sigma F) / (q alpha - sigma p). What changes sampling
 denoise -> denoise: guidance, clipping, inpainting.
 
 Papers: DDPM (Ho 2020), v-prediction (Salimans 2022), rectified flow (Liu 2023), classifier-free
-guidance (Ho 2022).
+guidance (Ho 2022), autoguidance (Karras 2024).
 """
 from collections.abc import Callable
 
@@ -85,9 +85,7 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
                          f"got {type(cond).__name__}; without a condition use the denoiser itself.")
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale must be between 0 and 1, got {rescale}.")
-    low, high = (0.0, 1.0) if interval is None else interval
-    if not low <= high:
-        raise ValueError(f"interval must be (low, high) with low <= high, got {interval}.")
+    low, high = ends(interval)
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device).expand_as(cond)
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
@@ -104,6 +102,39 @@ def guided(denoiser: Callable, cond: Tensor, null: Tensor, scale: float,
             guess = torch.lerp(guess, with_std_of(x0, guess), rescale)
         return guess
     return denoise
+
+
+def autoguided(denoise: Denoise, worse: Denoise, weight: float,
+               interval: tuple[float, float] | None = None) -> Denoise:
+    """Guidance away from a worse denoiser: x0 + weight (x0 - x0_worse).
+
+    Both err in the same places, the worse one more, so their difference points away from errors
+    (Karras 2024 eq. 3, with the factor w = 1 + weight). worse: `layers.frames_alone`, for clips
+    that move steadily. interval: only where low <= t <= high.
+    Raises ValueError for a weight that is not 0 or more, or an empty interval.
+    """
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"autoguidance must be a number, 0 or more, got {weight}.")
+    low, high = ends(interval)
+
+    def led(x: Tensor, t: Tensor) -> Tensor:
+        x0, t = denoise(x, t), times(t)
+        inside = (t >= low) & (t <= high)
+        if not (weight and inside.any()):
+            return x0
+        return x0 + per_sample(weight * inside.to(x), x) * (x0 - worse(x, t))
+    return led
+
+
+def ends(interval: tuple[float, float] | None) -> tuple[float, float]:
+    """The first and last time of an interval, which None leaves open.
+
+    Raises ValueError for an empty one.
+    """
+    low, high = (0.0, 1.0) if interval is None else interval
+    if not low <= high:
+        raise ValueError(f"interval must be (low, high) with low <= high, got {interval}.")
+    return low, high
 
 
 def with_std_of(x0: Tensor, guess: Tensor) -> Tensor:

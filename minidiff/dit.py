@@ -29,7 +29,8 @@ from minidiff.layers import (
 
 ROWS = {  # what makes a row of tokens that look at one another
     "all": "b t s d -> b 1 (t s) d", "space": "b t s d -> b t s d",
-    "time": "b t s d -> b s t d", "past": "b t s d -> b s t d"}
+    "time": "b t s d -> b s t d", "past": "b t s d -> b s t d", "self": "b t s d -> b (t s) 1 d"}
+ALONE = {"all": "space", "space": "space", "time": "self", "past": "self"}
 LOOKS = {  # how block i of a mode groups the tokens of x (B, T, S, D), S places a frame
     "full": ("all",), "factorised": ("space", "time"), "causal": ("space", "past"),
     "none": ("space",)}
@@ -39,28 +40,30 @@ class SelfAttention(nn.Module):
     """Attention among tokens, with normed and rotated queries and keys: (B, T, S, D) -> like it.
 
     look: "all" tokens of a clip, those of the same frame ("space"), those at the same place in all
-    frames ("time") or in this frame and those before ("past").
+    frames ("time"), in this frame and those before ("past") or itself ("self"). alone: those of the
+    same frame at most (`layers.frames_alone`).
     """
 
     def __init__(self, dim: int, head_dim: int, look: str):
         super().__init__()
-        self.look, self.heads = look, dim // head_dim
+        self.look, self.alone, self.heads = look, False, dim // head_dim
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.q_scale, self.k_scale = (nn.Parameter(torch.ones(head_dim)) for _ in range(2))
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         """places: (2, T, S, head_dim / 2), as of `rotations`."""
         T, S = x.shape[1:3]
-        rows = rearrange(self.qkv(x), ROWS[self.look])                      # (B, R, L, 3 D)
+        look = ALONE[self.look] if self.alone else self.look
+        rows = rearrange(self.qkv(x), ROWS[look])                           # (B, R, L, 3 D)
         q, k, v = rearrange(rows, "b r l (three h d) -> three b r h l d", three=3, h=self.heads)
-        turns = rearrange(places, ROWS[self.look])[:, :, None]               # (2, R, 1, L, d / 2)
+        turns = rearrange(places, ROWS[look])[:, :, None]               # (2, R, 1, L, d / 2)
         q, k = (rotate(F.rms_norm(y, y.shape[-1:], scale.to(y.dtype)), turns)
                 for y, scale in ((q, self.q_scale), (k, self.k_scale)))
         past = None
-        if self.look == "past":
+        if look == "past":
             past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
         h = rearrange(attend(q, k, v, past), "b r h l d -> b r l (h d)")
-        back = " -> ".join(reversed(ROWS[self.look].split(" -> ")))
+        back = " -> ".join(reversed(ROWS[look].split(" -> ")))
         return self.out(rearrange(h, back, t=T, s=S))
 
 

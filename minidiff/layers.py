@@ -3,8 +3,10 @@
 Zero-initialised modules are marked: a block that ends in one is the identity at the start, and
 training opens it.
 Papers: group norm (Wu 2018), attention (Vaswani 2017), DDPM's U-Net (Ho 2020), Video Diffusion
-Models (Ho 2022), cross-attention to words (Rombach 2022).
+Models (Ho 2022), cross-attention to words (Rombach 2022), less attention to have a worse
+network (Hyung 2025).
 """
+import copy
 from math import log
 
 import torch
@@ -203,6 +205,21 @@ class Words(nn.Module):
             x = attention(x, order)
             x = x + mlp(x)
         return self.norm(x)
+
+
+def frames_alone(net: nn.Module) -> nn.Module:
+    """The same network, sharing all weights, in which each frame looks at itself alone.
+
+    Attention through time and attention among all frames find one frame each. Nothing was trained
+    for that, so it errs where frames should agree, and `denoiser.autoguided` leads away from it
+    (Hyung 2025 skips layers to the same end).
+    """
+    weights = {id(w): w for w in (*net.parameters(), *net.buffers())}
+    worse = copy.deepcopy(net, weights)
+    for module in worse.modules():
+        if hasattr(module, "alone"):
+            module.alone = True
+    return worse
 
 
 def things(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:

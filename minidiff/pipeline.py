@@ -7,6 +7,7 @@
 """
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from minidiff import files, media, text
-from minidiff.denoiser import Denoiser, clipped, guided
+from minidiff.denoiser import Denoiser, autoguided, clipped, guided
 from minidiff.files import CHECKPOINTS
+from minidiff.layers import frames_alone
 from minidiff.precision import autocast
 from minidiff.recipes import Recipe, build
 from minidiff.samplers import SAMPLERS, State, ddpm, last
@@ -23,8 +25,9 @@ from minidiff.schedules import timesteps
 from minidiff.seeds import generator
 from minidiff.vae import VAE
 
-SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None)
+SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None, autoguidance=0.0)
 """How a model is sampled where its recipe says no other."""
+EARLY = 0.5, 1.0                 # the times of autoguidance: how things move is decided in noise
 
 
 class Video(media.Video):
@@ -90,19 +93,22 @@ class Pipeline:
         Clip i's noise depends on (seed, first + i) alone, whatever the batch. null: what guidance
         leads away from, the null condition unless given. exact: compute in float32, so that the
         clip does not either (to 1e-3). settings: steps, guidance, sampler, shift (see
-        `schedules.timesteps`) and interval, the model's own unless given; interval (None: guide at
-        all times) and rescale as in `guided`.
-        Raises ValueError for unknown settings or samplers, or a guidance that is not 0 or more.
+        `schedules.timesteps`), interval and autoguidance, the model's own unless given; interval
+        (None: guide at all times) and rescale as in `guided`; autoguidance: the weight of guidance
+        away from frames that look at themselves alone, while t >= .5, a call more a step.
+        Raises ValueError for unknown settings or samplers, or guidance that is not 0 or more.
         """
         if unknown := settings.keys() - SAMPLING.keys():
             raise ValueError(f"Unknown settings {', '.join(sorted(unknown))}; there are "
                              f"{', '.join(SAMPLING)}, seed, frames, exact and rescale.")
         with_defaults = self.sampling | settings
-        guidance, sampler = with_defaults["guidance"], with_defaults["sampler"]
+        sampler, weight = with_defaults["sampler"], with_defaults["autoguidance"]
         if sampler not in SAMPLERS:
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
-        if isinstance(guidance, str) or not 0 <= guidance < float("inf"):
-            raise ValueError(f"guidance must be a number, 0 or more, got {guidance!r}.")
+        for name in ("guidance", "autoguidance"):
+            value = with_defaults[name]
+            if isinstance(value, str) or not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
         generators = [generator(seed, first + i) for i in range(len(cond))]
         shape = self.shape(frames)
 
@@ -110,13 +116,17 @@ class Pipeline:
             noise = [torch.randn(shape, generator=g) for g in generators]
             return torch.stack(noise).to(self.device)
 
-        def denoise(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
             with nullcontext() if exact else autocast(self.device):
-                return self.denoiser(x, t, cond).float()
+                return denoiser(x, t, cond).float()
 
+        cond = cond.to(self.device)
         null = torch.tensor(self.recipe.null) if null is None else null
-        guess = guided(denoise, cond.to(self.device), null.to(self.device), guidance,
-                       with_defaults["interval"], rescale)
+        guess = guided(partial(compute, self.denoiser), cond, null.to(self.device),
+                       with_defaults["guidance"], with_defaults["interval"], rescale)
+        if weight:
+            worse = partial(compute, frames_alone(self.denoiser), cond=cond)
+            guess = autoguided(guess, worse, weight, EARLY)
         guess = guess if self.vae is not None else clipped(guess)      # latents know no such range
         noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
         ts = timesteps(with_defaults["steps"], with_defaults["shift"])
@@ -175,9 +185,9 @@ class Pipeline:
         None leaves everything open.
         n: how many; 1 unless given, 10 of all digits.
         negative: words that guidance leads away from.
-        settings: steps, guidance, sampler, seed, frames, shift, interval, rescale and exact, as in
-        `steps`. keep_trajectory: keep every state of every step. Raises ValueError for a prompt
-        that the model cannot take, and as `steps`.
+        settings: steps, guidance, sampler, seed, frames, shift, interval, autoguidance, rescale and
+        exact, as in `steps`. keep_trajectory: keep every state of every step.
+        Raises ValueError for a prompt that the model cannot take, and as `steps`.
         """
         null = None
         if self.recipe.vocabulary:

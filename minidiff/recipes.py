@@ -55,6 +55,7 @@ class Recipe(NamedTuple):
 
 FLOW = dict(schedule="flow", prediction="flow")
 NOISY = dict(times="logit-normal", p_drop=0.1)
+TOGETHER = dict(autoguidance=0.5)                          # sampling: frames that agree
 
 
 def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised", batch: int = 16,
@@ -64,7 +65,7 @@ def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised
     net = dict(channels=list(channels), attention=attention, time=time, classes=10)
     return Recipe("mmnist32", dict(network="unet", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps))
+                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps), TOGETHER)
 
 
 def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int = 16,
@@ -73,7 +74,7 @@ def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int 
     net = dict(dim=dim, depth=depth, time=time, patch=[2, 4, 4], classes=10)
     return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW),
                   dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY), TOGETHER)
 
 
 def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 1e-4,
@@ -114,7 +115,7 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
                        number=number if isinstance(number, int) else list(number)),
                   dict(batch=batch, lr=lr, ema=ema, images=images, pool=pool, steps=steps,
                        times=times, shift=shift, p_drop=0.1),
-                  dict(guidance=3.0, interval=[0.5, 1.0]))
+                  dict(guidance=3.0, interval=[0.5, 1.0], **TOGETHER))
 
 
 def timed(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,

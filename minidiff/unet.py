@@ -39,12 +39,13 @@ class Mixer(nn.Module):
     x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised":
     each place looks through all frames. "causal": through its past. "full": every place of every
     frame looks at every other. mix: of convolution and attention through time, those there are.
+    alone: each frame looks at itself (`layers.frames_alone`).
     """
 
     def __init__(self, channels: int, mode: str, attend: bool, width: int | None = None,
                  mix: tuple[str, ...] = MIX):
         super().__init__()
-        self.mode, mix = mode, () if mode == "none" else mix
+        self.mode, self.alone, mix = mode, False, () if mode == "none" else mix
         through_time = attend and "attention" in mix
         self.conv = TemporalConv(channels, causal=mode == "causal") if "conv" in mix else None
         self.space = Attention(channels) if attend and not (
@@ -54,6 +55,7 @@ class Mixer(nn.Module):
 
     def forward(self, x: Tensor, T: int, words: Tensor | None = None) -> Tensor:
         C, H, W = x.shape[1:]
+        seen = 1 if self.alone else T                                  # frames, by each
         if self.conv is not None:
             x = self.conv(x, T)
         if self.space is not None:
@@ -61,15 +63,15 @@ class Mixer(nn.Module):
             y = self.space(y, axes_embedding((H, W), C, x.device))
             x = rearrange(y, "n (h w) c -> n c h w", h=H)
         if self.time is not None and self.mode == "full":
-            y = rearrange(x, "(b t) c h w -> b (t h w) c", t=T)
-            y = self.time(y, axes_embedding((T, H, W), C, x.device))
-            x = rearrange(y, "b (t h w) c -> (b t) c h w", t=T, h=H)
+            y = rearrange(x, "(b t) c h w -> b (t h w) c", t=seen)
+            y = self.time(y, axes_embedding((seen, H, W), C, x.device))
+            x = rearrange(y, "b (t h w) c -> (b t) c h w", t=seen, h=H)
         elif self.time is not None:
-            y = rearrange(x, "(b t) c h w -> b (h w) t c", t=T)
+            y = rearrange(x, "(b t) c h w -> b (h w) t c", t=seen)
             past = None
             if self.mode == "causal":
-                past = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
-            y = self.time(y, axes_embedding((T,), C, x.device), past)
+                past = torch.ones(seen, seen, dtype=torch.bool, device=x.device).tril()
+            y = self.time(y, axes_embedding((seen,), C, x.device), past)
             x = rearrange(y, "b (h w) t c -> (b t) c h w", h=H)
         if self.cross is not None:
             y = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from minidiff.denoiser import PREDICTIONS, Denoiser, clipped, guided, inpainted
+from minidiff.denoiser import PREDICTIONS, Denoiser, autoguided, clipped, guided, inpainted
 from minidiff.samplers import SAMPLERS, last
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficients, timesteps
 
@@ -197,6 +197,35 @@ def test_rescale_brings_the_spread_back_to_the_conditional_one():
 def test_bad_guidance_raises(bad):
     with pytest.raises(ValueError, match="must be"):
         guided(nn.Identity(), COND, NULL, 3.0, **bad)
+
+
+def worse(x, t):
+    return 0.9 * x.cos()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
+def test_autoguidance_leads_away_from_the_worse_denoiser(weight):
+    x, t = three_images()
+    led = autoguided(lambda x, t: x.sin(), worse, weight)(x, t)
+    assert_close(led, x.sin() + weight * (x.sin() - worse(x, t)))
+
+
+def test_autoguidance_keeps_to_its_interval_sample_by_sample():
+    (x, _), calls = three_images(), []
+    led = autoguided(lambda x, t: x.sin(), lambda x, t: calls.append(t) or worse(x, t), 2.0,
+                     (0.5, 0.8))
+    assert_close(led(x, torch.tensor(0.4)), x.sin())
+    assert not calls                                              # outside it costs nothing
+    out = led(x, torch.tensor([0.4, 0.5, 0.9]))
+    assert_close(out[[0, 2]], x[[0, 2]].sin())
+    assert_close(out[1], 3 * x[1].sin() - 2 * worse(x[1], None))
+
+
+@pytest.mark.parametrize(("weight", "interval", "words"), [
+    (-1.0, None, "0 or more"), (float("nan"), None, "0 or more"), (1.0, (0.8, 0.2), "low <= high")])
+def test_bad_autoguidance_raises(weight, interval, words):
+    with pytest.raises(ValueError, match=words):
+        autoguided(worse, worse, weight, interval)
 
 
 def test_clipped():

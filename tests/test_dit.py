@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from minidiff.denoiser import Denoiser
 from minidiff.dit import LOOKS, DiT, LocalMix
-from minidiff.layers import rotate, rotations
+from minidiff.layers import frames_alone, rotate, rotations
 from minidiff.schedules import Flow
 
 TIMES = torch.tensor([0.3, 0.6])
@@ -94,6 +94,22 @@ def test_attention_alone_reaches_every_frame():
     changed = long.clone()
     changed[:, 0] += 1
     assert (net(long, TIMES[:1]) - net(changed, TIMES[:1]))[:, 23].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("time", LOOKS)
+def test_with_frames_alone_only_the_local_mix_lets_them_meet(clip, time):
+    net = awake(small(time))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, LocalMix) and module.time is not None:
+                module.time.weight.zero_()
+    alone, changed = frames_alone(net), clip.clone()
+    changed[:, 2] += 1.0
+    touched = (alone(clip, TIMES) - alone(changed, TIMES)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched.tolist() == [False, False, True, False]
+    assert_close(alone(clip[:, :1], TIMES), net(clip[:, :1], TIMES))          # an image always is
+    if time != "none":
+        assert (net(clip, TIMES) - alone(clip, TIMES)).abs().max() > 1e-4
 
 
 def test_walls_are_at_fixed_places_but_time_only_has_distances():

@@ -10,6 +10,8 @@ from minidiff import files, pipeline
 from minidiff.pipeline import Pipeline, load, save_model
 from minidiff.recipes import build, recipe
 from minidiff.samplers import SAMPLERS
+from minidiff.schedules import timesteps
+from minidiff.unet import UNet
 
 
 def facts(**settings) -> dict:
@@ -75,6 +77,16 @@ def test_the_digit_and_the_guidance_matter(model):
     assert_close(*ignored, rtol=0, atol=2e-2)
 
 
+def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
+    plain, led = (model(3, autoguidance=w, exact=True, steps=4).tensor for w in (0.0, 2.0))
+    assert (plain - led).abs().max() > 1e-4
+    forward, calls = UNet.forward, []
+    monkeypatch.setattr(UNet, "forward", lambda *args: calls.append(args[2][0]) or forward(*args))
+    model(3, autoguidance=2.0, steps=8)
+    times = timesteps(8, model.sampling["shift"])[:-1]
+    assert len(calls) == 8 + sum(t >= 0.5 for t in times) < 16    # one more while t >= .5
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (dict(prompt="a 3"), "no prompt 'a 3.*from 0 to 9"), (dict(prompt=3.7), "no prompt"),
     (dict(labels=[1, 12]), "from 0 to 9"), (dict(labels=[0.5]), "whole numbers"),
@@ -82,7 +94,9 @@ def test_the_digit_and_the_guidance_matter(model):
     (dict(prompt=10), "from 0 to 9"), (dict(prompt=-1), "from 0 to 9"), (dict(n=0), "at least 1"),
     (dict(n=-2), "at least 1"), (dict(steps=0), "n >= 1"), (dict(steps=-5), "n >= 1"),
     (dict(sampler="magic"), "ddim"), (dict(guidance=-1.0), "0 or more"),
-    (dict(guidance=float("nan")), "0 or more"), (dict(seed=-1), "from 0 up")])
+    (dict(guidance=float("nan")), "0 or more"), (dict(seed=-1), "from 0 up"),
+    (dict(autoguidance=-1.0), "autoguidance must be a number, 0 or more"),
+    (dict(autoguidance="much"), "autoguidance must be a number")])
 def test_what_cannot_be_made_is_refused(model, call, words):
     with pytest.raises(ValueError, match=words):
         model(**({"steps": 1} | call))

@@ -11,6 +11,7 @@ from minidiff.layers import (
     TimeEmbedding,
     attend,
     axes_embedding,
+    frames_alone,
     shared,
     things,
 )
@@ -93,6 +94,28 @@ def test_either_way_alone_lets_frames_meet(clip, mix):
     changed[:, 2] += 1.0
     touched = (net(clip, t) - net(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
     assert touched[1:].all()
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_with_frames_alone_only_convolutions_let_them_meet(clip, time):
+    t, mix = torch.tensor([0.3, 0.6]), ("attention",)
+    net = awake(small(time, mix=mix))
+    alone, changed = frames_alone(net), clip.clone()
+    changed[:, 2] += 1.0
+    touched = (alone(clip, t) - alone(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched.tolist() == [False, False, True, False]
+    assert_close(alone(clip[:, :1], t), net(clip[:, :1], t))      # an image always is
+    if time != "none":
+        assert (net(clip, t) - alone(clip, t)).abs().max() > 1e-4
+        taps = awake(small(time))
+        assert (frames_alone(taps)(clip, t) - frames_alone(taps)(changed, t))[:, 3].any()
+
+
+def test_frames_alone_shares_every_weight_and_leaves_the_network_as_it_is(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    before, alone = net(clip, t), frames_alone(net)
+    assert all(a is b for a, b in zip(net.parameters(), alone.parameters(), strict=True))
+    assert_close(net(clip, t), before, rtol=0, atol=0)
 
 
 def test_reversing_time_is_not_the_same_for_attention(clip):

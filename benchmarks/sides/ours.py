@@ -14,7 +14,7 @@ from . import Side
 def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
     """ways: without "bf16" it computes in float32 even where bfloat16 is faster.
 
-    A call of its sampling is guided: the network sees each clip twice.
+    A call of its sampling is guided, without autoguidance: the network sees each clip twice.
     """
     if "bf16" not in ways:
         precision.has_bf16 = muon.has_bf16 = lambda device: False
@@ -32,7 +32,8 @@ def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
 
     def sampler(labels):
         model = Pipeline(run.model, {"recipe": plan._asdict()})
-        states = chain.from_iterable(model.steps(labels, steps=10_000) for _ in repeat(None))
+        states = chain.from_iterable(
+            model.steps(labels, steps=10_000, autoguidance=0.0) for _ in repeat(None))
         next(states)                                                # the noise took no call
         return lambda: next(states)
 
