@@ -129,11 +129,11 @@ def autoguided(denoise: Denoise, worse: Denoise, weight: float,
 def ends(interval: tuple[float, float] | None) -> tuple[float, float]:
     """The first and last time of an interval, which None leaves open.
 
-    Raises ValueError for an empty one.
+    Raises ValueError for an empty one, or one that leaves [0, 1].
     """
     low, high = (0.0, 1.0) if interval is None else interval
-    if not low <= high:
-        raise ValueError(f"interval must be (low, high) with low <= high, got {interval}.")
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"interval must be (low, high) with 0 <= low <= high <= 1, got {interval}.")
     return low, high
 
 

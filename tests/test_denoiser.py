@@ -193,7 +193,8 @@ def test_rescale_brings_the_spread_back_to_the_conditional_one():
     assert_close(std[0.7], 0.3 * std[0.0] + 0.7 * conditional)                   # only a new scale
 
 
-@pytest.mark.parametrize("bad", [dict(rescale=1.5), dict(rescale=-0.1), dict(interval=(0.8, 0.2))])
+@pytest.mark.parametrize("bad", [dict(rescale=1.5), dict(rescale=-0.1), dict(interval=(0.8, 0.2)),
+                                 dict(interval=(2.0, 3.0)), dict(interval=(-1.0, 0.5))])
 def test_bad_guidance_raises(bad):
     with pytest.raises(ValueError, match="must be"):
         guided(nn.Identity(), COND, NULL, 3.0, **bad)
