@@ -133,7 +133,8 @@ def ends(interval: tuple[float, float] | None) -> tuple[float, float]:
     """
     low, high = (0.0, 1.0) if interval is None else interval
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"interval must be (low, high) with 0 <= low <= high <= 1, got {interval}.")
+        raise ValueError("interval must be (low, high) with 0 <= low <= high <= 1, "
+                         f"got {interval}.")
     return low, high
 
 
