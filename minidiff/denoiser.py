@@ -110,7 +110,8 @@ def autoguided(denoise: Denoise, worse: Denoise, weight: float,
 
     Both err in the same places, the worse one more, so their difference points away from errors
     (Karras 2024 eq. 3, with the factor w = 1 + weight). worse: `layers.frames_alone`, for clips
-    that move steadily. interval: only where low <= t <= high.
+    that move steadily. interval: only where low <= t <= high. A denoise that is `guided` by scale s
+    is then guided as by 1 + (1 + weight) (s - 1), even where worse is no worse.
     Raises ValueError for a weight that is not 0 or more, or an empty interval.
     """
     if not 0 <= weight < float("inf"):
