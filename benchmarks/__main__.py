@@ -3,7 +3,7 @@
     python -m benchmarks sample            # or train, memory, roofline, data, all
     python -m benchmarks all --quick       # three blocks of everything, shown and not stored
     python -m benchmarks speedrun --class cpu-10min                # how good after ten minutes?
-    python -m benchmarks time-to-score --target 0.8                # how long until that is reached?
+    python -m benchmarks time-to-score --class cpu-10min           # how long until its SCORE?
 
 From the clone's root, on a machine that does nothing else. Rows go to benchmarks/tables/NAME.csv;
 those already there are left alone: remove the file to measure anew. Peers: `pip install
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.ideas import CLASSES, IDEAS, RECORD
+from benchmarks.ideas import CLASSES, IDEAS, RECORD, Class
 from benchmarks.rows import ROWS
 from benchmarks.setting import OURS, Setting, all_cores
 from benchmarks.sides import SIDES
@@ -43,14 +43,22 @@ def side_by_side_options(p: argparse.ArgumentParser) -> None:
 
 def race(args, setting: Setting) -> None:
     """The speedrun of a class."""
-    among = CLASSES[args.among]
-    if among.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit(f"{among.name} needs a GPU, and torch sees none.")
+    among, setting = entered(args.among, setting)
     speedrun(setting, among, args.ideas, args.seeds, args.seconds)
 
 
+def entered(name: str, setting: Setting) -> tuple[Class, Setting]:
+    """The class, and the setting with its cores."""
+    among = CLASSES[name]
+    if among.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(f"{among.name} needs a GPU, and torch sees none.")
+    if len(setting.cores) < (among.cores or 1):
+        raise SystemExit(f"{among.name} needs {among.cores} cores, not {len(setting.cores)}.")
+    return among, setting._replace(cores=setting.cores[:among.cores])
+
+
 def race_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--class", dest="among", choices=CLASSES, required=True)
+    class_option(p)
     p.add_argument("--ideas", nargs="+", choices=IDEAS, default=[RECORD], metavar="IDEA",
                    help=f"{RECORD} alone unless given; there are: {', '.join(IDEAS)}")
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -58,19 +66,22 @@ def race_options(p: argparse.ArgumentParser) -> None:
                    help="another budget and 32 clips: a trial, shown and not stored")
 
 
+def class_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--class", dest="among", choices=CLASSES, required=True)
+
+
 def reach(args, setting: Setting) -> None:
     """The time to a SCORE."""
-    time_to_score(setting, args.sides, args.target, args.seeds, args.budget, args.quick)
+    among, setting = entered(args.among, setting)
+    time_to_score(setting, among, args.sides, args.seeds)
 
 
 def reach_options(p: argparse.ArgumentParser) -> None:
+    class_option(p)
     p.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
-    p.add_argument("--target", type=float, default=0.8, help="SCORE, .8 unless given")
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    p.add_argument("--budget", type=float, default=600, help="seconds, 600 unless given")
     p.add_argument("--sides", nargs="+", choices=SIDES, default=[OURS], metavar="SIDE",
                    help=f"ours alone unless given; there are: {'; '.join(SIDES)}")
-    p.add_argument("--quick", action="store_true", help="32 clips judge, shown and not stored")
 
 
 COMMANDS = {name: (side_by_side, side_by_side_options, "side by side") for name in (*ROWS, "all")}

@@ -1,30 +1,20 @@
-"""Seconds since a process began, imports and all; what is no training can be left out."""
+"""Seconds since a process began, imports and all, and what is done until a time is over."""
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 
 class Clock:
-    """`clock()` -> seconds since `began`, pauses left out.
+    """`clock()` -> seconds since `began`.
 
     began: what `time.monotonic()` was in the process that started this one, just before: it counts
     alike in all processes of a machine.
     """
 
     def __init__(self, began: float, now: Callable[[], float] = time.monotonic):
-        self.began, self.now, self.paused = began, now, 0.0
+        self.began, self.now = began, now
 
     def __call__(self) -> float:
-        return self.now() - self.began - self.paused
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """The clock stands still while this lasts."""
-        since = self.now()
-        try:
-            yield
-        finally:
-            self.paused += self.now() - since
+        return self.now() - self.began
 
     def until(self, seconds: float, steps: Iterator) -> Iterator:
         """Steps, until another one as long as the last would end after so many seconds.

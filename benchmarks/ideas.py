@@ -19,15 +19,21 @@ Idea = Callable[[Recipe], Recipe]
 
 
 class Class(NamedTuple):
-    """Seconds from a process's start, and where: profile says which recipe is the record's."""
+    """Seconds from a process's start, a SCORE to reach in them, and where.
+
+    profile says which recipe is the record's. cores: how many it is for.
+    """
     name: str
     seconds: float
+    target: float
     profile: str
     device: str
+    cores: int | None = None
 
 
-CLASSES = {c.name: c for c in (Class("cpu-10min", 600, "cpu", "cpu"),
-                               Class("gpu-60s", 60, "gpu", "cuda"))}
+CLASSES = {c.name: c for c in (Class("cpu-10min", 600, 0.8, "cpu", "cpu", 2),
+                               Class("core-10min", 600, 0.8, "cpu", "cpu", 1),
+                               Class("gpu-60s", 60, 0.9, "gpu", "cuda"))}
 
 
 def model(**settings) -> Idea:
@@ -71,6 +77,7 @@ IDEAS: dict[str, Idea] = {
     "time by convolution": net(mix=["conv"]),
     "full attention": net(time="full"),
     "no attention": net(attention=0),
+    "attention a level finer": lambda plan: net(attention=plan.model["net"]["attention"] + 1)(plan),
     # the network
     "pixels not folded": net(patch=1),
     "pixels folded 4x4": net(patch=4),

@@ -2,11 +2,10 @@
 
     python -m benchmarks.race '{"task": "speedrun", "began": time.monotonic(), ...}'
 
-Its specification: plan (a recipe), seed, side, device, folder, began, budget in seconds; and for a
-speedrun n, the clips that judge it, else target, times (when to look) and n_look, n.
+Its specification: plan (a recipe), seed, side, device, folder, began, budget in seconds; n, the
+clips that judge it; and for the time to a SCORE: target, times (when to keep the weights), confirm.
 """
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Protocol
 
 from benchmarks import tasks, worker
@@ -19,39 +18,49 @@ LOOK, CONFIRM = 50, 51                  # sampling seeds; the shipped models' ro
 
 
 class Racer(Protocol):
-    """What trains until its budget is over, and can be judged at any time."""
+    """What trains until its budget is over, and can be judged by weights that it had."""
 
     def steps(self): ...
 
-    def judged(self, n: int, seed: int) -> dict: ...
+    def weights(self): ...
+
+    def judged(self, weights, n: int, seed: int) -> dict: ...
 
 
-def speedrun(racer: Racer, clock: Clock, n: int) -> dict:
-    """Train to the end, then judge: the row. first: seconds until a step was done."""
-    ends = [clock() for _ in racer.steps()]
-    return dict(steps=len(ends), first=ends[0], seconds=ends[-1], n=n,
-                **told(racer.judged(n, LOOK)))
+def speedrun(racer: Racer, clock: Clock, n: int, target: float | None = None,
+             times: Sequence[float] = (), confirm: int = 0) -> dict:
+    """Train to the end, then judge: the row.
 
-
-def time_to_score(racer: Racer, clock: Clock, target: float, times: Sequence[float], n_look: int,
-                  n: int) -> dict:
-    """Train until n clips of a fresh seed confirm the target, which n_look promised; the row.
-
-    times: when to look. The clock stands still meanwhile; seconds is None if it is never reached.
+    first: seconds until a step was done. reached: see `reached`, where there is a target; the
+    weights are kept at these times and at the end.
     """
-    with closing(racer.steps()) as records:
-        for steps, _ in enumerate(records, 1):
-            seconds = clock()
-            if not times or seconds < times[0]:
-                continue
-            times = [t for t in times if t > seconds]
-            with clock.stopped():
-                if reaches(racer.judged(n_look, LOOK), target) and reaches(
-                        row := racer.judged(n, CONFIRM), target):
-                    return dict(seconds=seconds, steps=steps, n=n, **told(row))
-    row = racer.judged(n, CONFIRM)
-    seconds = seconds if reaches(row, target) else None
-    return dict(seconds=seconds, steps=steps, n=n, **told(row))
+    ends, kept, times = [], [], list(times)
+    for _ in racer.steps():
+        ends.append(clock())
+        if times and ends[-1] >= times[0]:
+            kept.append((ends[-1], racer.weights()))
+            times = [t for t in times if t > ends[-1]]
+    kept.append((ends[-1], racer.weights()))
+    row = racer.judged(kept[-1][1], n, LOOK)
+    sought = target is not None and reaches(row, target)
+    return dict(steps=len(ends), first=ends[0], seconds=ends[-1], n=n, **told(row),
+                reached=reached(racer, kept, n, confirm, target) if sought else None)
+
+
+def reached(racer: Racer, kept: list[tuple[float, object]], n: int, confirm: int,
+            target: float) -> float | None:
+    """From when on SCORE was there. kept: (seconds, weights); the last ones are known to have it.
+
+    Looked for from the end backwards, by n clips each, and confirmed by more of a fresh seed, which
+    may send it forwards again; None if nothing is confirmed.
+    """
+    good = [kept[-1]]
+    for moment in reversed(kept[:-1]):
+        if not reaches(racer.judged(moment[1], n, LOOK), target):
+            break
+        good.insert(0, moment)
+    return next((seconds for seconds, weights in good
+                 if reaches(racer.judged(weights, confirm, CONFIRM), target)), None)
 
 
 def reaches(row: dict, target: float) -> bool:
@@ -75,15 +84,14 @@ def racer(spec: dict, clock: Clock) -> Racer:
     return Rival(spec["side"], plan, spec["seed"], clock, spec["budget"])
 
 
-def raced(spec: dict, run, *settings: str) -> tuple[dict, None]:
+def raced(spec: dict) -> tuple[dict, None]:
     """What a worker says first, and all that it says."""
     clock = Clock(spec["began"])
-    return run(racer(spec, clock), clock, **{k: spec[k] for k in settings}), None
+    settings = {k: spec[k] for k in ("n", "target", "times", "confirm") if k in spec}
+    return speedrun(racer(spec, clock), clock, **settings), None
 
 
-tasks.TASKS |= {
-    "speedrun": lambda spec: raced(spec, speedrun, "n"),
-    "time to score": lambda spec: raced(spec, time_to_score, "target", "times", "n_look", "n")}
+tasks.TASKS["speedrun"] = raced
 
 if __name__ == "__main__":
     worker.main()

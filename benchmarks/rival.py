@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.clock import Clock
 from benchmarks.sides import build
@@ -44,20 +44,24 @@ class Rival:
             for kept, fresh in zip((x, labels), next(self.batches), strict=True):
                 kept.copy_(fresh)
 
-    def judged(self, n: int, seed: int) -> dict:
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights, as they are now."""
+        return copy.deepcopy(self.ema.model.state_dict())
+
+    def judged(self, weights: dict[str, Tensor], n: int, seed: int) -> dict:
         """The scoreboard's row for n clips; without PROMPT where no label is heeded."""
         labels = torch.arange(n) % 10
-        with averaged(self.side.network, self.ema), torch.random.fork_rng(), torch.no_grad():
+        with having(self.side.network, weights), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
             clips = torch.cat([self.side.make(some) for some in labels.split(SOME)])
         return scoreboard.score(clips, labels if self.side.told else None, seeds=(seed,))
 
 
 @contextmanager
-def averaged(network: nn.Module, ema: EMA) -> Iterator[None]:
-    """The network has its averaged weights while this lasts, and is not in training."""
+def having(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The network has these weights while this lasts, and is not in training."""
     own = copy.deepcopy(network.state_dict())
-    network.load_state_dict(ema.model.state_dict())
+    network.load_state_dict(weights)
     network.eval()
     yield
     network.load_state_dict(own)

@@ -3,6 +3,7 @@
 Nothing is planned by a probe: after every step the rate is that of the share of the budget which
 is gone, so it is at its end when the time is, however fast the machine is just then.
 """
+import copy
 from collections.abc import Iterator
 from contextlib import closing
 from math import inf
@@ -12,6 +13,7 @@ import torch
 
 from benchmarks.clock import Clock
 from minidiff import evaluate
+from minidiff.denoiser import Denoiser
 from minidiff.fit import Fit
 from minidiff.pipeline import Pipeline
 from minidiff.recipes import Recipe, stream
@@ -55,7 +57,10 @@ class Sprint(Fit):
                 self.run.lr = self.plan.training["lr"] * rate(gone, 1, 0, DECAY)
                 yield record
 
-    def judged(self, n: int, seed: int) -> dict:
-        """The scoreboard's row for n clips of the averaged weights as they are now."""
-        model = Pipeline(self.run.ema.model, self.facts())
-        return evaluate.row(model, n, seed, self.source)
+    def weights(self) -> Denoiser:
+        """The model of the averaged weights, as they are now."""
+        return copy.deepcopy(self.run.ema.model)
+
+    def judged(self, weights: Denoiser, n: int, seed: int) -> dict:
+        """The scoreboard's row for n clips."""
+        return evaluate.row(Pipeline(weights, self.facts()), n, seed, self.source)

@@ -8,6 +8,7 @@ updates it shares Adam's learning rate. Here it reaches a given loss in about ha
 Papers: Muon (Jordan 2024), its scaling (Liu 2025 eq. 4). torch.optim.Muon takes 2-D weights only;
 convolutions are flattened here.
 """
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -29,24 +30,40 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
-            for p in (p for p in group["params"] if p.grad is not None):
-                mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                mean.lerp_(p.grad, 1 - momentum)
-                update = orthogonal(p.grad.lerp(mean, momentum).flatten(1))      # Nesterov momentum
-                size = 0.2 * max(update.shape) ** 0.5                            # as Adam's updates
-                p.mul_(1 - lr * weight_decay).add_(update.view(p.shape), alpha=-lr * size)
+            alike = defaultdict(list)                      # by shape: small products go together
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike[p.flatten(1).shape].append(p)
+            for params in alike.values():
+                self.update(params, group["lr"], group["momentum"], group["weight_decay"])
+
+    def update(self, params: list[nn.Parameter], lr: float, momentum: float,
+               weight_decay: float) -> None:
+        """A step of matrices of one shape."""
+        ahead = []
+        for p in params:
+            mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            mean.lerp_(p.grad, 1 - momentum)
+            ahead.append(p.grad.lerp(mean, momentum).flatten(1))                 # Nesterov momentum
+        for p, update in zip(params, orthogonal(torch.stack(ahead)), strict=True):
+            size = 0.2 * max(update.shape) ** 0.5                                # as Adam's updates
+            p.mul_(1 - lr * weight_decay).add_(update.view(p.shape), alpha=-lr * size)
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """(m, n) -> (m, n): singular vectors kept, singular values near 1, .7 to 1.2 (Jordan 2024)."""
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """(k, m, n) -> (k, m, n): singular vectors kept, singular values near 1 (Jordan 2024).
+
+    Near is .7 to 1.2.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = (x / (x.norm() + 1e-7)).to(torch.bfloat16 if has_bf16(x.device) else torch.float32)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    x = x.to(torch.bfloat16 if has_bf16(x.device) else torch.float32)
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if matrix.shape[0] <= matrix.shape[1] else x.T).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def split(module: nn.Module, least: int = 16) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -58,15 +58,10 @@ def test_a_factor_keeps_batches_whole():
     assert planned("half the rate", CPU).training["lr"] == pytest.approx(1.5e-3)
 
 
-def test_the_clock_counts_from_the_process_and_not_while_stopped():
+def test_the_clock_counts_from_the_process():
     time = Time()
     time.seconds = 7.0
-    clock = Clock(5.0, time)
-    assert clock() == 2
-    with clock.stopped():
-        time.seconds = 20.0
-    time.seconds += 1
-    assert clock() == 3
+    assert Clock(5.0, time)() == 2
 
 
 @pytest.mark.parametrize("each, done", [((1,) * 20, 10), ((7, 1, 1, 1, 1), 4), ((3, 4, 4), 2),
@@ -121,7 +116,7 @@ def test_another_optimiser_and_the_compiler(tmp_path, monkeypatch):
 
 
 class Known:
-    """A racer whose SCORE is a function of the time; it remembers who looked when."""
+    """A racer whose SCORE is a function of the time; it remembers who was judged."""
 
     def __init__(self, score, seconds: int = 10):
         self.score, self.seconds, self.time, self.looks = score, seconds, Time(), []
@@ -129,38 +124,50 @@ class Known:
     def steps(self):
         yield from self.time.steps(*[1] * self.seconds)
 
-    def judged(self, n: int, seed: int) -> dict:
-        now = self.time.seconds
-        self.looks.append((now, n, seed))
-        self.time.seconds += 100                               # judging takes long
-        return LIKE_REAL | dict(SCORE=self.score(now % 100, n), interval=dict(SCORE=(0.1, 0.2)))
+    def weights(self) -> float:
+        return self.time.seconds
+
+    def judged(self, weights: float, n: int, seed: int) -> dict:
+        self.looks.append((weights, n, seed))
+        return LIKE_REAL | dict(SCORE=self.score(weights, n), interval=dict(SCORE=(0.1, 0.2)))
+
+
+def ran(racer: Known, **settings) -> dict:
+    return race.speedrun(racer, Clock(0, racer.time), n=32, **settings)
 
 
 def test_a_speedrun_is_judged_once_after_its_time():
     racer = Known(lambda now, n: 0.3)
-    row = race.speedrun(racer, Clock(0, racer.time), n=64)
-    assert racer.looks == [(10, 64, race.LOOK)]
-    assert (row["steps"], row["first"], row["seconds"], row["n"]) == (10, 1, 10, 64)
+    row = ran(racer)
+    assert racer.looks == [(10, 32, race.LOOK)]
+    assert (row["steps"], row["first"], row["seconds"], row["n"]) == (10, 1, 10, 32)
     assert (row["SCORE"], row["PHY"], row["low"], row["high"]) == (0.3, 0.5, 0.1, 0.2)
+    assert row["reached"] is None
 
 
-def sought(racer: Known, times: list[float]) -> dict:
-    return race.time_to_score(racer, Clock(0, racer.time), 0.8, times, n_look=32, n=64)
+SOUGHT = dict(target=0.8, times=[2.5, 4, 5.9, 9], confirm=64)
 
 
-def test_the_time_is_that_of_the_first_look_that_more_clips_confirm():
-    racer = Known(lambda now, n: 0.8 if now >= (3 if n == 32 else 6) else 0.7)
-    row = sought(racer, [2.5, 4, 5.9, 9])
-    assert (row["seconds"], row["steps"], row["n"], row["SCORE"]) == (6, 6, 64, 0.8)
-    assert [(n, seed) for _, n, seed in racer.looks] == [(32, race.LOOK), (64, race.CONFIRM)] * 3
+def test_a_score_is_reached_at_the_first_look_that_more_clips_confirm():
+    """32 clips see it from second 4 on, but 64 not before second 6."""
+    racer = Known(lambda now, n: 0.8 if now >= (4 if n == 32 else 6) else 0.7)
+    row = ran(racer, **SOUGHT)
+    assert (row["reached"], row["seconds"], row["n"]) == (6, 10, 32)
+    assert racer.looks == [(10, 32, race.LOOK), (9, 32, race.LOOK), (6, 32, race.LOOK),
+                           (4, 32, race.LOOK), (3, 32, race.LOOK), (4, 64, race.CONFIRM),
+                           (6, 64, race.CONFIRM)]
 
 
-def test_looks_without_the_target_are_not_confirmed_and_the_end_is_judged():
-    racer = Known(lambda now, n: None if n == 32 else 0.6)      # a copier at first
-    row = sought(racer, [4, 4.5])
-    assert row["seconds"] is None and row["SCORE"] == 0.6 and row["steps"] == 10
-    assert [n for _, n, _ in racer.looks] == [32, 32, 64]
-    assert sought(Known(lambda now, n: 0.9), [])["seconds"] == 10
+def test_a_score_that_is_lost_again_was_not_reached_there():
+    racer = Known(lambda now, n: 0.9 if now in (4, 9, 10) else 0.1)
+    assert ran(racer, **SOUGHT)["reached"] == 9
+
+
+@pytest.mark.parametrize("score", [lambda now, n: None,                        # a copier
+                                   lambda now, n: 0.9 if now < 10 else 0.7,    # the end decides
+                                   lambda now, n: 0.9 if n == 32 else 0.7])
+def test_a_score_that_is_never_reached(score):
+    assert ran(Known(score), **SOUGHT)["reached"] is None
 
 
 @pytest.fixture
@@ -171,9 +178,9 @@ def raced(monkeypatch):
     def answers(score):
         def fake(self, task, side=OURS, **spec):
             ran.append(dict(task=task, side=side, **spec))
-            first = dict(first=1.0) if task == "speedrun" else {}
-            return LIKE_REAL | first | dict(SCORE=score(side, spec), steps=5, seconds=9.0,
-                                            n=spec["n"], low=0.1, high=0.2)
+            return LIKE_REAL | dict(SCORE=score(side, spec), steps=5, first=1.0, seconds=9.0,
+                                    n=spec["n"], low=0.1, high=0.2,
+                                    reached=spec.get("target") and 8)
         monkeypatch.setattr(Setting, "race", fake)
         return ran
     return answers
@@ -196,13 +203,20 @@ def test_a_speedrun_keeps_each_row_and_makes_none_again(raced, tmp_path, capsys)
     assert [(r["seed"], "images" in r["plan"]["training"]) for r in ran[3:]] == [
         (0, True), (1, False), (1, True)]
     assert {(r["budget"], r["n"], r["device"]) for r in ran} == {(600, 128, "cpu")}
-    assert "| record | 0.55 ± 0.098 |  | 2 | 5 |" in capsys.readouterr().out
+    sought = [r for r in ran if "target" in r]
+    assert [r["seed"] for r in sought] == [0, 1, 1]                  # of the record, whole or not
+    assert all(r["plan"] == planned(RECORD, CPU)._asdict() for r in sought)
+    assert sought[0]["times"] == pytest.approx([200, 260, 320, 380, 440, 500, 560])
+    said = capsys.readouterr().out
+    assert "| record | 0.55 ± 0.098 |  | 2 | 5 |" in said
+    assert "record, SCORE 0.8: seed 0 8; seed 1 8" in said
 
 
 def test_a_trial_has_its_own_budget_and_few_clips(raced, tmp_path):
     ran = raced(lambda side, spec: 0.1)
     speedrun.speedrun(Setting([0], folder=tmp_path), CPU, [RECORD], [4], seconds=3)
     assert [(r["budget"], r["n"], r["seed"]) for r in ran] == [(3, 32, 4)]
+    assert "target" not in ran[0]
 
 
 def rows_of(idea: str, *scores: tuple[int, str], **other) -> list[dict]:
@@ -220,29 +234,32 @@ def test_differences_are_between_equal_seeds():
     assert "| 0.35 ±" in lines[4] and "| 0.1 | 2 | 10 |" in lines[4] and not lines[5]
 
 
-def test_times_are_kept_and_a_missing_peer_is_told(raced, tmp_path, capsys, monkeypatch):
+def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, capsys):
     def score(side, spec):
         if side == PEERS[0]:
             raise WorkerFailed(f"{side}: it is not installed here.")
-        return 0.8
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        return 0.4
     ran, sides = raced(score), [PEERS[0], OURS, PEERS[2]]
     for _ in range(2):
-        time_to_score.time_to_score(Setting([0], folder=tmp_path), sides, 0.8, [3], 30)
+        time_to_score.time_to_score(Setting([0], folder=tmp_path), CPU, sides, [3])
     said = capsys.readouterr().out
-    assert said.count(f"{PEERS[0]}: it is not installed here.") == 2 and len(ran) == 4
-    ours, peer = ran[1:3]
-    assert (ours["budget"], ours["n_look"], ours["n"]) == (30, 128, 512)
-    assert ours["times"] == pytest.approx([10, 13, 16, 19, 22, 25, 28])
-    assert (peer["budget"], peer["times"], peer["n"]) == (90, [], 32)
-    assert f"| {OURS} | 0.8 | 30 | 3 | 9.0 | 0.8 | 512 | 5 |" in said
+    assert said.count(f"{PEERS[0]}: it is not installed here.") == 2
+    assert [(r["side"], r["budget"], r["n"]) for r in ran] == [
+        (OURS, 600, 128), (PEERS[0], 1800, 32), (PEERS[2], 1800, 32), (PEERS[0], 1800, 32)]
+    assert "record, SCORE 0.8: seed 3 8" in said
+    assert said.count(f"| {PEERS[2]} | 3 | 8 | 0.4 | 32 | 5 |") == 2
 
 
-def test_what_is_never_reached(monkeypatch, tmp_path):
-    monkeypatch.setattr(Setting, "race", lambda *_, **__: dict(seconds=None, SCORE=0.2))
-    for side, most in ((OURS, 30), (PEERS[2], 90)):
-        row = time_to_score.run(Setting([0]), side, planned(RECORD, CPU), 0, "cpu", 30, 0.8, (1, 2))
-        assert row == dict(reached=f"> {most}", SCORE=0.2)
+def test_peers_do_not_race_on_a_gpu(tmp_path, capsys):
+    time_to_score.time_to_score(Setting([0], folder=tmp_path), CLASSES["gpu-60s"], PEERS[:1], [0])
+    assert f"{PEERS[0]}: trains on the CPU alone" in capsys.readouterr().out
+
+
+def test_what_is_never_reached_is_said():
+    row = dict(side=PEERS[1], seed="0", reached="", SCORE="0", n="32", steps="9")
+    assert f"| {PEERS[1]} | 0 | > 1800 | 0 | 32 | 9 |" in time_to_score.peers_table([row], CPU)
+    assert speedrun.times_table(rows_of(RECORD, (0, "0.7"), reached=""), CPU) == "seed 0 never"
+    assert speedrun.times_table(rows_of("wide", (0, "0.7"), reached=""), CPU) == "no run yet"
 
 
 def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch):
@@ -267,7 +284,7 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
     assert [next(steps) for _ in range(3)] == [0.5] * 3
     ours = recipes.stream(plan, digits.built_in(n=20), 0)
     assert_close(seen, [next(ours) for _ in seen])
-    peer.judged(40, 0)
+    peer.judged(peer.weights(), 40, 0)
     (clips, labels), average = scored[0], peer.ema.model.weight
     assert len(clips) == 40 and labels is None
     assert_close(clips, average.expand(40, 1))
@@ -294,12 +311,14 @@ def test_the_command_line_knows_old_and_new_commands(monkeypatch, tmp_path):
     assert did[0][1].folder != Setting([0]).folder
     command_line.main(["data", "--cores", "0,1", "--blocks", "20", "--batch", "2"])
     assert did[-1] == ("data", Setting([0, 1], sys.executable, 20, 2))
-    command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "0"])
-    assert did[-1] == (Setting([0], sys.executable), CPU, [RECORD], [0, 1, 2], None)
-    command_line.main(["speedrun", "--class", "cpu-10min", "--ideas", "wide", "--seconds", "4"])
+    command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "1,2,3"])
+    assert did[-1] == (Setting([1, 2], sys.executable), CPU, [RECORD], [0, 1, 2], None)
+    command_line.main(["speedrun", "--class", "core-10min", "--ideas", "wide", "--seconds", "4"])
     assert did[-1][0].folder != Setting([0]).folder and did[-1][2:] == (["wide"], [0, 1, 2], 4)
-    command_line.main(["time-to-score", "--cores", "0", "--seeds", "7"])
-    assert did[-1] == (Setting([0], sys.executable), [OURS], 0.8, [7], 600, False)
+    command_line.main(["time-to-score", "--class", "cpu-10min", "--cores", "0,1", "--seeds", "7"])
+    assert did[-1] == (Setting([0, 1], sys.executable), CPU, [OURS], [7])
+    with pytest.raises(SystemExit, match="needs 2 cores, not 1"):
+        command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "0"])
     with pytest.raises(SystemExit):
         command_line.main(["speedrun", "--class", "an hour"])
 
