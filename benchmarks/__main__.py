@@ -27,7 +27,7 @@ from benchmarks.turns import BLOCKS
 
 def side_by_side(args, setting: Setting) -> None:
     """The rows of speed, one or all."""
-    setting = setting._replace(blocks=args.blocks, batch=args.batch)
+    setting = setting._replace(blocks=args.blocks, batch=args.batch, fresh=args.fresh)
     if args.quick:
         setting = setting._replace(blocks=3, batch=1)
     for name in ROWS if args.name == "all" else [args.name]:
@@ -39,6 +39,8 @@ def side_by_side_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--blocks", type=int, default=BLOCKS, help="of turns A B B A, 15 unless given")
     p.add_argument("--batch", type=int, default=4, help="clips a step and a call of sample, train")
     p.add_argument("--quick", action="store_true", help="three blocks, shown and not stored")
+    p.add_argument("--fresh", action="store_true",
+                   help="new processes for every block, where two that do the same differ: minutes")
 
 
 def race(args, setting: Setting) -> None:

@@ -6,8 +6,8 @@ The cheap rows come first, and a row is on the disk as soon as it is known: run 
 on where it was stopped; rows that are there are not made again, whatever their n. Every sampler
 takes as many steps as a number of calls allows (Heun calls twice a step, once in the last), with
 the model's own guidance and grid, and no autoguidance. Above 100 calls only the samplers in --long
-are tried. --exact: in float32 throughout. One call for one guided clip of mmnist32 costs some 15 ms
-of one core: 1,000 calls for 256 clips are an hour there, minutes on a GPU.
+are tried. --exact: in float32 throughout. One call for one guided clip of mmnist32 costs some 40 ms
+of one core: 1,000 calls for 256 clips are three hours there, minutes on a GPU.
 """
 import argparse
 import time

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from benchmarks.setting import FAST, LARGE, OURS, PEERS, Setting, named
 from benchmarks.stored import Table
-from benchmarks.turns import Comparison, NotMeasurable, WorkerFailed, compare, level, warm
+from benchmarks.turns import (
+    Comparison,
+    NotMeasurable,
+    WorkerFailed,
+    blocks,
+    compared,
+    level,
+    warm,
+)
 
 WAYS = (("bf16",), ("channels_last",), FAST)               # what a peer is tried with
 FEW = 20                                                   # calls of a fast sampler
@@ -38,6 +46,7 @@ def told(what: str) -> Iterator[None]:
 
 def table(setting: Setting, name: str, columns: tuple[str, ...], key: tuple[str, ...]) -> Table:
     note = f"both sides on cores {setting.cores}, a thread each, pinned; {versions(setting)}"
+    note += "; new processes for every block" if setting.fresh else ""
     return Table(name, columns, key, setting.folder, note)
 
 
@@ -50,15 +59,23 @@ def versions(setting: Setting) -> str:
 
 
 def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, float, dict, dict]:
-    """Ours against ours, then against theirs: (theirs / ours, ours / ours, facts of both)."""
-    with setting.start(**ours) as a:
-        warm(a)
-        with setting.start(**ours) as again:
-            warm(again)
-            same = level(a, again, setting.blocks).ratio
-        with setting.start(**theirs) as b:
-            warm(b)
-            return compare(a, b, setting.blocks), same, a.facts, b.facts
+    """Ours against theirs, and against itself: (theirs / ours, ours / ours, facts of both).
+
+    All blocks by the same three processes or, if `setting.fresh`, each by new ones.
+    """
+    same, found = [], []
+    for n in [1] * setting.blocks if setting.fresh else [setting.blocks]:
+        with setting.start(**ours) as a:
+            warm(a)
+            with setting.start(**ours) as again:
+                warm(again)
+                same += blocks(a, again, n)
+            if not setting.fresh:
+                level(a.name, same)                        # before the long part
+            with setting.start(**theirs) as b:
+                warm(b)
+                found += blocks(a, b, n)
+    return compared(found), level(a.name, same), a.facts, b.facts
 
 
 def best(setting: Setting, task: str, peer: str) -> tuple[str, ...]:

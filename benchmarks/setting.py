@@ -20,13 +20,15 @@ class Setting(NamedTuple):
     """What is the same for all rows of a run.
 
     cores: both workers are pinned to them, with a thread each. peers: the Python that has them.
-    batch: clips in a training step and in a call. folder: where tables go.
+    batch: clips in a training step and in a call. folder: where tables go. fresh: new processes for
+    every block of turns.
     """
     cores: list[int]
     peers: str = sys.executable
     blocks: int = BLOCKS
     batch: int = 4
     folder: Path = ROOT / "benchmarks" / "tables"
+    fresh: bool = False
 
     def start(self, task: str, side: str = OURS, ways: tuple[str, ...] = (),
               module: str = "benchmarks.worker", **spec) -> Worker:

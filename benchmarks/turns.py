@@ -2,11 +2,12 @@
 
     with Worker("ours", command) as a, Worker("theirs", other) as b:
         warm(a), warm(b)
-        level(a, again)            # A against A: 1.00 +- .05, or nothing can be said now
-        found = compare(a, b)      # how many times as fast A is, with an interval
+        found = compared(blocks(a, b, 15))      # how many times as fast A is, with an interval
+        level("ours", blocks(a, again, 15))     # A against A: 1.00 +- .05, or nothing can be said
 
 Each block of four turns gives one ratio; the median of the blocks counts, and its interval is from
-bootstrapped blocks.
+bootstrapped blocks. They may be blocks of several pairs of processes, where two that do the same
+differ for as long as they live.
 """
 import json
 import subprocess
@@ -35,6 +36,9 @@ class Turn(NamedTuple):
     wall: float
     cpu: float
     peak: int
+
+
+Block = tuple[Turn, Turn]                                  # A's and B's
 
 
 class Comparison(NamedTuple):
@@ -121,25 +125,30 @@ def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1)
                         f"{', '.join(f'{w:.3g}' for w in walls)} s")
 
 
-def compare(a: Worker, b: Worker, blocks: int = BLOCKS) -> Comparison:
-    """Blocks of turns A B B A between two warm workers."""
-    ours, theirs = [], []
-    for _ in range(blocks):
+def blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
+    """n times A B B A between two warm workers: the mean turn of either."""
+    made = []
+    for _ in range(n):
         first, second, third, fourth = a.go(), b.go(), b.go(), a.go()
-        ours.append(both(first, fourth))
-        theirs.append(both(second, third))
-    ratios = [y.wall / x.wall for x, y in zip(ours, theirs, strict=True)]
-    cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in zip(ours, theirs, strict=True))
-    return Comparison(median(ratios), *interval(ratios), cpu, middle(ours), middle(theirs), blocks)
+        made.append((both(first, fourth), both(second, third)))
+    return made
 
 
-def level(a: Worker, again: Worker, blocks: int = BLOCKS) -> Comparison:
-    """A against another process of the same side. Raises NotMeasurable unless 1.00 +- .05."""
-    found = compare(a, again, blocks)
+def compared(pairs: Sequence[Block]) -> Comparison:
+    """What the blocks say."""
+    ratios = [y.wall / x.wall for x, y in pairs]
+    cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in pairs)
+    a, b = (middle(turns) for turns in zip(*pairs, strict=True))
+    return Comparison(median(ratios), *interval(ratios), cpu, a, b, len(pairs))
+
+
+def level(name: str, pairs: Sequence[Block]) -> float:
+    """The ratio of a side against itself. Raises NotMeasurable unless it is 1.00 +- .05."""
+    found = compared(pairs)
     if abs(found.ratio - 1) > TOLERANCE:
-        raise NotMeasurable(f"{a.name} against itself gave {found.ratio:.2f} "
+        raise NotMeasurable(f"{name} against itself gave {found.ratio:.2f} "
                             f"({found.low:.2f} to {found.high:.2f})")
-    return found
+    return found.ratio
 
 
 def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:

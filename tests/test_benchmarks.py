@@ -1,5 +1,6 @@
 """The harness of the comparisons, on sides whose speed is known: it must find just that."""
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -28,7 +29,8 @@ from benchmarks.turns import (  # noqa: E402
     Turn,
     Worker,
     WorkerFailed,
-    compare,
+    blocks,
+    compared,
     interval,
     level,
     warm,
@@ -75,13 +77,13 @@ class FakeSide:
 
 def test_turns_are_a_b_b_a():
     clock = Clock()
-    compare(clock.side("A", 1), clock.side("B", 1), blocks=3)
-    assert "".join(clock.order) == "ABBA" * 3
+    made = blocks(clock.side("A", 1), clock.side("B", 1), 3)
+    assert "".join(clock.order) == "ABBA" * 3 and len(made) == 3
 
 
 def test_a_machine_that_slows_down_evenly_does_not_change_the_ratio():
     clock = Clock(slower=0.2)
-    found = compare(clock.side("A", 0.1), clock.side("B", 0.3), blocks=8)
+    found = compared(blocks(clock.side("A", 0.1), clock.side("B", 0.3), 8))
     assert (found.ratio, found.low, found.high, found.cpu) == pytest.approx((3, 3, 3, 3))
     assert found.b.peak == 1600 and found.b.cpu == pytest.approx(found.b.wall / 2)
 
@@ -89,14 +91,14 @@ def test_a_machine_that_slows_down_evenly_does_not_change_the_ratio():
 def test_the_ratio_says_how_many_times_as_fast_a_is_and_lies_in_its_interval():
     noise, clock = Random(0), Clock()
     slow = [0.4 * noise.uniform(0.8, 1.2) for _ in range(30)]
-    found = compare(clock.side("A", 0.1), clock.side("B", *slow))
+    found = compared(blocks(clock.side("A", 0.1), clock.side("B", *slow)))
     assert found.low < found.ratio < found.high and found.low < 4 < found.high
     assert found.blocks == 15
 
 
 def test_two_processes_that_sleep():
     with worker("time.sleep(0.01)") as a, worker("time.sleep(0.04)") as b:
-        found = compare(a, b, blocks=4)
+        found = compared(blocks(a, b, 4))
     assert found.a.wall >= 0.01 and found.b.wall >= 0.04
     assert found.low <= found.ratio <= found.high and 1.5 < found.ratio < 5
     assert found.a.cpu < found.a.wall                              # sleeping takes no processor
@@ -104,10 +106,38 @@ def test_two_processes_that_sleep():
 
 def test_a_side_against_itself():
     clock = Clock()
-    assert level(clock.side("A", 1.0), clock.side("A", 1.04)).ratio == pytest.approx(1.04)
+    assert level("A", blocks(clock.side("A", 1.0), clock.side("A", 1.04))) == pytest.approx(1.04)
     for other in (1.06, 0.94):
         with pytest.raises(NotMeasurable, match=r"A against itself gave (1\.06|0\.94)"):
-            level(clock.side("A", 1.0), clock.side("A", other))
+            level("A", blocks(clock.side("A", 1.0), clock.side("A", other)))
+
+
+@pytest.fixture
+def uneven(monkeypatch):
+    """Processes of which each is, for as long as it lives, a tenth faster or slower, in turn."""
+    clock, started = Clock(), []
+
+    @contextmanager
+    def start(self, side=OURS, **_):
+        mine = [s for s in started if s == side]
+        started.append(side)
+        worker = clock.side(side, (1.0 if side == OURS else 3.0) * (0.9, 1.1)[len(mine) // 2 % 2])
+        worker.facts = {}
+        yield worker
+    monkeypatch.setattr(Setting, "start", start)
+    return started
+
+
+def test_fresh_processes_average_what_differs_between_them(uneven):
+    """Ours are fast, fast, slow, slow: even in every block; theirs change every second block."""
+    found, same, *_ = rows.in_turn(Setting([0], blocks=8, fresh=True), {}, dict(side=PEERS[0]))
+    assert len(uneven) == 24 and found.blocks == 8 and same == 1
+    assert found.ratio == pytest.approx(3, rel=0.03) and found.low < 3 < found.high
+
+
+def test_the_same_processes_work_through_all_blocks(uneven):
+    found, same, *_ = rows.in_turn(Setting([0], blocks=8), {}, dict(side=PEERS[0]))
+    assert uneven == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (pytest.approx(3), 1)
 
 
 def test_warming_up_ends_when_three_turns_agree():
