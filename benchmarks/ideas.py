@@ -100,6 +100,7 @@ IDEAS: dict[str, Idea] = {
     "twice the rate": scaled("lr", 2),
     "no average": training(ema=0.0),
     "short average": training(ema=0.99),
+    "short average, twice the rate": all_of(training(ema=0.99), scaled("lr", 2)),
     # single frames: every other batch, or all of the first quarter of the time
     "half stills": training(images=0.5),
     "stills first": training(stills=0.25),

@@ -9,6 +9,7 @@ that another command adds stand below that command.
 import csv
 import os
 import platform
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
@@ -75,7 +76,7 @@ def command() -> str:
     name = Path(sys.argv[0]).name
     start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
     said = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return " ".join(["python", *start, *said])
+    return shlex.join(["python", *start, *said])
 
 
 def machine() -> str:

@@ -302,8 +302,8 @@ def test_ways_have_names_and_blocks_a_default():
 
 def test_a_stored_command_tells_no_folder_of_this_machine(monkeypatch, tmp_path):
     python = tmp_path / "bin" / "python"
-    monkeypatch.setattr(sys, "argv", ["benchmarks/calls.py", "--peers", str(python), "--n", "64"])
-    assert stored.command() == "python benchmarks/calls.py --peers python --n 64"
+    monkeypatch.setattr(sys, "argv", ["benchmarks/calls.py", "--peers", str(python), "two words"])
+    assert stored.command() == "python benchmarks/calls.py --peers python 'two words'"
 
 
 def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
