@@ -81,7 +81,7 @@ def racer(spec: dict, clock: Clock) -> Racer:
         from benchmarks.sprint import Sprint
         return Sprint(spec["folder"], plan, spec["seed"], spec["device"], clock, spec["budget"])
     from benchmarks.rival import Rival
-    return Rival(spec["side"], plan, spec["seed"], clock, spec["budget"])
+    return Rival(spec["side"], plan, spec["seed"], clock, spec["budget"], tuple(spec["ways"]))
 
 
 def raced(spec: dict) -> tuple[dict, None]:

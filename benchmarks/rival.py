@@ -23,9 +23,10 @@ SOME = 32                                                  # clips made at once
 class Rival:
     """A side of that name, trained on the recipe's clips; what a `Sprint` is for ours."""
 
-    def __init__(self, name: str, plan: Recipe, seed: int, clock: Clock, budget: float):
+    def __init__(self, name: str, plan: Recipe, seed: int, clock: Clock, budget: float,
+                 ways: tuple[str, ...] = ()):
         torch.manual_seed(seed)
-        self.side = build(name, plan.clips["size"], plan.clips["frames"])
+        self.side = build(name, plan.clips["size"], plan.clips["frames"], ways)
         self.batches = stream(plan, digits.load("builtin", "train"), seed)
         self.ema = EMA(self.side.network, AVERAGE)
         self.clock, self.budget = clock, budget

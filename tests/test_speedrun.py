@@ -234,20 +234,22 @@ def test_differences_are_between_equal_seeds():
     assert "| 0.35 ±" in lines[4] and "| 0.1 | 2 | 10 |" in lines[4] and not lines[5]
 
 
-def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, capsys):
+def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, capsys, monkeypatch):
     def score(side, spec):
         if side == PEERS[0]:
             raise WorkerFailed(f"{side}: it is not installed here.")
         return 0.4
     ran, sides = raced(score), [PEERS[0], OURS, PEERS[2]]
+    monkeypatch.setattr(time_to_score, "best", lambda setting, task, side: ("bf16",))
     for _ in range(2):
         time_to_score.time_to_score(Setting([0], folder=tmp_path), CPU, sides, [3])
     said = capsys.readouterr().out
     assert said.count(f"{PEERS[0]}: it is not installed here.") == 2
     assert [(r["side"], r["budget"], r["n"]) for r in ran] == [
         (OURS, 600, 128), (PEERS[0], 1800, 32), (PEERS[2], 1800, 32), (PEERS[0], 1800, 32)]
+    assert [r.get("ways") for r in ran] == [None, *[("bf16",)] * 3]
     assert "record, SCORE 0.8: seed 3 8" in said
-    assert said.count(f"| {PEERS[2]} | 3 | 8 | 0.4 | 32 | 5 |") == 2
+    assert said.count(f"| {PEERS[2]} | bf16 | 3 | 8 | 0.4 | 32 | 5 |") == 2
 
 
 def test_peers_do_not_race_on_a_gpu(tmp_path, capsys):
@@ -256,14 +258,15 @@ def test_peers_do_not_race_on_a_gpu(tmp_path, capsys):
 
 
 def test_what_is_never_reached_is_said():
-    row = dict(side=PEERS[1], seed="0", reached="", SCORE="0", n="32", steps="9")
-    assert f"| {PEERS[1]} | 0 | > 1800 | 0 | 32 | 9 |" in time_to_score.peers_table([row], CPU)
+    row = dict(side=PEERS[1], side_is="bf16", seed="0", reached="", SCORE="0", n="32", steps="9")
+    table = time_to_score.peers_table([row], CPU)
+    assert f"| {PEERS[1]} | bf16 | 0 | > 1800 | 0 | 32 | 9 |" in table
     assert speedrun.times_table(rows_of(RECORD, (0, "0.7"), reached=""), CPU) == "seed 0 never"
     assert speedrun.times_table(rows_of("wide", (0, "0.7"), reached=""), CPU) == "no run yet"
 
 
 def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch):
-    plan, seen, scored = recipes.recipe("tiny"), [], []
+    plan, seen, scored, built = recipes.recipe("tiny"), [], [], []
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
 
@@ -274,18 +277,19 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
             return 0.5
         return step
     monkeypatch.setattr(digits, "load", lambda *_: digits.built_in(n=20))
-    monkeypatch.setattr(rival, "build", lambda *_: Side(
+    monkeypatch.setattr(rival, "build", lambda *spec: built.append(spec) or Side(
         network, None, train, None, lambda some: network.weight.expand(len(some), 1), 1,
         told=False))
     monkeypatch.setattr(rival.scoreboard, "score", lambda *args, **_: scored.append(args))
     time = Time()
-    peer = rival.Rival("any", plan, 0, Clock(0, time), 10)
+    peer = rival.Rival("any", plan, 0, Clock(0, time), 10, ("bf16",))
     steps = peer.steps()
     assert [next(steps) for _ in range(3)] == [0.5] * 3
     ours = recipes.stream(plan, digits.built_in(n=20), 0)
     assert_close(seen, [next(ours) for _ in seen])
     peer.judged(peer.weights(), 40, 0)
     (clips, labels), average = scored[0], peer.ema.model.weight
+    assert built == [("any", 32, 8, ("bf16",))]
     assert len(clips) == 40 and labels is None
     assert_close(clips, average.expand(40, 1))
     assert 1 < average < 3 and network.weight == 3 and network.training

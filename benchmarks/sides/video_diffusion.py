@@ -46,7 +46,8 @@ def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
     def guess(x, t):
         alpha, sigma = coefficients(schedule, t, x)
         row = (t * diffusion.num_timesteps).round().long() - 1
-        eps = network(x.transpose(1, 2), row.expand(len(x))).transpose(1, 2)
+        with autocast(ways):
+            eps = network(x.transpose(1, 2), row.expand(len(x))).transpose(1, 2).float()
         return ((x - sigma * eps) / alpha).clamp(-1, 1)
 
     @torch.no_grad()
