@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import rows, stored, turns  # noqa: E402
 from benchmarks.denoise_from import denoised  # noqa: E402
 from benchmarks.flops import flops  # noqa: E402
+from benchmarks.near_or_apart import steps as near_or_apart  # noqa: E402
 from benchmarks.plain_clips import place as plain_place  # noqa: E402
 from benchmarks.plain_clips import plain_clips  # noqa: E402
 from benchmarks.setting import FAST, OURS, PEERS, Setting, named  # noqa: E402
@@ -322,3 +323,19 @@ def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
     assert [t for t, _ in seen[:3]] == pytest.approx([0.6, 0.4, 0.2]) and len(seen) == 6
     assert seen[0][1] == pytest.approx((0.4**2 + 0.6**2) ** 0.5, rel=0.05)
     assert denoised(model, x0, torch.arange(40), 0, steps=3, seed=0) is x0
+
+
+def test_steps_near_another_digit_are_told_from_steps_apart():
+    """Two squares fly towards each other and on: they err, by a jump each, while they are near."""
+    clips, start = torch.zeros(32, 16, 1, 64, 64), torch.arange(16)
+    for t in range(16):
+        down = 30 + 5 * (t % 2) * (t >= 12)                # trembles once the other one is close
+        clips[:, t, 0, down:down + 12, 4 + start[t]:16 + start[t]] = 1
+        clips[:, t, 0, 30:42, 60 - 12 - start[t]:60 - start[t]] = 1
+    (apart, steady, off, smooth), (near, jolty, erring, rough) = near_or_apart(clips, 20, 2)
+    assert (apart, near) == ("apart", "near") and steady > 0 and jolty > 0
+    assert off == 0 and smooth == pytest.approx(1, abs=1e-4)
+    assert erring > 0.2 and rough < 0.9
+    left = clips[:, :10] * (torch.arange(64) < 30)                       # begins at the wall
+    (alone, several, none, whole), = near_or_apart(left, 20, 1)
+    assert alone == "alone" and several == 32 * 7 and none == 0 and whole == pytest.approx(1)
