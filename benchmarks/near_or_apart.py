@@ -2,9 +2,9 @@
 
     python benchmarks/near_or_apart.py [--model mmnist64-text] [--digits FOLDER] [--n 64]
 
-Free steps (see `tracker`) of real clips, of what a latent model's VAE makes of them, and of clips
-that the model makes itself. Two digits are near where their squares come within two pixels of each
-other, so that inks may touch, be told apart wrongly, or be drawn into each other.
+Free steps (see `tracker`) of real clips, of what the VAE of a model that reads makes of them, and
+of clips that the model makes itself. Two digits are near where their squares come within two pixels
+of each other, so that inks may touch, be told apart wrongly, or be drawn into each other.
 """
 import argparse
 from collections.abc import Iterator
@@ -52,6 +52,8 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=31)
     args = p.parse_args()
     model, held_out = pipeline.load(args.model), digits.load(args.digits, "test")
+    if getattr(model, "vae", None) is None or not model.recipe.vocabulary:
+        p.error(f"{args.model} is no latent model that reads prompts; give mmnist64-text.")
     c, lines = model.recipe.clips, []
     for number in range(1, evaluate.most_digits(c) + 1):
         real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(number=number)).x

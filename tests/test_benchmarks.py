@@ -326,7 +326,7 @@ def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
 
 
 def test_steps_near_another_digit_are_told_from_steps_apart():
-    """Two squares fly towards each other and on: they err, by a jump each, while they are near."""
+    """Two squares fly towards each other, and one of them trembles once they are near."""
     clips, start = torch.zeros(32, 16, 1, 64, 64), torch.arange(16)
     for t in range(16):
         down = 30 + 5 * (t % 2) * (t >= 12)                # trembles once the other one is close
