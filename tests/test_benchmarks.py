@@ -332,10 +332,13 @@ def test_steps_near_another_digit_are_told_from_steps_apart():
         down = 30 + 5 * (t % 2) * (t >= 12)                # trembles once the other one is close
         clips[:, t, 0, down:down + 12, 4 + start[t]:16 + start[t]] = 1
         clips[:, t, 0, 30:42, 60 - 12 - start[t]:60 - start[t]] = 1
-    (apart, steady, off, smooth), (near, jolty, erring, rough) = near_or_apart(clips, 20, 2)
+    found = near_or_apart(clips, 20, 2)
+    (apart, steady, gone, off, smooth), (near, jolty, lost, erring, rough) = found
     assert (apart, near) == ("apart", "near") and steady > 0 and jolty > 0
-    assert off == 0 and smooth == pytest.approx(1, abs=1e-4)
+    assert gone == lost == 0 and off == 0 and smooth == pytest.approx(1, abs=1e-4)
     assert erring > 0.2 and rough < 0.9
     left = clips[:, :10] * (torch.arange(64) < 30)                       # begins at the wall
-    (alone, several, none, whole), = near_or_apart(left, 20, 1)
+    (alone, several, _, none, whole), = near_or_apart(left, 20, 1)
     assert alone == "alone" and several == 32 * 7 and none == 0 and whole == pytest.approx(1)
+    (_, _, missing, _, _), = near_or_apart(0 * left, 20, 1)                # of black clips all
+    assert missing == 1
