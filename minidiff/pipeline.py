@@ -6,7 +6,7 @@
     video.save("three.gif")
 """
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -78,12 +78,16 @@ class Pipeline:
         clip = int(T), 1, c["size"], c["size"]
         return clip if self.vae is None else self.vae.latent_shape(clip)
 
-    def decode(self, x: Tensor) -> Tensor:
-        """Samples as clips in [0, 1]: a latent model's through its VAE."""
+    def decode(self, x: Tensor, exact: bool = False) -> Tensor:
+        """Samples as clips in [0, 1]: a latent model's through its VAE. exact: in float32."""
         if self.vae is not None:
-            with torch.no_grad(), autocast(self.device):
+            with torch.no_grad(), self.precision(exact):
                 x = self.vae.decode(x).float()
         return media.unit(x)
+
+    def precision(self, exact: bool) -> AbstractContextManager:
+        """The context to compute in: the device's usual one or, exact, float32."""
+        return nullcontext() if exact else autocast(self.device)
 
     def steps(self, cond: Tensor, null: Tensor | None = None, *, first: int = 0,
               frames: int | None = None, seed: int = 0, exact: bool = False,
@@ -117,7 +121,7 @@ class Pipeline:
             return torch.stack(noise).to(self.device)
 
         def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-            with nullcontext() if exact else autocast(self.device):
+            with self.precision(exact):
                 return denoiser(x, t, cond).float()
 
         cond = cond.to(self.device)
@@ -211,7 +215,7 @@ class Pipeline:
             if keep_trajectory:
                 steps = list(steps)
                 states.append(steps)
-            parts.append(self.decode(last(steps)).cpu())
+            parts.append(self.decode(last(steps), settings.get("exact", False)).cpu())
         trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
                       for s in zip(*states, strict=True)]
         return Video(torch.cat(parts), asked, labels, trajectory or None)
