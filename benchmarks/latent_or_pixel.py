@@ -79,7 +79,7 @@ def the_vae(args) -> tuple[VAE, float]:
         return run.ema.model, run.notes["seconds"]
     before = time.process_time()
     pairs = ((c.x, None) for c in batches(digits.load(args.digits, "train"), 16, seed=args.seed))
-    trained(run, pairs, args.vae, rebuilding)
+    trained(run, pairs, args.vae, rebuilding())
     run.ema.model.calibrate(film(args.digits, 64, args.seed))
     run.notes["seconds"] = time.process_time() - before
     path.parent.mkdir(parents=True, exist_ok=True)

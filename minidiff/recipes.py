@@ -78,17 +78,19 @@ def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int 
 
 
 def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 1e-4,
-                 batch: int = 8, lr: float = 2e-3, ema: float = 0.998, decoder_only: bool = False,
-                 steps: int = 2600) -> Recipe:
+                 refine=(), batch: int = 8, lr: float = 2e-3, ema: float = 0.998,
+                 decoder_only: bool = False, noised: float = 0.0, steps: int = 2600) -> Recipe:
     """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 places of 1 number and back.
 
     Three batches of four have frames of 32 px: as many digits for a quarter of the time.
-    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are.
+    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are. noised:
+    half of the clips are drawn from latents that are noised to times from 0 to this.
     """
-    net = dict(channels=list(channels), deep=deep, latent=latent, beta=beta)
+    net = dict(channels=list(channels), deep=deep, latent=latent, beta=beta, refine=list(refine))
     return Recipe("mmnist64-vae", dict(network="vae", net=net),
                   dict(size=[32, 32, 32, 64], frames=16, number=[1, 2], sprite=20, speed=[2, 6]),
-                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, steps=steps))
+                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, noised=noised,
+                       steps=steps))
 
 
 def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full",
@@ -172,16 +174,19 @@ def build(model: dict) -> nn.Module:
 def objective(plan: Recipe) -> Objective:
     """What a recipe's model is trained to do: to tell clip from noise, or to rebuild clips."""
     if plan.model["network"] == "vae":
-        return rebuilding
+        return rebuilding(plan.training.get("noised", 0.0))
     settings = {k: plan.training[k] for k in ("p_drop", "times", "shift") if k in plan.training}
     return denoising(plan.null, **settings)
 
 
-def rebuilding(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
-    """The objective of a VAE, in the shape of `train.Objective`."""
-    noise = drawn(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
-                                                device=x.device))
-    return vae.loss(x, noise)
+def rebuilding(noised: float = 0.0) -> Objective:
+    """The objective of a VAE. noised: half of the latents are noised to times from 0 to this."""
+    def objective(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
+        noise = drawn(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
+                                                    device=x.device))
+        t = drawn(len(x), lambda n: 2 * torch.rand(n, generator=g, device=x.device) - 1)
+        return vae.loss(x, noise, noised * t.clamp(min=0))
+    return objective
 
 
 def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu",

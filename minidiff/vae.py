@@ -8,8 +8,12 @@ from a draw. The loss is the error of that clip plus beta KL(q | N(0, 1)), which
 close together and smooth. Time is halved by joining frames in pairs. A single image counts as a
 pair of equal frames, and is rebuilt as the mean of the pair.
 
+A latent is too few numbers for all strokes that cross its place. But a digit keeps its shape: what
+one frame lacks others have. So the decoder may look at the whole clip, and may learn to draw from
+latents that are a little wrong, as those that diffusion makes are.
+
 Papers: VAE (Kingma 2014), latent diffusion (Rombach 2022), pairs of frames as in CogVideoX's
-causal VAE (Yang 2024), here without causality.
+causal VAE (Yang 2024), here without causality; a decoder that removes noise (HaCohen 2024).
 """
 from itertools import pairwise, zip_longest
 
@@ -19,6 +23,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from minidiff.layers import ResBlock, TemporalConv, group_norm
+from minidiff.schedules import Flow, add_noise
+from minidiff.unet import UNet
 
 
 class Stage(nn.Module):
@@ -39,13 +45,16 @@ class VAE(nn.Module):
     deep: the width where frames are joined, at the last resolution, and `depth` stages are passed.
     latent: numbers at each place of the latent grid, which has the last resolution, too.
     pairs: halve time, too; a clip then has an even number of frames, or 1.
+    refine: one width per resolution of a U-Net that looks at all places of all latents before
+    frames are drawn, and knows how noisy they are; none, no such network. It starts as the
+    identity.
     beta: the weight of the KL term, per latent number, against the mean error per pixel.
     Raises ValueError for inputs that do not fit, saying which would.
     """
 
     def __init__(self, channels: tuple[int, ...] = (64,), deep: int = 96, latent: int = 1,
                  patch: int = 4, in_channels: int = 1, pairs: bool = True, depth: int = 2,
-                 beta: float = 1e-4):
+                 refine: tuple[int, ...] = (), beta: float = 1e-4):
         super().__init__()
         fine, last = channels[0], channels[-1]
         self.patch, self.factor, self.latent = patch, patch * 2 ** (len(channels) - 1), latent
@@ -60,6 +69,7 @@ class VAE(nn.Module):
 
         self.from_latent = nn.Conv2d(latent, deep, 3, padding=1)
         self.deep_out = nn.ModuleList(Stage(deep) for _ in range(depth))
+        self.refine = UNet(refine, deep, patch=1, time="full", emb_dim=64) if refine else None
         self.part = nn.Conv2d(deep, self.frames * last, 1)
         self.up = nn.ModuleList(map(Stage, reversed(channels)))
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1)
@@ -79,21 +89,28 @@ class VAE(nn.Module):
         """
         if x.ndim == 4:
             return self.encode(x[:, None])[:, 0]
-        mean, _ = self.posterior(x)
-        return (mean - self.mean[:, None, None]) / self.std[:, None, None]
+        return self.calibrated(self.posterior(x)[0])
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """Clips (B, 2 T', C, H, W) in [-1, 1] from latents (B, T', latent, h, w); images likewise.
 
+        t: the time of latents that still have noise on them, (1 - t) z + t eps: one or (B,).
         Raises ValueError for latents of another shape.
         """
         if z.ndim == 4:
-            return self.decode(z[:, None]).mean(1)
+            return self.decode(z[:, None], t).mean(1)
         if z.ndim != 5 or z.shape[2] != self.latent:
             raise ValueError(f"Latents must be (B, {self.latent}, h, w) or (B, T, {self.latent}, "
                              f"h, w), got {tuple(z.shape)}.")
-        x = self.rebuild(z * self.std[:, None, None] + self.mean[:, None, None])
-        return x.clamp(-1, 1)
+        return self.rebuild(self.original(z), t).clamp(-1, 1)
+
+    def calibrated(self, z: Tensor) -> Tensor:
+        """Latents as diffusion has them, of unit variance, from those that the posterior has."""
+        return (z - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def original(self, z: Tensor) -> Tensor:
+        """Latents as the posterior has them, from those of unit variance."""
+        return z * self.std[:, None, None] + self.mean[:, None, None]
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What a clip of shape (T, C, H, W) becomes: (T / 2, latent, h, w)."""
@@ -132,12 +149,15 @@ class VAE(nn.Module):
         mean, log_var = h.unflatten(0, (len(x), -1)).chunk(2, 2)
         return mean, log_var.clamp(-12, 6)
 
-    def rebuild(self, z: Tensor) -> Tensor:
-        """Clips from latents as the posterior has them, not clipped."""
+    def rebuild(self, z: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """Clips from latents as the posterior has them, not clipped. t: as in `decode`."""
         B, T = len(z), z.shape[1] * self.frames
         h = self.from_latent(z.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         for stage in self.deep_out:
             h = stage(h, z.shape[1])
+        if self.refine is not None:
+            t = torch.as_tensor(t, dtype=z.dtype, device=z.device).expand(B)
+            h = h + self.refine(h.unflatten(0, (B, -1)), t).flatten(0, 1)
         h = rearrange(self.part(h), "n (k c) h w -> (n k) c h w", k=self.frames)
         for stage, grow in zip_longest(self.up, self.grow):
             h = stage(h, T)
@@ -151,25 +171,30 @@ class VAE(nn.Module):
             raise ValueError(f"x must be (B, {self.in_channels}, H, W) or "
                              f"(B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
         T, _, H, W = x.shape[1:]
-        if H % self.factor or W % self.factor:
+        multiple = self.factor * (self.refine.factor if self.refine else 1)
+        if H % multiple or W % multiple:
             raise ValueError(f"Frames of {H}x{W} do not fit this VAE: height and width must be "
-                             f"multiples of {self.factor}.")
+                             f"multiples of {multiple}.")
         if T > 1 and T % self.frames:
             raise ValueError(f"Clips of {T} frames cannot be halved in time: give an even number, "
                              "or single images.")
 
     # Training
 
-    def loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def loss(self, x: Tensor, noise: Tensor | None = None, t: Tensor | None = None) -> Tensor:
         """The negative evidence bound, up to a scale, one per sample: (B,).
 
         Mean absolute error of pixels and of the differences between neighbours (edges count
         twice), plus beta times the KL divergence per latent number (Kingma 2014 eq. 10).
-        noise: what the posterior's draw is made from, like the latents.
+        noise: what the posterior's draw is made from, like the latents. t: (B,), the times to which
+        it then noises the calibrated latents, each clip's its own; 0 unless given.
         """
         mean, log_var = self.posterior(x)
         noise = torch.randn_like(mean) if noise is None else noise.view_as(mean)
-        error = self.rebuild(mean + (log_var / 2).exp() * noise) - x
+        z, t = mean + (log_var / 2).exp() * noise, x.new_zeros(len(x)) if t is None else t
+        if t.any():
+            z = self.original(add_noise(Flow(), self.calibrated(z), noise, t))
+        error = self.rebuild(z, t) - x
         kl = (mean.square() + log_var.exp() - log_var - 1) / 2
         terms = (error, error.diff(dim=-1), error.diff(dim=-2))
         return sum(e.abs().flatten(1).mean(1) for e in terms) + self.beta * kl.flatten(1).mean(1)

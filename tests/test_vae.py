@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from minidiff.recipes import rebuilding
+from minidiff.schedules import Flow, add_noise
 from minidiff.vae import VAE
 
 
@@ -104,12 +106,64 @@ def test_it_learns_to_rebuild():
     assert losses[-1] < 0.4 * losses[0]
 
 
+def test_a_refining_decoder_begins_as_the_plain_one(clips):
+    plain = small()
+    torch.manual_seed(1)
+    more = VAE((16, 32), 32, 4, refine=(32,)).eval()
+    left = more.load_state_dict(plain.state_dict(), strict=False)
+    assert not left.unexpected_keys and all(k.startswith("refine.") for k in left.missing_keys)
+    z = plain.encode(clips)
+    assert torch.equal(more.encode(clips), z)
+    assert_close(more.decode(z, 0.1), plain.decode(z))
+
+
+def test_a_refining_decoder_looks_at_the_whole_clip_and_at_the_noise():
+    vae, z = small(refine=(32, 32), depth=1), torch.zeros(1, 8, 4, 4, 4, requires_grad=True)
+    vae.rebuild(z)[0, 0].sum().backward()
+    assert (z.grad != 0).all()                                 # the last frames' latents as well
+    z = torch.randn(2, 2, 4, 4, 4)
+    assert (vae.decode(z) - vae.decode(z, 0.1)).abs().max() > 1e-4
+    assert_close(vae.decode(z, torch.tensor([0.0, 0.2]))[1], vae.decode(z, 0.2)[1])
+
+
+def test_the_decoder_learns_from_noisy_latents(clips):
+    vae, t = small(beta=0.0, refine=(32,)), torch.tensor([0.0, 0.1, 0.2])
+    vae.calibrate(clips)
+    with torch.no_grad():
+        vae.to_latent.bias[4:] = -12                                   # a posterior without spread
+    noise = torch.randn(3, 2, 4, 2, 3)
+    error = vae.rebuild(vae.original(add_noise(Flow(), vae.encode(clips), noise, t)), t) - clips
+    terms = error, error.diff(dim=-1), error.diff(dim=-2)
+    want = sum(e.abs().mean((1, 2, 3, 4)) for e in terms)
+    assert_close(vae.loss(clips, noise, t), want, rtol=0, atol=0.02)
+
+
+def test_half_of_the_latents_are_noised():
+    class Watched(VAE):
+        def loss(self, x, noise=None, t=None):
+            seen.append(t)
+            return noise.flatten(1).mean(1)
+
+    seen, x = [], torch.zeros(400, 2, 1, 16, 16)
+    vae, g = Watched((16, 32), 32), torch.Generator().manual_seed(0)
+    rebuilding(0.2)(vae, x, None, g)
+    rebuilding()(vae, x, None, g)
+    noised, plain = seen
+    assert 0.4 < (noised == 0).float().mean() < 0.6 and not plain.any()
+    assert 0.19 < noised.max() <= 0.2 and 0.08 < noised[noised > 0].mean() < 0.12
+
+
 @pytest.mark.parametrize(("shape", "words"), [
     ((1, 3, 1, 16, 16), "halved in time"), ((1, 4, 1, 12, 16), "multiples of 8"),
     ((1, 4, 3, 16, 16), r"\(B, 1, H, W\)"), ((16, 16), r"\(B, 1, H, W\)")])
 def test_unfit_clips_are_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         small().encode(torch.zeros(shape))
+
+
+def test_a_refining_decoder_says_which_sizes_it_can_halve(clips):
+    with pytest.raises(ValueError, match="multiples of 16"):
+        small(refine=(32, 32)).encode(clips)
 
 
 def test_unfit_latents_are_refused():
