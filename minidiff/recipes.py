@@ -83,8 +83,9 @@ def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 
     """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 places of 1 number and back.
 
     Three batches of four have frames of 32 px: as many digits for a quarter of the time.
-    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are. noised:
-    half of the clips are drawn from latents that are noised to times from 0 to this.
+    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are; refine:
+    widths of the U-Net by which it looks at the whole clip; noised: half of the clips it draws from
+    latents noised to times from 0 to this.
     """
     net = dict(channels=list(channels), deep=deep, latent=latent, beta=beta, refine=list(refine))
     return Recipe("mmnist64-vae", dict(network="vae", net=net),
