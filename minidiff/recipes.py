@@ -185,6 +185,8 @@ def rebuilding(noised: float = 0.0) -> Objective:
     def objective(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
         noise = drawn(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
                                                     device=x.device))
+        if not noised:
+            return vae.loss(x, noise)
         t = drawn(len(x), lambda n: 2 * torch.rand(n, generator=g, device=x.device) - 1)
         return vae.loss(x, noise, noised * t.clamp(min=0))
     return objective

@@ -191,10 +191,10 @@ class VAE(nn.Module):
         """
         mean, log_var = self.posterior(x)
         noise = torch.randn_like(mean) if noise is None else noise.view_as(mean)
-        z, t = mean + (log_var / 2).exp() * noise, x.new_zeros(len(x)) if t is None else t
-        if t.any():
+        z = mean + (log_var / 2).exp() * noise
+        if t is not None:
             z = self.original(add_noise(Flow(), self.calibrated(z), noise, t))
-        error = self.rebuild(z, t) - x
+        error = self.rebuild(z, 0.0 if t is None else t) - x
         kl = (mean.square() + log_var.exp() - log_var - 1) / 2
         terms = (error, error.diff(dim=-1), error.diff(dim=-2))
         return sum(e.abs().flatten(1).mean(1) for e in terms) + self.beta * kl.flatten(1).mean(1)

@@ -7,6 +7,7 @@ from minidiff import evaluate, text
 from minidiff.__main__ import main
 from minidiff.digits import built_in
 from minidiff.fit import Fit
+from minidiff.media import unit
 from minidiff.moving_mnist import HELD_OUT
 from minidiff.pipeline import Pipeline, load, save_model
 from minidiff.recipes import build, recipe, stream
@@ -69,6 +70,8 @@ def test_a_clip_depends_on_its_seed_not_on_its_batch(model):
     alone = model(prompts[1], first=1, **settings).tensor
     assert_close(together, apart, rtol=0, atol=1e-3)
     assert_close(together[1:2], alone, rtol=0, atol=1e-3)
+    z = torch.randn(2, 1, 1, 16, 16)
+    assert torch.equal(model.decode(z, exact=True), unit(model.vae.decode(z)))
     assert (model(prompts, **settings | {"seed": 6}).tensor - together).abs().max() > 0.05
 
 
