@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff import Denoiser, UNet, text
+from minidiff import Denoiser, UNet, layers, text
 from minidiff.layers import (
     Attention,
     ResBlock,
@@ -154,6 +154,24 @@ def test_attention_is_torchs():
     for m in (None, mask):
         torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
         assert_close(attend(q, k, v, m), torchs)
+
+
+def test_attention_in_parts_is_the_same(monkeypatch):
+    q = torch.randn(3, 5, 2, 6, 8, dtype=torch.float64, requires_grad=True)
+    mask, looks = torch.ones(6, 6, dtype=torch.bool).tril(), torch.randn(5, 2, 6, 8).double()
+
+    def answers() -> tuple[torch.Tensor, torch.Tensor]:
+        out = attend(*q.unbind(0), mask)
+        return out.detach(), torch.autograd.grad((out * looks).sum(), q)[0]
+    whole, calls = answers(), []
+    softmax = torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim: calls.append(len(x)) or softmax(
+        x, dim))
+    for size, parts in ((1, [1] * 5), (2 * 2 * 36 * 8, [2, 2, 1]), (10**9, [5])):
+        monkeypatch.setattr(layers, "IN_CACHE", size)
+        calls.clear()
+        assert_close(answers(), whole)
+        assert calls == parts
 
 
 def test_positions_on_a_grid_all_differ():
