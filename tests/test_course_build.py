@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from minidiff.course import builder, exercises, lint, rules, sources
+from minidiff.course import builder, exercises, lint, rules, sources, store
 from minidiff.course.__main__ import find_root, main
 from minidiff.course.executor import LARGEST, WIDGET, chosen, execute, tidy
 from minidiff.course.exercise import Exercise, Question
@@ -515,6 +515,16 @@ def test_a_solution_is_run_strict_in_a_home_of_its_own(tmp_path, monkeypatch):
     assert path.read_bytes() == sources.dump(builder.normalised(made))
     list(execute(tmp_path, [], "smoke", tmp_path / "kept"))              # and one that is to stay
     assert "True False" in str(sources.read(path)["cells"][1]["outputs"])
+
+
+def test_a_solution_begins_without_what_an_earlier_run_of_it_left(tmp_path):
+    pytest.importorskip("nbclient")
+    home = tmp_path / "kept"
+    facts = {"c90-choice": {"choice": 2}, "c89-choice": {"choice": 1}}
+    store.write({"functions": {"c90-f": {}, "c89-f": {}}, "facts": facts}, home)
+    make_course(tmp_path, notebook(prose("# One"), code("1 + 1")))
+    list(execute(tmp_path, [], "smoke", home))
+    assert store.read(home) == {"functions": {"c89-f": {}}, "facts": {"c89-choice": {"choice": 1}}}
 
 
 def test_a_failing_solution_is_left_as_it_was(tmp_path):

@@ -26,9 +26,9 @@ def home() -> Path:
     return Path(os.environ.get("MINIDIFF_HOME") or ".minidiff")
 
 
-def read() -> dict:
+def read(folder: Path | None = None) -> dict:
     """All that is kept; nothing yet is no error. Raises ValueError that names a damaged file."""
-    path = home() / "mine.json"
+    path = (folder or home()) / "mine.json"
     if not path.exists():
         return {"functions": {}, "facts": {}}
     try:
@@ -37,9 +37,10 @@ def read() -> dict:
         raise ValueError(f"{path} cannot be read ({e}); delete it to begin anew.") from None
 
 
-def write(kept: dict) -> None:
-    home().mkdir(parents=True, exist_ok=True)
-    files.write_text(home() / "mine.json", json.dumps(kept, indent=1, ensure_ascii=False))
+def write(kept: dict, folder: Path | None = None) -> None:
+    folder = folder or home()
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "mine.json", json.dumps(kept, indent=1, ensure_ascii=False))
 
 
 def keep(id: str, f: Callable) -> None:
@@ -78,6 +79,15 @@ def remember(id: str, **facts) -> None:
 def recall(id: str) -> dict:
     """The facts kept under an id."""
     return read()["facts"].get(id, {})
+
+
+def begin_anew(chapter: str, folder: Path) -> None:
+    """Forget what a folder keeps of one chapter, such as "05"; what is of others stays."""
+    kept = read(folder)
+    rest = {kind: {id: v for id, v in entries.items() if not id.startswith(f"c{chapter}-")}
+            for kind, entries in kept.items()}
+    if rest != kept:
+        write(rest, folder)
 
 
 def whole_source(f: Callable) -> str:
