@@ -517,14 +517,15 @@ def test_a_solution_is_run_strict_in_a_home_of_its_own(tmp_path, monkeypatch):
     assert "True False" in str(sources.read(path)["cells"][1]["outputs"])
 
 
-def test_a_solution_begins_without_what_an_earlier_run_of_it_left(tmp_path):
+def test_a_solution_is_run_as_if_its_questions_were_new(tmp_path):
     pytest.importorskip("nbclient")
     home = tmp_path / "kept"
     facts = {"c90-choice": {"choice": 2}, "c89-choice": {"choice": 1}}
     store.write({"functions": {"c90-f": {}, "c89-f": {}}, "facts": facts}, home)
     make_course(tmp_path, notebook(prose("# One"), code("1 + 1")))
     list(execute(tmp_path, [], "smoke", home))
-    assert store.read(home) == {"functions": {"c89-f": {}}, "facts": {"c89-choice": {"choice": 1}}}
+    assert store.read(home) == {"functions": {"c90-f": {}, "c89-f": {}},
+                                "facts": {"c89-choice": {"choice": 1}}}
 
 
 def test_a_failing_solution_is_left_as_it_was(tmp_path):

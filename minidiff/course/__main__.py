@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--profile", choices=("smoke", "cpu", "gpu"),
                    help="how big (default: MINIDIFF_PROFILE, else gpu or cpu, as there is)")
     p.add_argument("--home", type=Path, metavar="DIR",
-                   help="where accepted functions are kept (default: an empty folder, then gone)")
+                   help="where accepted functions are kept, and choices until their chapter is run "
+                        "again (default: an empty folder, then gone)")
     p = command("release", "write the course as nbgrader's source tree")
     p.add_argument("--nbgrader", type=Path, required=True, metavar="DIR",
                    help="the folder to write into, new or empty")

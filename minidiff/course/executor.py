@@ -33,14 +33,15 @@ def execute(root: Path, names: list[str], profile: str | None = None,
 
     names: "02" or "02_noise_prediction", none for all. profile: smoke, cpu or gpu; the usual one
     unless given. Each runs in solutions/, with checks that raise; what is accepted is kept from one
-    to the next, in `home` or a folder for the time being, but each begins without what an earlier
-    run of it left there. A solution that fails is left as it was.
+    to the next, in `home` or a folder for the time being; what an earlier run of it chose there is
+    forgotten, so that a question shows no choice before the first. A solution that fails is left as
+    it was.
     Raises ValueError for an unknown name, RuntimeError with the cell and its error.
     """
     passing = tempfile.TemporaryDirectory()
     for path in chosen(Path(root), names):
         begun, kept = time.monotonic(), Path(home or passing.name).resolve()
-        store.begin_anew(path.name[:2], kept)
+        store.forget_choices(path.name[:2], kept)
         notebook = run(path, {"MINIDIFF_HOME": str(kept)}
                        | ({"MINIDIFF_PROFILE": profile} if profile else {}))
         dropped = [f"{path.name}, cell {number}: {kind} of {size / 1000:.0f} KB"

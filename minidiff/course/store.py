@@ -81,13 +81,12 @@ def recall(id: str) -> dict:
     return read()["facts"].get(id, {})
 
 
-def begin_anew(chapter: str, folder: Path) -> None:
-    """Forget what a folder keeps of one chapter, such as "05"; what is of others stays."""
+def forget_choices(chapter: str, folder: Path) -> None:
+    """Forget what a folder keeps of one chapter's questions, such as those of "05"."""
     kept = read(folder)
-    rest = {kind: {id: v for id, v in entries.items() if not id.startswith(f"c{chapter}-")}
-            for kind, entries in kept.items()}
-    if rest != kept:
-        write(rest, folder)
+    rest = {id: v for id, v in kept["facts"].items() if not id.startswith(f"c{chapter}-")}
+    if rest != kept["facts"]:
+        write(kept | {"facts": rest}, folder)
 
 
 def whole_source(f: Callable) -> str:
