@@ -160,6 +160,23 @@ class CrossAttention(nn.Module):
         return x + self.out(h).view_as(x)
 
 
+class Others(nn.Module):
+    """What the drawings of a prompt's other things show at each place, added to each of them.
+
+    x: T frames of R drawings, folded, (R T, C, H, W); owner: whose each drawing is, (R,). So two
+    things know who has claimed which place. A thing alone sees nothing; starts as the identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.out = zero(nn.Linear(channels, channels, bias=False))
+
+    def forward(self, x: Tensor, owner: Tensor) -> Tensor:
+        h = rearrange(self.norm(x), "(r t) c h w -> r t h w c", r=len(owner))
+        return x + rearrange(self.out(others(h, owner)), "r t h w c -> (r t) c h w")
+
+
 def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
     """Places on a grid as sinusoids, an equal share of the width per axis: (prod(sizes), dim)."""
     share = dim // len(sizes) // 2 * 2
@@ -245,6 +262,12 @@ def things(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
     mine = mine[owner, which]                                                    # (R, L)
     front = (~mine).int().argsort(dim=1, stable=True)
     return ids[owner].masked_fill(~mine, 0).gather(1, front), owner
+
+
+def others(x: Tensor, owner: Tensor) -> Tensor:
+    """For each thing, the sum over the other things of its prompt: (R, ...) -> like it."""
+    with_me = (owner[:, None] == owner).fill_diagonal_(False)                    # (R, R)
+    return (with_me.to(x) @ x.flatten(1)).view_as(x)
 
 
 def shared(answers: Tensor, claims: Tensor, owner: Tensor) -> Tensor:

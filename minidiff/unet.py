@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from minidiff.layers import (
     Attention,
     CrossAttention,
+    Others,
     ResBlock,
     TemporalConv,
     TimeEmbedding,
@@ -23,6 +24,7 @@ from minidiff.layers import (
     check_condition,
     condition,
     group_norm,
+    others,
     shared,
     things,
     zero,
@@ -35,7 +37,8 @@ MIX = ("conv", "attention")                                # what brings frames 
 class Mixer(nn.Module):
     """What follows a residual block: a temporal convolution and, if `attend`, attention.
 
-    Attention is over space, over time and, where there are words (B, L, width), to these.
+    Attention is over space, over time and, where there are words (B, L, width), to these. apart:
+    the drawings of a prompt's things then look at each other.
     x: T frames of each video, folded, (B T, C, H, W). mode "none": frames never meet. "factorised":
     each place looks through all frames. "causal": through its past. "full": every place of every
     frame looks at every other. mix: of convolution and attention through time, those there are.
@@ -43,7 +46,7 @@ class Mixer(nn.Module):
     """
 
     def __init__(self, channels: int, mode: str, attend: bool, width: int | None = None,
-                 mix: tuple[str, ...] = MIX):
+                 mix: tuple[str, ...] = MIX, apart: bool = False):
         super().__init__()
         self.mode, self.alone, mix = mode, False, () if mode == "none" else mix
         through_time = attend and "attention" in mix
@@ -52,8 +55,10 @@ class Mixer(nn.Module):
             through_time and mode == "full") else None
         self.time = Attention(channels) if through_time else None
         self.cross = CrossAttention(channels, 32, width) if attend and width else None
+        self.others = Others(channels) if apart else None
 
-    def forward(self, x: Tensor, T: int, words: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, T: int, words: Tensor | None = None,
+                owner: Tensor | None = None) -> Tensor:
         C, H, W = x.shape[1:]
         seen = 1 if self.alone else T                                  # frames, by each
         if self.conv is not None:
@@ -76,6 +81,8 @@ class Mixer(nn.Module):
         if self.cross is not None:
             y = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)
             x = rearrange(self.cross(y, words), "b t (h w) c -> (b t) c h w", h=H)
+        if self.others is not None and owner is not None:
+            x = self.others(x, owner)
         return x
 
 
@@ -86,16 +93,17 @@ class Level(nn.Module):
     """
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int, mode: str, attend: bool,
-                 width: int | None = None, mix: tuple[str, ...] = MIX):
+                 width: int | None = None, mix: tuple[str, ...] = MIX, apart: bool = False):
         super().__init__()
         self.blocks = nn.ModuleList(
             ResBlock(c_out if i else c_in, c_out, emb_dim) for i in range(blocks))
         self.mixers = nn.ModuleList(
-            Mixer(c_out, mode, attend, width, mix) for _ in range(blocks))
+            Mixer(c_out, mode, attend, width, mix, apart) for _ in range(blocks))
 
-    def forward(self, x: Tensor, emb: Tensor, T: int, words: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, T: int, words: Tensor | None = None,
+                owner: Tensor | None = None) -> Tensor:
         for block, mixer in zip(self.blocks, self.mixers, strict=True):
-            x = mixer(block(x, emb), T, words)
+            x = mixer(block(x, emb), T, words, owner)
         return x
 
 
@@ -144,7 +152,7 @@ class UNet(nn.Module):
         self.gist = nn.Linear(words, emb_dim) if vocabulary else None
         self.rest = zero(nn.Linear(words, emb_dim, bias=False)) if separator else None
         settings = dict(emb_dim=emb_dim, mode=time, mix=tuple(mix),
-                        width=words if vocabulary else None)
+                        width=words if vocabulary else None, apart=separator is not None)
         self.enter = nn.Conv2d(in_channels * patch**2, channels[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(channels):
@@ -170,16 +178,16 @@ class UNet(nn.Module):
             return self.draw(x, *self.read(t, cond))[0]
         prompts, owner = things(cond, self.separator)                            # (R, L), (R,)
         emb, words = self.read(t[owner], prompts)
-        said = words.mean(1)
-        rest = torch.zeros_like(said).index_add(0, owner, said)[owner] - said
-        return shared(*self.draw(x[owner], emb + self.rest(rest), words), owner)
+        emb = emb + self.rest(others(words.mean(1), owner))
+        return shared(*self.draw(x[owner], emb, words, owner), owner)
 
     def read(self, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Time and condition as one vector (B, E), and the words (B, L, W) if there are any."""
         emb, words = condition(self, t, cond)
         return emb if words is None else emb + self.gist(words.mean(1)), words
 
-    def draw(self, x: Tensor, emb: Tensor, words: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def draw(self, x: Tensor, emb: Tensor, words: Tensor | None,
+             owner: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The U-Net itself: an answer like x and, with a separator, its claims (B, T, 1, H, W)."""
         T = x.shape[1]
         emb = F.silu(emb).repeat_interleave(T, 0)                                # (B T, E)
@@ -187,15 +195,15 @@ class UNet(nn.Module):
         h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
         skips = []
         for level, shrink in zip(self.down, self.shrink, strict=True):
-            h = level(h, emb, T, words)
+            h = level(h, emb, T, words, owner)
             skips.append(h)
             h = shrink(h)
-        h = self.middle(h, emb, T, words)
+        h = self.middle(h, emb, T, words, owner)
         for level in self.up:
             skip = skips.pop()
             if h.shape[-1] != skip.shape[-1]:
                 h = F.interpolate(h, scale_factor=2)
-            h = level(torch.cat([h, skip], 1), emb, T, words)
+            h = level(torch.cat([h, skip], 1), emb, T, words, owner)
         h = F.silu(self.norm(h))
         return tuple(None if head is None else
                      F.pixel_shuffle(head(h), self.patch).unflatten(0, (-1, T))

@@ -6,12 +6,14 @@ from torch.testing import assert_close
 from minidiff import Denoiser, UNet, layers, text
 from minidiff.layers import (
     Attention,
+    Others,
     ResBlock,
     TemporalConv,
     TimeEmbedding,
     attend,
     axes_embedding,
     frames_alone,
+    others,
     shared,
     things,
 )
@@ -285,6 +287,39 @@ def test_a_thing_knows_of_the_rest(clip):
         net(clip[:1], t, text.encode([f"a 3 and {rest}"]))
     first, second = (a.unflatten(0, (2, -1))[0] for a in answers)
     assert (first - second).abs().max() > 1e-4
+
+
+def test_things_look_at_the_others_of_their_prompt_alone():
+    owner = torch.tensor([0, 0, 0, 1, 2, 2])
+    x = torch.randn(6, 4, 5)
+    a, b, c, d, e, f = x
+    assert_close(others(x, owner), torch.stack([b + c, a + c, a + b, 0 * d, f, e]))
+
+
+def test_drawings_begin_without_looking_at_each_other_and_a_thing_alone_never_does():
+    torch.manual_seed(0)
+    layer, owner = Others(32), torch.tensor([0, 0, 1])
+    x = torch.randn(6, 32, 4, 4)                                         # two frames of each
+    assert_close(layer(x, owner), x)
+    seen = awake(layer)(x, owner) - x
+    assert_close(seen[4:], torch.zeros_like(seen[4:]))
+    other = x.clone()
+    other[2] += torch.randn(32, 4, 4)                          # the second thing's first frame
+    change = (layer(other, owner) - other - seen).abs().amax((1, 2, 3))
+    assert change[0] > 1e-3 and not change[[1, 3, 4, 5]].any()
+
+
+def test_a_thing_sees_what_the_other_draws(clip):
+    net, t = reader(), torch.tensor([0.5])
+    layers = [m for m in net.modules() if isinstance(m, Others)]
+    assert len(layers) == 5                                    # two down, one in the middle, two up
+    two = text.encode([TWO])
+    seeing = net(clip[:1], t, two)
+    for layer in layers:
+        torch.nn.init.zeros_(layer.out.weight)
+    assert (net(clip[:1], t, two) - seeing).abs().max() > 1e-3
+    alone = text.encode(["a 3 moving left"])
+    assert_close(net(clip[:1], t, alone), reader()(clip[:1], t, alone))
 
 
 def test_every_parameter_learns_from_two_things(clip):
