@@ -287,6 +287,19 @@ def test_a_row_is_stored_for_each_way_and_number_of_calls(measured, tmp_path, ca
     assert PEERS[1] not in capsys.readouterr().out
 
 
+def test_a_way_that_is_stored_is_not_measured_again(measured, tmp_path, capsys):
+    setting = Setting([0], batch=2, folder=tmp_path)
+    rows.sample(setting)
+    table = tmp_path / "sample.csv"
+    whole = table.read_text().splitlines(True)
+    table.write_text("".join(line for line in whole if "bf16,bf16" not in line))
+    capsys.readouterr()
+    rows.sample(setting)                                           # as after a run that was stopped
+    said = capsys.readouterr().out
+    assert f"{PEERS[1]} (bf16, 20 calls)" in said and "(float32" not in said
+    assert sorted(whole) == sorted(table.read_text().splitlines(True))
+
+
 def test_training_is_compared_at_the_same_dtype(measured, tmp_path):
     setting = Setting([0], folder=tmp_path)
     rows.training(setting)
