@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.ideas import CLASSES, IDEAS, RECORD, Class
 from benchmarks.rows import ROWS
-from benchmarks.setting import OURS, Setting, all_cores
+from benchmarks.setting import OURS, SETS, Setting, all_cores
 from benchmarks.sides import SIDES
 from benchmarks.speedrun import speedrun
 from benchmarks.time_to_score import time_to_score
@@ -27,9 +27,9 @@ from benchmarks.turns import BLOCKS
 
 def side_by_side(args, setting: Setting) -> None:
     """The rows of speed, one or all."""
-    setting = setting._replace(blocks=args.blocks, batch=args.batch, fresh=args.fresh)
+    setting = setting._replace(blocks=args.blocks, batch=args.batch, sets=args.sets)
     if args.quick:
-        setting = setting._replace(blocks=3, batch=1)
+        setting = setting._replace(blocks=3, batch=1, sets=1)
     for name in ROWS if args.name == "all" else [args.name]:
         ROWS[name](setting)
 
@@ -39,8 +39,9 @@ def side_by_side_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--blocks", type=int, default=BLOCKS, help="of turns A B B A, 15 unless given")
     p.add_argument("--batch", type=int, default=4, help="clips a step and a call of sample, train")
     p.add_argument("--quick", action="store_true", help="three blocks, shown and not stored")
-    p.add_argument("--fresh", action="store_true",
-                   help="new processes for every block, where two that do the same differ: minutes")
+    p.add_argument("--sets", type=int, default=SETS,
+                   help=f"sets of processes that share the blocks, {SETS} unless given: of two that "
+                        "do the same, one may be faster for as long as it lives")
 
 
 def race(args, setting: Setting) -> None:

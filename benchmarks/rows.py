@@ -6,7 +6,7 @@ a sentence and not stored.
 """
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.setting import FAST, LARGE, OURS, PEERS, Setting, named
@@ -46,7 +46,7 @@ def told(what: str) -> Iterator[None]:
 
 def table(setting: Setting, name: str, columns: tuple[str, ...], key: tuple[str, ...]) -> Table:
     note = f"both sides on cores {setting.cores}, a thread each, pinned; {versions(setting)}"
-    note += "; new processes for every block" if setting.fresh else ""
+    note += f"; {setting.sets} sets of processes, memory in huge pages"
     return Table(name, columns, key, setting.folder, note)
 
 
@@ -61,21 +61,24 @@ def versions(setting: Setting) -> str:
 def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, float, dict, dict]:
     """Ours against theirs, and against itself: (theirs / ours, ours / ours, facts of both).
 
-    All blocks by the same three processes or, if `setting.fresh`, each by new ones.
+    The blocks are shared by `setting.sets` of processes.
     """
     same, found = [], []
-    for n in [1] * setting.blocks if setting.fresh else [setting.blocks]:
-        with setting.start(**ours) as a:
+    shares = [setting.blocks // setting.sets + (i < setting.blocks % setting.sets)
+              for i in range(setting.sets)]
+    with ExitStack() as stack:
+        sides = [stack.enter_context(setting.start(**ours)) for _ in shares]
+        for a, n in zip(sides, shares, strict=True):
             warm(a)
             with setting.start(**ours) as again:
                 warm(again)
                 same += blocks(a, again, n)
-            if not setting.fresh:
-                level(a.name, same)                        # before the long part
+        even = level(a.name, same)                         # before the long part
+        for a, n in zip(sides, shares, strict=True):
             with setting.start(**theirs) as b:
                 warm(b)
                 found += blocks(a, b, n)
-    return compared(found), level(a.name, same), a.facts, b.facts
+    return compared(found), even, a.facts, b.facts
 
 
 def best(setting: Setting, task: str, peer: str) -> tuple[str, ...]:

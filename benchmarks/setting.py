@@ -12,7 +12,10 @@ from benchmarks.turns import BLOCKS, Worker
 
 ROOT = Path(__file__).parents[1]
 OURS, *PEERS = SIDES
+SETS = 3                                                   # of processes
 FAST = ("bf16", "channels_last")                           # ours, as it comes
+TIMED = "benchmarks.worker"
+HUGE_PAGES = dict(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")  # else speed is a matter of luck
 SMALL, LARGE = dict(size=32, frames=8), dict(size=64, frames=16)
 
 
@@ -20,18 +23,18 @@ class Setting(NamedTuple):
     """What is the same for all rows of a run.
 
     cores: both workers are pinned to them, with a thread each. peers: the Python that has them.
-    batch: clips in a training step and in a call. folder: where tables go. fresh: new processes for
-    every block of turns.
+    batch: clips in a training step and in a call. folder: where tables go. sets: of processes,
+    which share the blocks of turns.
     """
     cores: list[int]
     peers: str = sys.executable
     blocks: int = BLOCKS
     batch: int = 4
     folder: Path = ROOT / "benchmarks" / "tables"
-    fresh: bool = False
+    sets: int = SETS
 
     def start(self, task: str, side: str = OURS, ways: tuple[str, ...] = (),
-              module: str = "benchmarks.worker", **spec) -> Worker:
+              module: str = TIMED, **spec) -> Worker:
         """A worker that is ready; clips of 32x32x8 and the usual batch unless given."""
         spec = SMALL | dict(batch=self.batch) | spec
         spec |= dict(task=task, side=side, ways=ways, cores=self.cores)
@@ -39,7 +42,7 @@ class Setting(NamedTuple):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         threads = str(len(self.cores))
         env = os.environ | dict(PYTHONPATH=path, PYTHONWARNINGS="ignore", OMP_NUM_THREADS=threads,
-                                MKL_NUM_THREADS=threads)
+                                MKL_NUM_THREADS=threads) | (HUGE_PAGES if module == TIMED else {})
         command = [python, "-m", module, json.dumps(spec)]
         return Worker(side if side in (OURS, *PEERS) else task, command, env=env)
 

@@ -115,30 +115,42 @@ def test_a_side_against_itself():
 
 @pytest.fixture
 def uneven(monkeypatch):
-    """Processes of which each is, for as long as it lives, a tenth faster or slower, in turn."""
+    """Processes of which each is, for as long as it lives, a tenth faster or slower.
+
+    Ours are two fast, two slow, and so on; theirs fast and slow in turn.
+    """
     clock, started = Clock(), []
 
     @contextmanager
     def start(self, side=OURS, **_):
         mine = [s for s in started if s == side]
         started.append(side)
-        worker = clock.side(side, (1.0 if side == OURS else 3.0) * (0.9, 1.1)[len(mine) // 2 % 2])
+        each, lasts = (1.0, 2) if side == OURS else (3.0, 1)
+        worker = clock.side(side, each * (0.9, 1.1)[len(mine) // lasts % 2])
         worker.facts = {}
         yield worker
     monkeypatch.setattr(Setting, "start", start)
     return started
 
 
-def test_fresh_processes_average_what_differs_between_them(uneven):
-    """Ours are fast, fast, slow, slow: even in every block; theirs change every second block."""
-    found, same, *_ = rows.in_turn(Setting([0], blocks=8, fresh=True), {}, dict(side=PEERS[0]))
+def test_sets_of_processes_average_what_differs_between_them(uneven):
+    """Eight of ours against eight more are even pairs; against theirs .9 and 1.1 occur alike."""
+    found, same, *_ = rows.in_turn(Setting([0], blocks=8, sets=8), {}, dict(side=PEERS[0]))
     assert len(uneven) == 24 and found.blocks == 8 and same == 1
     assert found.ratio == pytest.approx(3, rel=0.03) and found.low < 3 < found.high
 
 
-def test_the_same_processes_work_through_all_blocks(uneven):
-    found, same, *_ = rows.in_turn(Setting([0], blocks=8), {}, dict(side=PEERS[0]))
+def test_one_set_works_through_all_blocks(uneven):
+    found, same, *_ = rows.in_turn(Setting([0], blocks=8, sets=1), {}, dict(side=PEERS[0]))
     assert uneven == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (pytest.approx(3), 1)
+
+
+def test_sets_share_the_blocks_and_an_uneven_machine_is_told_before_the_long_part(uneven):
+    assert rows.in_turn(Setting([0], blocks=7, sets=4), {}, dict(side=PEERS[0]))[0].blocks == 7
+    uneven.clear()
+    with pytest.raises(NotMeasurable):                             # two fast against two slow
+        rows.in_turn(Setting([0], blocks=4, sets=2), {}, dict(side=PEERS[0]))
+    assert PEERS[0] not in uneven
 
 
 def test_warming_up_ends_when_three_turns_agree():
