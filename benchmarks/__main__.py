@@ -40,8 +40,8 @@ def side_by_side_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", type=int, default=4, help="clips a step and a call of sample, train")
     p.add_argument("--quick", action="store_true", help="three blocks, shown and not stored")
     p.add_argument("--sets", type=int, default=SETS,
-                   help=f"sets of processes that share the blocks, {SETS} unless given: of two that "
-                        "do the same, one may be faster for as long as it lives")
+                   help=f"sets of processes that share the blocks, {SETS} unless given: of two "
+                        "that do the same one may be faster while it lives")
 
 
 def race(args, setting: Setting) -> None:
