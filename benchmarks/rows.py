@@ -21,7 +21,7 @@ from benchmarks.turns import (
     warm,
 )
 
-WAYS = (("bf16",), ("channels_last",), FAST)               # what a peer is tried with
+TRIALS = 3                                                 # of each way of a peer
 FEW = 20                                                   # calls of a fast sampler
 SPEED = ("peer", "peer_is", "ours_is", "batch", "calls_ours", "calls_peer", "seconds_ours",
          "seconds_peer", "times", "low", "high", "cpu_times", "gflops_ours", "gflops_peer",
@@ -61,33 +61,38 @@ def versions(setting: Setting) -> str:
 def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, float, dict, dict]:
     """Ours against theirs, and against itself: (theirs / ours, ours / ours, facts of both).
 
-    The blocks are shared by `setting.sets` of processes.
+    The blocks are shared by `setting.sets` of processes; the first of a side counts its FLOPs.
     """
     same, found = [], []
     shares = [setting.blocks // setting.sets + (i < setting.blocks % setting.sets)
               for i in range(setting.sets)]
     with ExitStack() as stack:
-        sides = [stack.enter_context(setting.start(**ours)) for _ in shares]
+        sides = [stack.enter_context(setting.start(**ours, count=not i))
+                 for i in range(setting.sets)]
         for a, n in zip(sides, shares, strict=True):
             warm(a)
-            with setting.start(**ours) as again:
+            with setting.start(**ours, count=False) as again:
                 warm(again)
                 same += blocks(a, again, n)
         even = level(a.name, same)                         # before the long part
-        for a, n in zip(sides, shares, strict=True):
-            with setting.start(**theirs) as b:
+        facts = [sides[0].facts]
+        for i, (a, n) in enumerate(zip(sides, shares, strict=True)):
+            with setting.start(**theirs, count=not i) as b:
                 warm(b)
                 found += blocks(a, b, n)
-    return compared(found), even, a.facts, b.facts
+                facts.append(b.facts)
+    return compared(found), even, *facts[:2]
 
 
 def best(setting: Setting, task: str, peer: str) -> tuple[str, ...]:
-    """The ways with which a peer is fastest here, among those that work."""
+    """The ways with which a peer is fastest here, among those that work, tried one by one."""
     def seconds(ways: tuple[str, ...]) -> float:
-        with setting.start(task, peer, ways) as worker:
-            return warm(worker).wall
+        with setting.start(task, peer, ways, count=False) as worker:
+            worker.go(1)
+            return min(worker.go(1).wall for _ in range(TRIALS))
     took = {(): seconds(())}                               # where that fails, there is no row
-    for ways in WAYS:
+    for way in FAST:
+        ways = *min(took, key=took.get), way
         with told(f"{task}, {peer}, {named(ways)}"):
             took[ways] = seconds(ways)
     tried = ", ".join(f"{named(ways)} {s:.3g} s" for ways, s in took.items())

@@ -1,6 +1,7 @@
 """What a worker does over and over: each task is `(spec) -> (facts, iterate)`.
 
-spec: side, ways, size, frames, batch, as far as a task needs them. Facts are what is free of noise.
+spec: side, ways, size, frames, batch, as far as a task needs them; count: FLOPs are counted unless
+False. Facts are what is free of noise.
 """
 import platform
 from collections.abc import Callable
@@ -52,8 +53,9 @@ def sampling(spec: dict) -> Prepared:
     side, clips, facts = built(spec)
     side.network.eval()
     x, labels = clips.x, clips.labels[:, 0]
-    with torch.no_grad():
-        facts["flops"] = side.seen * flops(lambda: side.loss(x[:1], labels[:1]))
+    if spec.get("count", True):
+        with torch.no_grad():
+            facts["flops"] = side.seen * flops(lambda: side.loss(x[:1], labels[:1]))
     return facts, side.sample(labels)
 
 
