@@ -27,7 +27,10 @@ from benchmarks.turns import BLOCKS
 
 def side_by_side(args, setting: Setting) -> None:
     """The rows of speed, one or all."""
-    setting = setting._replace(blocks=args.blocks, batch=args.batch, sets=args.sets)
+    if min(args.sets, args.blocks, args.batch) < 1:
+        raise SystemExit("--sets, --blocks and --batch must be at least 1.")
+    setting = setting._replace(blocks=args.blocks, batch=args.batch,
+                               sets=min(args.sets, args.blocks))
     if args.quick:
         setting = setting._replace(blocks=3, batch=1, sets=1)
     for name in ROWS if args.name == "all" else [args.name]:

@@ -172,16 +172,20 @@ def memory(setting: Setting) -> None:
 def peak(setting: Setting, side: str, ways: tuple[str, ...],
          batch: int = 8) -> tuple[float, str]:
     """(MiB, "measured"), or where so many clips do not fit, on the line through 1 and 2 clips."""
+    free = free_bytes()
+    room = {} if free is None else dict(bytes=int(0.8 * free))
+
     def of(n: int) -> float:
-        free = free_bytes()
-        room = {} if free is None else dict(bytes=int(0.8 * free))
         with setting.start("train", side, ways, batch=n, count=False, **LARGE, **room) as worker:
             return worker.go(2).peak / 2**20               # the second step has momenta, too
-    one = of(1)                                            # says at once what is not installed
+    one, two = of(1), of(2)
+    computed = one + (batch - 1) * (two - one), "computed from 1 and 2 clips"
+    if room and computed[0] * 2**20 > room["bytes"]:
+        return computed
     try:
         return of(batch), "measured"
     except WorkerFailed:
-        return one + (batch - 1) * (of(2) - one), "computed from 1 and 2 clips"
+        return computed
 
 
 def free_bytes() -> int | None:
