@@ -63,7 +63,7 @@ def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, flo
 
     The blocks are shared by `setting.sets` of processes; the first of a side counts its FLOPs.
     """
-    same, found = [], []
+    same, found, theirs_said = [], [], []
     shares = [setting.blocks // setting.sets + (i < setting.blocks % setting.sets)
               for i in range(setting.sets)]
     with ExitStack() as stack:
@@ -74,14 +74,13 @@ def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, flo
             with setting.start(**ours, count=False) as again:
                 warm(again)
                 same += blocks(a, again, n)
-        even = level(a.name, same)                         # before the long part
-        facts = [sides[0].facts]
+        even = level(sides[0].name, same)                         # before the long part
         for i, (a, n) in enumerate(zip(sides, shares, strict=True)):
             with setting.start(**theirs, count=not i) as b:
                 warm(b)
                 found += blocks(a, b, n)
-                facts.append(b.facts)
-    return compared(found), even, *facts[:2]
+                theirs_said.append(b.facts)
+    return compared(found), even, sides[0].facts, theirs_said[0]
 
 
 def best(setting: Setting, task: str, peer: str) -> tuple[str, ...]:

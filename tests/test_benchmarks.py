@@ -164,6 +164,27 @@ def test_a_side_that_never_settles():
         warm(Clock().side("A", *[0.1, 0.2] * 40), most=12)
 
 
+@pytest.mark.parametrize("free, fits, tried, found", [
+    (100, True, [1, 2, 8], (25.0, "measured")),
+    (100, False, [1, 2, 8], (24.0, "computed from 1 and 2 clips")),      # the machine says no
+    (20, True, [1, 2], (24.0, "computed from 1 and 2 clips")),           # cannot fit: not tried
+    (None, True, [1, 2, 8], (25.0, "measured"))])
+def test_peak_bytes_are_measured_where_they_fit(monkeypatch, free, fits, tried, found):
+    """3 MiB a clip, and one more MiB at eight."""
+    batches = []
+
+    @contextmanager
+    def start(self, *_, batch, **__):
+        batches.append(batch)
+        if batch == 8 and not fits:
+            raise WorkerFailed("not enough memory")
+        mib = 3 * batch + (batch == 8)
+        yield SimpleNamespace(go=lambda _: Turn(1.0, 1.0, mib * 2**20))
+    monkeypatch.setattr(Setting, "start", start)
+    monkeypatch.setattr(rows, "free_bytes", lambda: free and free * 2**20)
+    assert (rows.peak(Setting([0]), OURS, ()), batches) == (found, tried)
+
+
 def test_the_interval_covers_the_median():
     random = Random(1)
     found = [interval([random.gauss(2, 0.3) for _ in range(15)], draws=200, seed=i)
