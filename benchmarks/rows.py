@@ -14,6 +14,7 @@ from benchmarks.stored import Table
 from benchmarks.turns import (
     Comparison,
     NotMeasurable,
+    Worker,
     WorkerFailed,
     blocks,
     compared,
@@ -61,26 +62,28 @@ def versions(setting: Setting) -> str:
 def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, float, dict, dict]:
     """Ours against theirs, and against itself: (theirs / ours, ours / ours, facts of both).
 
-    The blocks are shared by `setting.sets` of processes; the first of a side counts its FLOPs.
+    The blocks are shared by `setting.sets` of processes, of which the first of a side counts its
+    FLOPs; each of ours is compared with the next of ours, too, before the long part.
     """
-    same, found, theirs_said = [], [], []
     shares = [setting.blocks // setting.sets + (i < setting.blocks % setting.sets)
               for i in range(setting.sets)]
     with ExitStack() as stack:
-        sides = [stack.enter_context(setting.start(**ours, count=not i))
-                 for i in range(setting.sets)]
-        for a, n in zip(sides, shares, strict=True):
+        def started(n: int, spec: dict) -> list[Worker]:
+            return [stack.enter_context(setting.start(**spec, count=not i)) for i in range(n)]
+        mine, its = started(max(2, setting.sets), ours), started(setting.sets, theirs)
+        facts = mine[0].facts, its[0].facts
+        for worker in (*mine, *its):
+            _ = worker.facts                                      # all have begun, before any turn
+        for a in mine:
             warm(a)
-            with setting.start(**ours, count=False) as again:
-                warm(again)
-                same += blocks(a, again, n)
-        even = level(sides[0].name, same)                         # before the long part
-        for i, (a, n) in enumerate(zip(sides, shares, strict=True)):
-            with setting.start(**theirs, count=not i) as b:
-                warm(b)
-                found += blocks(a, b, n)
-                theirs_said.append(b.facts)
-    return compared(found), even, sides[0].facts, theirs_said[0]
+        pairs = zip(mine, mine[1:] + mine[:1], shares, strict=False)     # one share needs no ring
+        even = level(mine[0].name, [block for trio in pairs for block in blocks(*trio)])
+        found = []
+        for a, b, n in zip(mine, its, shares, strict=False):
+            warm(b)
+            found += blocks(a, b, n)
+            b.close()                                             # what it held is for the next
+    return compared(found), even, *facts
 
 
 def best(setting: Setting, task: str, peer: str) -> tuple[str, ...]:

@@ -14,12 +14,14 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from math import ceil
 from random import Random
 from statistics import median
 from typing import NamedTuple
 
 BLOCKS = 15
+LONGER = 10                                                # turns that did not settle
 TOLERANCE = 0.05                                           # how far A may be from A
 
 
@@ -56,10 +58,9 @@ class Comparison(NamedTuple):
 
 
 class Worker:
-    """A process that speaks as `benchmarks.worker` does; `facts` is what it said first.
+    """A process that speaks as `benchmarks.worker` does; it begins while others do, too.
 
-    repeats: iterations a turn, so many that a turn can be timed; `warm` finds them. Raises
-    WorkerFailed if it cannot begin.
+    repeats: iterations a turn, so many that a turn can be timed; `warm` finds them.
     """
 
     def __init__(self, name: str, command: Sequence[str], **popen):
@@ -67,11 +68,11 @@ class Worker:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe nobody reads fills up)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.errors, text=True, **popen)
-        try:
-            self.facts = self.listen()
-        except WorkerFailed:
-            self.close()
-            raise
+
+    @cached_property
+    def facts(self) -> dict:
+        """What it says first; waits until then. Raises WorkerFailed if it cannot begin."""
+        return self.listen()
 
     def listen(self) -> dict:
         said = self.process.stdout.readline()
@@ -88,6 +89,7 @@ class Worker:
     def go(self, times: int | None = None) -> Turn:
         """One turn: so many iterations, `repeats` unless given."""
         times = times or self.repeats
+        _ = self.facts                                         # it says them first
         with suppress(BrokenPipeError):                        # listen() says what it died of
             self.process.stdin.write(f"{times}\n")
             self.process.stdin.flush()
@@ -108,15 +110,18 @@ class Worker:
         self.close()
 
 
-def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1) -> Turn:
+def warm(worker: Worker, least: float = 0.2, most: int = 30, agree: float = 0.1) -> Turn:
     """Turns of at least `least` seconds until three in a row agree within 10 %; their median.
 
-    Raises NotMeasurable where `most` do not.
+    Where ten do not, turns get twice as long, which evens out what differs from one iteration to
+    the next. Raises NotMeasurable where `most` do not.
     """
     worker.go(1)
     worker.repeats = max(1, ceil(least / max(worker.go(1).wall, 1e-6)))
     turns = []
     while len(turns) < most:
+        if turns and len(turns) % LONGER == 0:
+            worker.repeats *= 2
         turns.append(worker.go())
         walls = [t.wall for t in turns[-3:]]
         if len(walls) == 3 and max(walls) <= (1 + agree) * min(walls):

@@ -115,42 +115,56 @@ def test_a_side_against_itself():
 
 @pytest.fixture
 def uneven(monkeypatch):
-    """Processes of which each is, for as long as it lives, a tenth faster or slower.
-
-    Ours are two fast, two slow, and so on; theirs fast and slow in turn.
-    """
-    clock, started = Clock(), []
+    """Processes of which each is, for as long as it lives, a tenth faster or slower, in turn."""
+    clock = Clock()
+    clock.started, clock.closed = [], []
 
     @contextmanager
     def start(self, side=OURS, **_):
-        mine = [s for s in started if s == side]
-        started.append(side)
-        each, lasts = (1.0, 2) if side == OURS else (3.0, 1)
-        worker = clock.side(side, each * (0.9, 1.1)[len(mine) // lasts % 2])
-        worker.facts = {}
+        mine = [s for s in clock.started if s == side]
+        assert not clock.order                                     # all start before any turn
+        clock.started.append(side)
+        pace = (1.0 if side == OURS else 3.0) * clock.pace(side, len(mine))
+        worker = clock.side(f"{side} {len(mine)}", pace)
+        worker.facts, worker.close = {}, lambda: clock.closed.append(worker.name)
         yield worker
     monkeypatch.setattr(Setting, "start", start)
-    return started
+    return clock
 
 
 def test_sets_of_processes_average_what_differs_between_them(uneven):
-    """Eight of ours against eight more are even pairs; against theirs .9 and 1.1 occur alike."""
+    """Each of ours against the next: as many faster as slower; theirs differ, too."""
+    uneven.pace = lambda side, i: (0.9, 1.1)[(i if side == OURS else i // 2) % 2]
     found, same, *_ = rows.in_turn(Setting([0], blocks=8, sets=8), {}, dict(side=PEERS[0]))
-    assert len(uneven) == 24 and found.blocks == 8 and same == 1
+    assert len(uneven.started) == 16 and found.blocks == 8 and same == pytest.approx(1, abs=0.03)
     assert found.ratio == pytest.approx(3, rel=0.03) and found.low < 3 < found.high
+    assert uneven.closed == [f"{PEERS[0]} {i}" for i in range(8)]
 
 
 def test_one_set_works_through_all_blocks(uneven):
+    uneven.pace = lambda *_: 1.0
     found, same, *_ = rows.in_turn(Setting([0], blocks=8, sets=1), {}, dict(side=PEERS[0]))
-    assert uneven == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (pytest.approx(3), 1)
+    assert uneven.started == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (3, 1)
+    assert found.blocks == 8 and f"{OURS} 1" in uneven.order
 
 
 def test_sets_share_the_blocks_and_an_uneven_machine_is_told_before_the_long_part(uneven):
+    uneven.pace = lambda *_: 1.0
     assert rows.in_turn(Setting([0], blocks=7, sets=4), {}, dict(side=PEERS[0]))[0].blocks == 7
-    uneven.clear()
-    with pytest.raises(NotMeasurable):                             # two fast against two slow
-        rows.in_turn(Setting([0], blocks=4, sets=2), {}, dict(side=PEERS[0]))
-    assert PEERS[0] not in uneven
+    uneven.started.clear(), uneven.order.clear()
+    uneven.pace = lambda side, i: (1.0, 1.2, 1.4)[i]
+    with pytest.raises(NotMeasurable, match=r"against itself gave 1\.17"):
+        rows.in_turn(Setting([0], blocks=3, sets=3), {}, dict(side=PEERS[0]))
+    assert not any(name.startswith(PEERS[0]) for name in uneven.order)
+
+
+def test_warming_up_takes_longer_turns_where_iterations_differ():
+    """One of two iterations is twice as long: pairs of them agree."""
+    side = Clock().side("A")
+    walls = iter([1.0] * 2 + [1.0, 2.0] * 5 + [1.5] * 3)
+    side.go = lambda times=None: asked.append(times or side.repeats) or Turn(next(walls), 1.0, 0)
+    asked = []
+    assert warm(side).wall == 1.5 and side.repeats == 2 and asked == [1] * 12 + [2] * 3
 
 
 def test_warming_up_ends_when_three_turns_agree():
@@ -201,7 +215,7 @@ def test_a_worker_that_dies_gives_one_sentence():
         for _ in range(3):
             dies.go()
     with pytest.raises(WorkerFailed, match="status 3: it said nothing"):
-        Worker("theirs", [sys.executable, "-S", "-c", "raise SystemExit(3)"])
+        worker("0", "sys.exit(3)", name="theirs").go()
 
 
 @pytest.mark.parametrize("raises, says", [
@@ -209,8 +223,9 @@ def test_a_worker_that_dies_gives_one_sentence():
     ("kept.pop(1, 2)", "status 1: TypeError"),
     ("(_ for _ in ()).throw(RuntimeError('no room\\nat all'))", r"theirs: no room\.$")])
 def test_a_side_that_cannot_begin_says_why(raises, says):
-    with pytest.raises(WorkerFailed, match=says):
-        worker("0", facts=raises, name="theirs")
+    with (worker("0", facts=raises, name="theirs") as fails,
+          pytest.raises(WorkerFailed, match=says)):
+        _ = fails.facts
 
 
 def test_what_a_library_prints_does_not_mix_with_answers():
