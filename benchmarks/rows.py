@@ -22,7 +22,7 @@ from benchmarks.turns import (
     warm,
 )
 
-TRIALS = 3                                                 # of each way of a peer
+TRIALS = 2                                                 # of each way of a peer
 FEW = 20                                                   # calls of a fast sampler
 SPEED = ("peer", "peer_is", "ours_is", "batch", "calls_ours", "calls_peer", "seconds_ours",
          "seconds_peer", "times", "low", "high", "cpu_times", "gflops_ours", "gflops_peer",

@@ -12,7 +12,7 @@ from benchmarks.turns import BLOCKS, Worker
 
 ROOT = Path(__file__).parents[1]
 OURS, *PEERS = SIDES
-SETS = 3                                                   # of processes
+SETS = 2                                                   # of processes
 FAST = ("bf16", "channels_last")                           # ours, as it comes
 TIMED = "benchmarks.worker"
 HUGE_PAGES = dict(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")  # else speed is a matter of luck

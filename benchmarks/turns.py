@@ -21,7 +21,6 @@ from statistics import median
 from typing import NamedTuple
 
 BLOCKS = 15
-LONGER = 10                                                # turns that did not settle
 TOLERANCE = 0.05                                           # how far A may be from A
 
 
@@ -110,24 +109,23 @@ class Worker:
         self.close()
 
 
-def warm(worker: Worker, least: float = 0.2, most: int = 30, agree: float = 0.1) -> Turn:
-    """Turns of at least `least` seconds until three in a row agree within 10 %; their median.
+def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1) -> Turn:
+    """Turns of at least `least` seconds until three of the last five agree within 10 %: the middle.
 
-    Where ten do not, turns get twice as long, which evens out what differs from one iteration to
-    the next. Raises NotMeasurable where `most` do not.
+    Raises NotMeasurable where `most` do not.
     """
     worker.go(1)
-    worker.repeats = max(1, ceil(least / max(worker.go(1).wall, 1e-6)))
-    turns = []
+    first = worker.go(1)
+    worker.repeats = max(1, ceil(least / max(first.wall, 1e-6)))
+    turns = [first] if worker.repeats == 1 else []
     while len(turns) < most:
-        if turns and len(turns) % LONGER == 0:
-            worker.repeats *= 2
         turns.append(worker.go())
-        walls = [t.wall for t in turns[-3:]]
-        if len(walls) == 3 and max(walls) <= (1 + agree) * min(walls):
-            return middle(turns[-3:])
+        last = sorted(turns[-5:])                              # by their seconds
+        for three in zip(last, last[1:], last[2:], strict=False):
+            if three[2].wall <= (1 + agree) * three[0].wall:
+                return middle(three)
     raise NotMeasurable(f"{worker.name} did not settle: its last turns took "
-                        f"{', '.join(f'{w:.3g}' for w in walls)} s")
+                        f"{', '.join(f'{t.wall:.3g}' for t in turns[-3:])} s")
 
 
 def blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
