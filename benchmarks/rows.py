@@ -6,6 +6,7 @@ a sentence and not stored.
 """
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from benchmarks.turns import (
 )
 
 TRIALS = 2                                                 # of each way of a peer
+MUCH = 1 / 3                                               # of the memory that is free
 FEW = 20                                                   # calls of a fast sampler
 SPEED = ("peer", "peer_is", "ours_is", "batch", "calls_ours", "calls_peer", "seconds_ours",
          "seconds_peer", "times", "low", "high", "cpu_times", "gflops_ours", "gflops_peer",
@@ -173,16 +175,17 @@ def memory(setting: Setting) -> None:
 
 def peak(setting: Setting, side: str, ways: tuple[str, ...],
          batch: int = 8) -> tuple[float, str]:
-    """(MiB, "measured"), or where so many clips do not fit, on the line through 1 and 2 clips."""
+    """(MiB, "measured"), or where so many clips need much, on the line through 1 and 2 clips."""
     free = free_bytes()
     room = {} if free is None else dict(bytes=int(0.8 * free))
 
     def of(n: int) -> float:
         with setting.start("train", side, ways, batch=n, count=False, **LARGE, **room) as worker:
             return worker.go(2).peak / 2**20               # the second step has momenta, too
-    one, two = of(1), of(2)
+    with ThreadPoolExecutor() as pool:                     # nothing is timed
+        one, two = pool.map(of, (1, 2))
     computed = one + (batch - 1) * (two - one), "computed from 1 and 2 clips"
-    if room and computed[0] * 2**20 > room["bytes"]:
+    if free is not None and computed[0] * 2**20 > MUCH * free:
         return computed
     try:
         return of(batch), "measured"

@@ -114,10 +114,10 @@ def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1)
 
     Raises NotMeasurable where `most` do not.
     """
-    worker.go(1)
-    first = worker.go(1)
-    worker.repeats = max(1, ceil(least / max(first.wall, 1e-6)))
-    turns = [first] if worker.repeats == 1 else []
+    turns = [worker.go(1), worker.go(1)]
+    worker.repeats = max(1, ceil(least / max(turns[-1].wall, 1e-6)))
+    if worker.repeats > 1:
+        turns.clear()
     while len(turns) < most:
         turns.append(worker.go())
         last = sorted(turns[-5:])                              # by their seconds
