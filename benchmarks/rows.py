@@ -6,7 +6,6 @@ a sentence and not stored.
 """
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -179,16 +178,16 @@ def peak(setting: Setting, side: str, ways: tuple[str, ...],
     free = free_bytes()
     room = {} if free is None else dict(bytes=int(0.8 * free))
 
-    def of(n: int) -> float:
+    def after(n: int, *steps: int) -> list[float]:
         with setting.start("train", side, ways, batch=n, count=False, **LARGE, **room) as worker:
-            return worker.go(2).peak / 2**20               # the second step has momenta, too
-    with ThreadPoolExecutor() as pool:                     # nothing is timed
-        one, two = pool.map(of, (1, 2))
-    computed = one + (batch - 1) * (two - one), "computed from 1 and 2 clips"
+            return [worker.go(more).peak / 2**20 for more in steps]
+    first, one = after(1, 1, 1)                            # the second step has momenta, too
+    two, = after(2, 1)
+    computed = one + (batch - 1) * (two - first), "computed from 1 and 2 clips"
     if free is not None and computed[0] * 2**20 > MUCH * free:
         return computed
     try:
-        return of(batch), "measured"
+        return after(batch, 2)[0], "measured"
     except WorkerFailed:
         return computed
 
