@@ -71,16 +71,16 @@ def in_turn(setting: Setting, ours: dict, theirs: dict) -> tuple[Comparison, flo
     with ExitStack() as stack:
         def started(n: int, spec: dict) -> list[Worker]:
             return [stack.enter_context(setting.start(**spec, count=not i)) for i in range(n)]
-        mine, its = started(max(2, setting.sets), ours), started(setting.sets, theirs)
+        mine, its = started(setting.sets + 1, ours), started(setting.sets, theirs)
         facts = mine[0].facts, its[0].facts
         for worker in (*mine, *its):
             _ = worker.facts                                      # all have begun, before any turn
         for a in mine:
             warm(a)
-        pairs = zip(mine, mine[1:] + mine[:1], shares, strict=False)     # one share needs no ring
+        pairs = zip(mine[:-1], mine[1:], shares, strict=True)
         even = level(mine[0].name, [block for trio in pairs for block in blocks(*trio)])
         found = []
-        for a, b, n in zip(mine, its, shares, strict=False):
+        for a, b, n in zip(mine[:-1], its, shares, strict=True):
             warm(b)
             found += blocks(a, b, n)
             b.close()                                             # what it held is for the next
