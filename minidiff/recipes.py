@@ -118,7 +118,7 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
                        number=number if isinstance(number, int) else list(number)),
                   dict(batch=batch, lr=lr, ema=ema, images=images, pool=pool, steps=steps,
                        times=times, shift=shift, p_drop=0.1),
-                  dict(guidance=3.0, interval=[0.5, 1.0], **TOGETHER))
+                  dict(guidance=2.5, interval=[0.5, 1.0], autoguidance=0.3))
 
 
 def timed(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
