@@ -8,12 +8,13 @@ heading is unread where no three frames on end show its digit apart from the oth
 import argparse
 
 import torch
+from denoise_from import told
 from torch import Tensor
 
 from minidiff import digits, evaluate, media, pipeline
 from minidiff.course import claims
 from minidiff.measures import measure, prompt_hits, slots
-from minidiff.moving_mnist import moving_mnist, things
+from minidiff.moving_mnist import moving_mnist
 from minidiff.text import DIRECTIONS
 
 
@@ -43,12 +44,13 @@ def main() -> None:
     p.add_argument("--n", type=int, default=192, help="clips, 32 or more")
     p.add_argument("--seed", type=int, default=902)
     args = p.parse_args()
-    model, held_out = pipeline.load(args.model), digits.load(args.digits, "test")
+    model = pipeline.load(args.model)
     c = getattr(getattr(model, "recipe", None), "clips", {})
     if not c or not model.recipe.vocabulary or evaluate.most_digits(c) != 2:
         p.error(f"{args.model} reads no prompts of two digits; give mmnist64-text.")
+    held_out = digits.load(args.digits, "test")
     real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(number=2))
-    shown = torch.tensor([[t.direction for t in row] for row in things(real)])
+    _, shown = told(model, real)
     asked = evaluate.questions(model, args.n, args.seed)
     made = torch.cat([v.tensor for v in evaluate.clips(model, asked, args.seed)])
     found = (lines("real", media.unit(real.x), real.labels, shown, c["sprite"])

@@ -36,8 +36,10 @@ from benchmarks.turns import (  # noqa: E402
     level,
     warm,
 )
+from minidiff import digits  # noqa: E402
 from minidiff.layers import attend  # noqa: E402
-from minidiff.moving_mnist import place  # noqa: E402
+from minidiff.media import unit  # noqa: E402
+from minidiff.moving_mnist import moving_mnist, place, things  # noqa: E402
 from minidiff.schedules import Flow  # noqa: E402
 
 FAKE = f"""
@@ -404,3 +406,20 @@ def test_steps_near_another_digit_are_told_from_steps_apart():
     assert alone == "alone" and several == 32 * 7 and none == 0 and whole == pytest.approx(1)
     (_, _, missing, _, _), = near_or_apart(0 * left, 20, 1)                # of black clips all
     assert missing == 1
+
+
+def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
+    """Real clips do as their captions say, and none does as captions with headings turned round."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from missed_prompts import angles, lines
+    assert angles(torch.tensor([[0, 4], [0, 7], [3, 3], [6, 1]])).tolist() == [4, 1, 0, 3]
+    real = moving_mnist(digits.load("builtin", "test"), 40, seed=3, size=64, frames=16, sprite=20,
+                        number=2)
+    shown = torch.tensor([[t.direction for t in row] for row in things(real)])
+    kept, turned = (lines("real", unit(real.x), real.labels, asked, 20)
+                    for asked in (shown, (shown + 4) % 8))
+    for rows_, least, most in ((kept, 0.8, 1), (turned, 0, 0.1)):
+        *by_angle, whole = rows_
+        assert [int(row[1]) for row in by_angle] == [0, 45, 90, 135, 180] and whole[1] == "all"
+        assert sum(row[2] for row in by_angle) == whole[2] == 40
+        assert least <= float(whole[3]) <= most
