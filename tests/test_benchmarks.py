@@ -16,7 +16,7 @@ from torch.testing import assert_close
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import rows, stored, turns  # noqa: E402
+from benchmarks import average_weights, rows, stored, turns  # noqa: E402
 from benchmarks.denoise_from import denoised  # noqa: E402
 from benchmarks.flops import flops  # noqa: E402
 from benchmarks.near_or_apart import steps as near_or_apart  # noqa: E402
@@ -36,7 +36,7 @@ from benchmarks.turns import (  # noqa: E402
     level,
     warm,
 )
-from minidiff import digits  # noqa: E402
+from minidiff import digits, files  # noqa: E402
 from minidiff.layers import attend  # noqa: E402
 from minidiff.media import unit  # noqa: E402
 from minidiff.moving_mnist import moving_mnist, place, things  # noqa: E402
@@ -423,3 +423,26 @@ def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
         assert [int(row[1]) for row in by_angle] == [0, 45, 90, 135, 180] and whole[1] == "all"
         assert sum(row[2] for row in by_angle) == whole[2] == 40
         assert least <= float(whole[3]) <= most
+
+
+def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, capsys):
+    """Two files of half precision become one; a file of another network is refused."""
+    made = {"one": {"w": torch.tensor([1., 2.])}, "two": {"w": torch.tensor([3., 5.])},
+            "other": {"w": torch.zeros(3)}}
+    sums = {name: files.save_tensors(tmp_path / name, {k: v.half() for k, v in t.items()},
+                                     {"seed": name}) for name, t in made.items()}
+
+    def run(*names):
+        out = tmp_path / "out"
+        monkeypatch.setattr(sys, "argv", ["average_weights.py", *(str(tmp_path / n) for n in names),
+                                          "--out", str(out)])
+        average_weights.main()
+        return files.load_tensors(out / "model.safetensors")
+
+    tensors, about = run("one", "two")
+    assert_close(tensors, {"w": torch.tensor([2., 3.5]).half()})
+    assert about == {"seed": "two", "averaged": [sums["one"], sums["two"]]}
+    for names, why in ((("one", "other"), "different networks"), (("one", "none"), "no file")):
+        with pytest.raises(SystemExit):
+            run(*names)
+        assert why in capsys.readouterr().err
