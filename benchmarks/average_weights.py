@@ -12,18 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minidiff import files
+from minidiff import files, pipeline
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """A model's tensors and description. Raises ValueError or FileNotFoundError as `load` does."""
+    pipeline.load(path)
+    return files.load_tensors(path)
 
 
 def mean(these: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensor by tensor, in float32, kept in the type of the last.
-
-    Raises ValueError unless all have the same names and shapes.
-    """
-    shapes = [{k: v.shape for k, v in tensors.items()} for tensors in these]
-    if any(shape != shapes[0] for shape in shapes):
-        raise ValueError("These are weights of different networks; give files of one recipe, "
-                         "trained on from each other.")
+    """Tensor by tensor of the same name and shape: in float32, kept in the type of the last."""
     return {k: torch.stack([tensors[k].float() for tensors in these]).mean(0).to(last.dtype)
             for k, last in these[-1].items()}
 
@@ -35,13 +34,15 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True, help="a folder; model.safetensors goes there")
     args = p.parse_args()
     try:
-        loaded = [files.load_tensors(path) for path in args.models]
-        tensors, about = mean([tensors for tensors, _ in loaded]), loaded[-1][1]
+        these, abouts = zip(*map(read, args.models), strict=True)
     except (ValueError, FileNotFoundError) as e:
         p.error(str(e))
-    about |= {"averaged": [files.digest(tensors) for tensors, _ in loaded]}
+    *others, about = abouts
+    if any(other["recipe"]["model"] != about["recipe"]["model"] for other in others):
+        p.error("These are different networks; give trainings that went on from each other.")
+    about |= {"averaged": [files.digest(tensors) for tensors in these]}
     args.out.mkdir(parents=True, exist_ok=True)
-    print(files.save_tensors(args.out / "model.safetensors", tensors, about))
+    print(files.save_tensors(args.out / "model.safetensors", mean(these), about))
 
 
 if __name__ == "__main__":

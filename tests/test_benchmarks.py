@@ -36,10 +36,12 @@ from benchmarks.turns import (  # noqa: E402
     level,
     warm,
 )
-from minidiff import digits, files  # noqa: E402
+from minidiff import digits, files, load  # noqa: E402
 from minidiff.layers import attend  # noqa: E402
 from minidiff.media import unit  # noqa: E402
 from minidiff.moving_mnist import moving_mnist, place, things  # noqa: E402
+from minidiff.recipes import build as build_model  # noqa: E402
+from minidiff.recipes import recipe  # noqa: E402
 from minidiff.schedules import Flow  # noqa: E402
 
 FAKE = f"""
@@ -426,23 +428,30 @@ def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
 
 
 def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, capsys):
-    """Two files of half precision become one; a file of another network is refused."""
-    made = {"one": {"w": torch.tensor([1., 2.])}, "two": {"w": torch.tensor([3., 5.])},
-            "other": {"w": torch.zeros(3)}}
-    sums = {name: files.save_tensors(tmp_path / name, {k: v.half() for k, v in t.items()},
-                                     {"seed": name}) for name, t in made.items()}
+    """Two files of half precision become one that loads; another network, or no model, does not."""
+    plans = {"one": recipe("tiny"), "two": recipe("tiny"), "other": recipe("tiny", patch=8)}
+    made, sums = {}, {}
+    for seed, (name, plan) in enumerate(plans.items()):
+        g = torch.Generator().manual_seed(seed)
+        made[name] = {k: torch.randn(v.shape, generator=g).half()
+                      for k, v in build_model(plan.model).state_dict().items()}
+        sums[name] = files.save_tensors(tmp_path / f"{name}.safetensors", made[name],
+                                        {"recipe": plan._asdict(), "seed": name})
+    files.save_tensors(tmp_path / "none.safetensors", made["one"], {"notes": {}})
 
     def run(*names):
-        out = tmp_path / "out"
-        monkeypatch.setattr(sys, "argv", ["average_weights.py", *(str(tmp_path / n) for n in names),
-                                          "--out", str(out)])
+        paths = [str(tmp_path / f"{name}.safetensors") for name in names]
+        monkeypatch.setattr(sys, "argv", ["average_weights.py", *paths, "--out", str(tmp_path)])
         average_weights.main()
-        return files.load_tensors(out / "model.safetensors")
 
-    tensors, about = run("one", "two")
-    assert_close(tensors, {"w": torch.tensor([2., 3.5]).half()})
-    assert about == {"seed": "two", "averaged": [sums["one"], sums["two"]]}
-    for names, why in ((("one", "other"), "different networks"), (("one", "none"), "no file")):
+    run("one", "two")
+    mine = load(tmp_path / "model.safetensors")
+    tensors, about = files.load_tensors(tmp_path / "model.safetensors")
+    assert_close(tensors, {k: ((v.double() + made["two"][k].double()) / 2).half()
+                           for k, v in made["one"].items()})
+    assert mine.about["averaged"] == [sums["one"], sums["two"]] and about["seed"] == "two"
+    for names, why in ((("one", "other"), "different networks"), (("one", "none"), "no model"),
+                       (("one", "lost"), "no file")):
         with pytest.raises(SystemExit):
             run(*names)
         assert why in capsys.readouterr().err
