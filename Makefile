@@ -36,7 +36,7 @@ nbgrader:                     # optional: the round trip with the real nbgrader,
 	$(PYTHON) -m venv .venv-nbgrader
 	.venv-nbgrader/bin/python -m pip install --quiet --constraint constraints.txt \
 		--editable ".[course]" pytest nbgrader==0.9.6
-	.venv-nbgrader/bin/python -m pytest tests/test_course_build.py -k nbgrader
+	.venv-nbgrader/bin/python -m pytest tests/course/test_authoring.py -k nbgrader
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.ideas import CLASSES, IDEAS, RECORD, Class
-from benchmarks.rows import ROWS
-from benchmarks.setting import OURS, SETS, Setting, all_cores
-from benchmarks.sides import SIDES
-from benchmarks.speedrun import speedrun
-from benchmarks.time_to_score import time_to_score
-from benchmarks.turns import BLOCKS
+from benchmarks.speed.benchmark_config import OURS, SETS, Setting, all_cores
+from benchmarks.speed.comparisons import ROWS
+from benchmarks.speed.paired_timing import BLOCKS
+from benchmarks.speed.peers import SIDES
+from benchmarks.speedrun.fixed_budget import speedrun
+from benchmarks.speedrun.time_to_score import time_to_score
+from benchmarks.speedrun.variants import CLASSES, IDEAS, RECORD, Class
 
 
 def side_by_side(args, setting: Setting) -> None:

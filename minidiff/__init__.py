@@ -3,14 +3,31 @@
     import minidiff
     minidiff.load("mmnist64-text")("a 3 moving left and a 7 moving up").save("clip.gif")
 """
-from minidiff import digits, gaussians, moving_mnist, samplers, schedules, scoreboard, text
+from minidiff import gaussians, samplers, schedules
+from minidiff.data import digits, moving_mnist, prompts
 from minidiff.denoiser import Denoiser, autoguided, clipped, guided, inpainted
 from minidiff.dit import DiT
+from minidiff.evaluation import scoreboard
 from minidiff.pipeline import load
 from minidiff.unet import UNet
 from minidiff.vae import VAE
 
 __version__ = "0.1.0"
-__all__ = ["VAE", "Denoiser", "DiT", "UNet", "autoguided", "clipped", "digits", "gaussians",
-           "guided", "inpainted", "load", "moving_mnist", "samplers", "schedules", "scoreboard",
-           "text"]
+__all__ = [
+           "VAE",
+           "Denoiser",
+           "DiT",
+           "UNet",
+           "autoguided",
+           "clipped",
+           "digits",
+           "gaussians",
+           "guided",
+           "inpainted",
+           "load",
+           "moving_mnist",
+           "prompts",
+           "samplers",
+           "schedules",
+           "scoreboard",
+]

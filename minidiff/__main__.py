@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if wrong := misuse(args):
         parser().error(wrong)
-    from minidiff import commands
+    from minidiff.cli import commands
     try:
         getattr(commands, {"recipes": "list_recipes"}.get(args.command, args.command))(args)
     except KeyboardInterrupt:
@@ -224,7 +224,7 @@ def digit(text: str) -> int:
 
 
 def ending(text: str) -> Path:
-    from minidiff.media import ENDINGS
+    from minidiff.visual.media import ENDINGS
     if Path(text).suffix.lower() not in ENDINGS:
         raise argparse.ArgumentTypeError(
             f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")

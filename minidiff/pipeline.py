@@ -14,16 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minidiff import files, media, text
 from minidiff.denoiser import Denoiser, autoguided, clipped, guided
-from minidiff.files import CHECKPOINTS
 from minidiff.layers import frames_alone
-from minidiff.precision import autocast
 from minidiff.recipes import Recipe, build
+from minidiff.runtime import files
+from minidiff.runtime.files import CHECKPOINTS
+from minidiff.runtime.precision import autocast
+from minidiff.runtime.seeds import generator
 from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
-from minidiff.seeds import generator
 from minidiff.vae import VAE
+from minidiff.visual import media
 
 SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None, autoguidance=0.0)
 """How a model is sampled where its recipe says no other."""
@@ -185,7 +186,7 @@ class Pipeline:
         """Make clips of what is asked for.
 
         prompt: a digit, for a model that is told classes (None: all in turn), or `labels`, one a
-        clip; words, for a model that reads (see `minidiff.text`), or a list of them, one a clip;
+        clip; words, for a model that reads (see `minidiff.data.prompts`), or a list of them, one a clip;
         None leaves everything open.
         n: how many; 1 unless given, 10 of all digits.
         negative: words that guidance leads away from.
@@ -198,8 +199,8 @@ class Pipeline:
             if labels is not None:
                 self.checked(labels)
             prompts = self.prompts(prompt, n)
-            cond, asked = text.encode(prompts), [p or "anything" for p in prompts]
-            null = None if negative is None else text.encode(negative)
+            cond, asked = prompts.encode(prompts), [p or "anything" for p in prompts]
+            null = None if negative is None else prompts.encode(negative)
         else:
             if negative is not None:
                 raise ValueError("Only a model that reads prompts can be told what not to show.")

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff import schedules, text
+from minidiff import schedules
+from minidiff.data import prompts
+from minidiff.data.digits import Digits
+from minidiff.data.moving_mnist import Clips, moving_mnist, prompts
 from minidiff.denoiser import Denoiser
-from minidiff.digits import Digits
 from minidiff.dit import DiT
-from minidiff.moving_mnist import Clips, moving_mnist, prompts
-from minidiff.parallel import drawn, rows
-from minidiff.precision import autocast
+from minidiff.runtime.distributed import drawn, rows
+from minidiff.runtime.precision import autocast
 from minidiff.train import Objective, denoising
 from minidiff.unet import MIX, TIME_MODES, UNet
 from minidiff.vae import VAE
@@ -107,10 +108,10 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
     they come again. network: "dit" is a transformer as large. number: digits in a clip, or the
     least and the most. apart: the U-Net draws the things of a prompt apart.
     """
-    net = dict(in_channels=1, time=time, vocabulary=len(text.VOCABULARY))
+    net = dict(in_channels=1, time=time, vocabulary=len(prompts.VOCABULARY))
     if network == "unet":
         net |= dict(channels=list(channels), attention=attention, patch=1)
-        net |= dict(separator=text.IDS["and"]) if apart else {}
+        net |= dict(separator=prompts.IDS["and"]) if apart else {}
     else:
         net |= dict(dim=192, depth=6, patch=[1, 4, 4])
     return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW),
@@ -239,5 +240,5 @@ def whole_clips(plan: Recipe, digits: Digits, seed: int, n: int = 64) -> Tensor:
 def condition(plan: Recipe, clips: Clips, seed: int, step: int) -> Tensor | None:
     """What the model is told of each clip: its digit, the ids of a caption's words, or nothing."""
     if plan.vocabulary:
-        return text.encode(prompts(clips, seed, step))
+        return prompts.encode(prompts(clips, seed, step))
     return clips.labels[:, 0] if plan.classes else None

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff import files, muon
 from minidiff.denoiser import Denoiser
-from minidiff.parallel import average, drawn
-from minidiff.precision import autocast
+from minidiff.runtime import files, muon
+from minidiff.runtime.distributed import average, drawn
+from minidiff.runtime.precision import autocast
+from minidiff.runtime.seeds import generator
 from minidiff.schedules import per_sample
-from minidiff.seeds import generator
 
 
 class Record(NamedTuple):

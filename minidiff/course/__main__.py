@@ -67,21 +67,21 @@ def find_root(folder: Path) -> Path:
 
 
 def build(args) -> int:
-    from minidiff.course import builder, sources
+    from minidiff.course.authoring import builder, notebook_files
     root = find_root(Path())
     for path in (changed := builder.build(root)):
         print(f"wrote {path.relative_to(root)}")
-    print(f"{len(changed)} of {2 * len(sources.solutions_in(root))} notebooks changed.")
+    print(f"{len(changed)} of {2 * len(notebook_files.solutions_in(root))} notebooks changed.")
     return 0
 
 
 def check(args) -> int:
-    from minidiff.course import builder
+    from minidiff.course.authoring import builder
     return report(builder.check(find_root(Path())), "notebooks/ is what build makes of solutions/.")
 
 
 def lint(args) -> int:
-    from minidiff.course import lint
+    from minidiff.course.authoring import lint
     return report(lint.lint(find_root(Path())), "The solutions follow the template.")
 
 
@@ -94,7 +94,7 @@ def report(sentences: list[str], fine: str) -> int:
 
 
 def execute(args) -> int:
-    from minidiff.course import executor
+    from minidiff.course.authoring import executor
     for ran in executor.execute(find_root(Path()), args.names, args.profile,
                                 args.home):
         print(f"{ran.name}: {ran.seconds:.0f} s, {ran.size / 1000:.0f} KB", flush=True)
@@ -104,23 +104,23 @@ def execute(args) -> int:
 
 
 def release(args) -> int:
-    from minidiff.course.release import release
+    from minidiff.course.authoring.nbgrader_release import release
     written = release(find_root(Path()), args.nbgrader)
     print(f"{len(written)} chapters in {args.nbgrader}; {args.nbgrader / 'README.md'} goes on.")
     return 0
 
 
 def grade(args) -> int:
-    from minidiff.course import grading
+    from minidiff.course.grading import grader
     if missing := [p for p in args.notebooks if not p.is_file()]:
         raise FileNotFoundError(f"There is no notebook {missing[0]}.")
-    grading.grade(args.notebooks, args.out)
+    grader.grade(args.notebooks, args.out)
     return 0
 
 
 def progress(args) -> int:
-    from minidiff.course import session, store
-    if not store.home().exists():                            # then beside the notebooks, if at all
+    from minidiff.course.student import saved_work, session
+    if not saved_work.home().exists():                            # then beside the notebooks, if at all
         os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")
     print(session.progress())
     return 0

@@ -3,7 +3,7 @@ import importlib
 import pkgutil
 from difflib import get_close_matches
 
-from minidiff.course.exercise import Exercise, Question
+from minidiff.course.checking.exercise import Exercise, Question
 
 
 def chapters() -> list[str]:

@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 from minidiff.schedules import Cosine, Discrete, Flow
 
 DTYPES = torch.float32, torch.float64

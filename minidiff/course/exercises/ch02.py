@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 from minidiff.schedules import Cosine, Flow, timesteps
 
 DTYPES = torch.float32, torch.float64

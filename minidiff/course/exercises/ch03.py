@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 
 DTYPES = torch.float32, torch.float64
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 from minidiff.layers import zero
 
 DTYPES = torch.float32, torch.float64

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
-from minidiff.digits import Digits
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.data.digits import Digits
+from minidiff.data.moving_mnist import moving_mnist
 from minidiff.layers import ResBlock, TemporalConv
-from minidiff.moving_mnist import moving_mnist
 
 DTYPES = torch.float32, torch.float64
 SHAPES = (3, 2, 4, 2, 3), (2, 1, 1, 4, 4), (1, 4, 2, 3, 2)

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
-from minidiff.digits import Digits
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.data.digits import Digits
+from minidiff.data.moving_mnist import moving_mnist
+from minidiff.data.prompts import NUMBERS, SUBJECTS
 from minidiff.gaussians import gaussian_denoiser, mixture_denoiser
 from minidiff.layers import CrossAttention
-from minidiff.moving_mnist import moving_mnist
+from minidiff.runtime.seeds import generator
 from minidiff.schedules import Flow
-from minidiff.seeds import generator
-from minidiff.text import NUMBERS, SUBJECTS
 
 DTYPES = torch.float32, torch.float64
 PLACES = "up left", "up right", "down left", "down right"
@@ -259,7 +259,7 @@ EXERCISES = (
          "ids = [vocabulary.index(w) for w in prompt.lower().split()] raises ValueError for an "
          "unknown word by itself; for too many words raise one, then torch.tensor(ids + [0] * "
          "(length - len(ids)))."),
-        token_cases, ("minidiff.text.encode", "minidiff.text.checked")),
+        token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked")),
     Exercise(
         "c06-cross", "cross_attention", "Places that read words", 3, 18, 3,
         ("It is chapter 03's attention with two guest lists: the places ask, q = query(h), and the "

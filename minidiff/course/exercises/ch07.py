@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
-from minidiff.digits import Digits
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.data.digits import Digits
+from minidiff.data.moving_mnist import Clips, moving_mnist
+from minidiff.evaluation.digit_classifier import JUNK, SURE
+from minidiff.evaluation.metrics import flickers, glance
+from minidiff.evaluation.tracking import ink_centres
 from minidiff.layers import Attention, TemporalConv
-from minidiff.measures import flickers, glance
-from minidiff.media import unit
-from minidiff.moving_mnist import Clips, moving_mnist
-from minidiff.precision import autocast
-from minidiff.recogniser import JUNK, SURE
+from minidiff.runtime.precision import autocast
 from minidiff.schedules import Flow
-from minidiff.tracker import ink_centres
 from minidiff.unet import Mixer
+from minidiff.visual.media import unit
 
 DTYPES = torch.float32, torch.float64
 

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from minidiff.course.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 from minidiff.schedules import Cosine, Flow, log_snr_timesteps, timesteps
 
 DTYPES = torch.float32, torch.float64
@@ -89,7 +89,7 @@ EXERCISES = (
          "A straight line with slope -p. Fit it by least squares: slope = covariance / variance.",
          "a, b = steps.double().log(), errors.log(); a = a - a.mean(); the slope is "
          "(a * b).sum() / (a * a).sum(), and the order is minus that."),
-        order_cases, ("minidiff.duel.order",)),
+        order_cases, ("minidiff.visual.sampler_duel.order",)),
     Exercise(
         "c08-heun", "heun_step", "One step of Heun", 3, 12, 2,
         ("The trapezoid rule: the mean of the slopes at both ends of the step. To know the slope "

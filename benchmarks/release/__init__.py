@@ -1,0 +1,1 @@
+"""What makes the shipped checkpoints and pictures."""

@@ -1,0 +1,67 @@
+"""Twenty prompts, tried once each with one seed: the picture in the README.
+
+    python benchmarks/twenty_prompts.py [--seed 0] [--out benchmarks/twenty_prompts.gif]
+
+Nothing is picked: the clips are the first that the model makes.
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+import minidiff
+from minidiff.runtime.files import beside
+
+PROMPTS = (
+    "a 3 moving left and a 7 moving up", "a 0 moving right", "digit five goes up left",
+    "a 4 drifting slowly down", "a 9 moving quickly right", "a 1 moving down and a 2 moving up",
+    "the 8 flying up right", "something moving left", "a 6 going down left and a 6 going up right",
+    "a 7", "a 2 moving left and something moving right", "a nine moving slowly up",
+    "a 5 moving down right and a 0 moving down left", "a 3 moving quickly down",
+    "two moving up and four moving up", "a 8 moving left and a 1 moving left",
+    "digit zero goes down right", "a 4 moving right and a 9 moving left",
+    "a 6 moving up", "a 2 moving slowly right and a 3 moving quickly left")
+SIDE, CAPTION, COLUMNS = 160, 34, 5
+
+
+def tile(frame: np.ndarray, words: str) -> Image.Image:
+    """One frame, enlarged, its prompt in two lines below it."""
+    out = Image.new("L", (SIDE, SIDE + CAPTION), 255)
+    out.paste(Image.fromarray(frame).resize((SIDE, SIDE), Image.NEAREST))
+    first, _, second = words.partition(" and ")
+    ImageDraw.Draw(out).multiline_text((3, SIDE + 2), first + (f"\nand {second}" if second else ""),
+                                       fill=0, font_size=12, spacing=2)
+    return out
+
+
+def picture(clips: np.ndarray) -> list[Image.Image]:
+    """All clips (N, T, H, W), bytes, side by side: an image a frame, in 16 greys."""
+    frames = []
+    for k in range(clips.shape[1]):
+        size = COLUMNS * (SIDE + 4), len(clips) // COLUMNS * (SIDE + CAPTION)
+        sheet = Image.new("L", size, 255)
+        for i, words in enumerate(PROMPTS):
+            place = i % COLUMNS * (SIDE + 4), i // COLUMNS * (SIDE + CAPTION)
+            sheet.paste(tile(clips[i, k], words), place)
+        frames.append(sheet.quantize(16))
+    return frames
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--model", default="mmnist64-text")
+    p.add_argument("--out", type=Path, default=Path(__file__).parent / "prompt_gallery.gif")
+    args = p.parse_args()
+    video = minidiff.load(args.model)(list(PROMPTS), seed=args.seed)
+    first, *rest = picture((video.tensor[:, :, 0] * 255).round().byte().numpy())
+    with beside(args.out) as draft:
+        first.save(draft, "GIF", save_all=True, append_images=rest, duration=120, loop=0)
+    print(f"{len(PROMPTS)} prompts, seed {args.seed}, in {args.out} "
+          f"({args.out.stat().st_size / 1e3:.0f} kB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The small tables that chapters load: a CSV that says where, when and by which command.
+
+    table = Table("calls", columns, key=("model", "sampler", "calls"))
+    if not table.has(model="mmnist32", sampler="ddim", calls=8): table.add(...)
+
+A row is on the disk as soon as it is known, so a run that was stopped goes on where it was. Rows
+that another command adds stand below that command.
+"""
+import csv
+import os
+import platform
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from minidiff.course.student.claims import TABLES
+
+
+class Table:
+    """Rows of one CSV file; `key` names the columns that tell them apart.
+
+    note: more for its first lines. Raises ValueError if the file there has other columns.
+    """
+
+    def __init__(self, name: str, columns: tuple[str, ...], key: tuple[str, ...],
+                 folder: Path = TABLES, note: str = ""):
+        self.path, self.columns, self.key = Path(folder) / f"{name}.csv", columns, key
+        if not self.path.exists():
+            self.begin(note)
+        with self.path.open(encoding="utf-8", newline="") as f:
+            whole = f.readlines()
+        last = [line for line in whole if line.startswith("# python ")][-1:]
+        self.said = last == [f"# {command()}\n"]
+        lines = csv.DictReader(line for line in whole if not line.startswith("#"))
+        self.rows = list(lines)
+        if tuple(lines.fieldnames or ()) != columns:
+            raise ValueError(f"{self.path} has the columns {', '.join(lines.fieldnames or ())}, "
+                             f"not {', '.join(columns)}; remove it to make it anew.")
+
+    def begin(self, note: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", encoding="utf-8", newline="") as f:
+            f.write(comments(command(), machine(), note))
+            csv.DictWriter(f, self.columns, lineterminator="\n").writeheader()
+
+    def has(self, **key) -> bool:
+        """Whether there is a row with this key."""
+        want = {k: text(key[k]) for k in self.key}
+        return any(all(row[k] == v for k, v in want.items()) for row in self.rows)
+
+    def add(self, **row) -> None:
+        """One row more, at once on the disk."""
+        row = {k: text(v) for k, v in row.items()}
+        with self.path.open("a", encoding="utf-8", newline="") as f:
+            f.write("" if self.said else comments(command(), machine()))
+            csv.DictWriter(f, self.columns, lineterminator="\n").writerow(row)
+            f.flush()
+            os.fsync(f.fileno())
+        self.said = True
+        self.rows.append(row)
+
+
+def comments(*lines: str) -> str:
+    return "".join(f"# {line}\n" for line in lines if line)
+
+
+def text(value) -> str:
+    return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def command() -> str:
+    """How this was called; of whole paths, which hold on one machine only, the last name."""
+    name = Path(sys.argv[0]).name
+    start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
+    said = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", *start, *said])
+
+
+def machine() -> str:
+    """One line on where and when: date, chip, threads, versions."""
+    chip = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    if torch.cuda.is_available():
+        chip = torch.cuda.get_device_name()
+    return (f"{date.today()}, {chip}, {torch.get_num_threads()} threads, "
+            f"Python {platform.python_version()}, torch {torch.__version__}")

@@ -1,0 +1,1 @@
+"""How fast, how much memory: alternating timings against peers."""

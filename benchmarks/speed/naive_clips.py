@@ -1,0 +1,47 @@
+"""Moving digits as one would first write them: clip by clip, frame by frame, digit by digit.
+
+What `minidiff.data.moving_mnist` is measured against: the same clips (a digit at a sub-pixel place,
+bouncing inside the frame), NumPy for the pixels, Python for the rest.
+"""
+from math import cos, pi, sin
+
+import numpy as np
+
+
+def plain_clips(images: np.ndarray, n: int, rng: np.random.Generator, size: int = 32,
+                frames: int = 8) -> np.ndarray:
+    """n clips (n, T, 1, H, W) in [-1, 1] of one digit each; images (M, s, s) in [0, 1]."""
+    made = []
+    for _ in range(n):
+        image = images[rng.integers(len(images))]
+        room = size - len(image)
+        y, x = rng.uniform(0, room, 2)
+        angle, pace = rng.uniform(0, 2 * pi), rng.uniform(size / 32, 3 * size / 32)
+        vy, vx = sin(angle) * pace, cos(angle) * pace
+        clip = []
+        for _ in range(frames):
+            clip.append(2 * np.minimum(place(image, y, x, size), 1) - 1)
+            y, vy = bounced(y + vy, vy, room)
+            x, vx = bounced(x + vx, vx, room)
+        made.append(np.stack(clip)[:, None])
+    return np.stack(made)
+
+
+def place(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray:
+    """A frame (size, size) with the image's corner at (y, x): its pixels shared among four."""
+    s, top, left = len(image), int(y), int(x)
+    down, right = y - top, x - left
+    frame = np.zeros((size + 1, size + 1), np.float32)                 # room for an empty share
+    frame[top:top + s, left:left + s] += (1 - down) * (1 - right) * image
+    frame[top:top + s, left + 1:left + 1 + s] += (1 - down) * right * image
+    frame[top + 1:top + 1 + s, left:left + s] += down * (1 - right) * image
+    frame[top + 1:top + 1 + s, left + 1:left + 1 + s] += down * right * image
+    return frame[:size, :size]
+
+
+def bounced(at: float, speed: float, room: float) -> tuple[float, float]:
+    if at < 0:
+        return -at, -speed
+    if at > room:
+        return 2 * room - at, -speed
+    return at, speed

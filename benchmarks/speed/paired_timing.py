@@ -1,0 +1,171 @@
+"""Two processes timed in turn, A B B A, so that a machine that slows down slows both alike.
+
+    with Worker("ours", command) as a, Worker("theirs", other) as b:
+        warm(a), warm(b)
+        found = compared(blocks(a, b, 15))      # how many times as fast A is, with an interval
+        level("ours", blocks(a, again, 15))     # A against A: 1.00 +- .05, or nothing can be said
+
+Each block of four turns gives one ratio; the median of the blocks counts, and its interval is from
+bootstrapped blocks. They may be blocks of several pairs of processes, where two that do the same
+differ for as long as they live.
+"""
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from math import ceil
+from random import Random
+from statistics import median
+from typing import NamedTuple
+
+BLOCKS = 15
+TOLERANCE = 0.05                                           # how far A may be from A
+
+
+class NotMeasurable(Exception):
+    """The machine is too uneven just now; says how uneven."""
+
+
+class WorkerFailed(Exception):
+    """A side could not work; says why in one sentence."""
+
+
+class Turn(NamedTuple):
+    """Seconds and processor seconds an iteration; bytes at the peak so far."""
+    wall: float
+    cpu: float
+    peak: int
+
+
+Block = tuple[Turn, Turn]                                  # A's and B's
+
+
+class Comparison(NamedTuple):
+    """B's seconds over A's: how many times as fast A is, and the 95 % interval of that median.
+
+    cpu: the same of processor seconds. a, b: the median turn of either.
+    """
+    ratio: float
+    low: float
+    high: float
+    cpu: float
+    a: Turn
+    b: Turn
+    blocks: int
+
+
+class Worker:
+    """A process that speaks as `benchmarks.speed.worker` does; it begins while others do, too.
+
+    repeats: iterations a turn, so many that a turn can be timed; `warm` finds them.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], **popen):
+        self.name, self.repeats = name, 1
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe nobody reads fills up)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, text=True, **popen)
+
+    @cached_property
+    def facts(self) -> dict:
+        """What it says first; waits until then. Raises WorkerFailed if it cannot begin."""
+        return self.listen()
+
+    def listen(self) -> dict:
+        said = self.process.stdout.readline()
+        if not said:
+            status = self.process.wait()
+            self.errors.seek(0)
+            last = self.errors.read().strip().splitlines()[-1:] or ["it said nothing"]
+            raise WorkerFailed(f"{self.name} ended with status {status}: {last[0]}.")
+        answer = json.loads(said)
+        if "error" in answer:
+            raise WorkerFailed(f"{self.name}: {answer['error']}.")
+        return answer
+
+    def go(self, times: int | None = None) -> Turn:
+        """One turn: so many iterations, `repeats` unless given."""
+        times = times or self.repeats
+        _ = self.facts                                         # it says them first
+        with suppress(BrokenPipeError):                        # listen() says what it died of
+            self.process.stdin.write(f"{times}\n")
+            self.process.stdin.flush()
+        answer = self.listen()
+        return Turn(answer["wall"] / times, answer["cpu"] / times, answer.get("peak", 0))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            with suppress(BrokenPipeError):                    # what a dead worker never read
+                pipe.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1) -> Turn:
+    """Turns of at least `least` seconds until three of the last five agree within 10 %: the middle.
+
+    Raises NotMeasurable where `most` do not.
+    """
+    turns = [worker.go(1), worker.go(1)]
+    worker.repeats = max(1, ceil(least / max(turns[-1].wall, 1e-6)))
+    if worker.repeats > 1:
+        turns.clear()
+    while len(turns) < most:
+        turns.append(worker.go())
+        last = sorted(turns[-5:])                              # by their seconds
+        for three in zip(last, last[1:], last[2:], strict=False):
+            if three[2].wall <= (1 + agree) * three[0].wall:
+                return middle(three)
+    raise NotMeasurable(f"{worker.name} did not settle: its last turns took "
+                        f"{', '.join(f'{t.wall:.3g}' for t in turns[-3:])} s")
+
+
+def blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
+    """n times A B B A between two warm workers: the mean turn of either."""
+    made = []
+    for _ in range(n):
+        first, second, third, fourth = a.go(), b.go(), b.go(), a.go()
+        made.append((both(first, fourth), both(second, third)))
+    return made
+
+
+def compared(pairs: Sequence[Block]) -> Comparison:
+    """What the blocks say."""
+    ratios = [y.wall / x.wall for x, y in pairs]
+    cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in pairs)
+    a, b = (middle(turns) for turns in zip(*pairs, strict=True))
+    return Comparison(median(ratios), *interval(ratios), cpu, a, b, len(pairs))
+
+
+def level(name: str, pairs: Sequence[Block]) -> float:
+    """The ratio of a side against itself. Raises NotMeasurable unless it is 1.00 +- .05."""
+    found = compared(pairs)
+    if abs(found.ratio - 1) > TOLERANCE:
+        raise NotMeasurable(f"{name} against itself gave {found.ratio:.2f} "
+                            f"({found.low:.2f} to {found.high:.2f})")
+    return found.ratio
+
+
+def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % of the medians of values drawn anew, with replacement."""
+    random = Random(seed)
+    found = sorted(median(random.choices(values, k=len(values))) for _ in range(draws))
+    return found[round(0.025 * (draws - 1))], found[round(0.975 * (draws - 1))]
+
+
+def both(x: Turn, y: Turn) -> Turn:
+    """The mean of two turns; the later one's peak."""
+    return Turn((x.wall + y.wall) / 2, (x.cpu + y.cpu) / 2, max(x.peak, y.peak))
+
+
+def middle(turns: Sequence[Turn]) -> Turn:
+    return Turn(median(t.wall for t in turns), median(t.cpu for t in turns),
+                max(t.peak for t in turns))

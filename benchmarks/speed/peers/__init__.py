@@ -1,0 +1,48 @@
+"""The models that are timed side by side: ours and those of packages anyone can install.
+
+Each is built for clips of one shape and trains and samples as its own package does. ways: what it
+is given beyond its defaults, of "bf16" (autocast) and "channels_last".
+"""
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+Action = Callable[[], object]
+
+
+class Side(NamedTuple):
+    """What can be timed of a model; clips (B, T, 1, H, W) in [-1, 1], labels (B,).
+
+    calls: of the network, in its usual sampling. seen: how often a call sees each clip. told:
+    whether it heeds labels.
+    """
+    network: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]       # clips, labels -> their mean loss
+    train: Callable[[Tensor, Tensor], Action]      # -> a whole training step
+    sample: Callable[[Tensor], Action]             # labels -> a sampler's step, one network call
+    make: Callable[[Tensor], Tensor]               # labels -> whole clips, in [0, 1]
+    calls: int
+    seen: int = 1
+    told: bool = True
+
+
+SIDES = {                                          # name: module here, function, its settings
+    "minidiff": ("ours", "unet", {}),
+    "video-diffusion-pytorch": ("video_diffusion", "unet", dict(dim=64)),
+    "video-diffusion-pytorch, dim 16": ("video_diffusion", "unet", dict(dim=16)),
+    "diffusers UNet3DConditionModel": ("of_diffusers", "unet", {}),
+    "diffusers LatteTransformer3DModel": ("of_diffusers", "latte", {})}
+
+
+def package(name: str) -> ModuleType:
+    """Import all that a side needs. Raises ImportError where it is not installed."""
+    return import_module(f"benchmarks.speed.peers.{SIDES[name][0]}")
+
+
+def build(name: str, size: int, frames: int, ways: tuple[str, ...] = ()) -> Side:
+    """The side for clips of so many frames, size x size."""
+    _, function, settings = SIDES[name]
+    return getattr(package(name), function)(size, frames, ways, **settings)

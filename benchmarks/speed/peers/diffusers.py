@@ -1,0 +1,78 @@
+"""diffusers: its video U-Net and its video transformer, shrunk to about mmnist32's parameters.
+
+Trained as its examples do (AdamW, DDPM's noise, squared error), told a label as one word; a call
+is timed without guidance, which is in their favour. Whole clips are made as its pipelines make
+them, by DDIM in 50 calls.
+"""
+from contextlib import suppress
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.speed.peers import Side
+from benchmarks.speed.peers.common import autocast, laid_out, training
+from minidiff.data.torchvision_compat import import_torchvision
+
+with suppress(ImportError):                        # diffusers takes it along if it is there
+    import_torchvision()
+from diffusers import DDIMScheduler, DDPMScheduler, LatteTransformer3DModel, UNet3DConditionModel
+
+WORD = 64                                          # the width of a word
+CALLS = 50                                         # of its pipelines, unless told otherwise
+
+
+def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+    """Three resolutions as mmnist32 has, one block each."""
+    return side(size, frames, ways, UNet3DConditionModel(
+        in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+        cross_attention_dim=WORD, attention_head_dim=8))
+
+
+def latte(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+    """Latte's own settings but for width (160) and depth (four pairs of blocks)."""
+    return side(size, frames, ways, LatteTransformer3DModel(
+        in_channels=1, out_channels=1, num_attention_heads=5, attention_head_dim=32, num_layers=4,
+        cross_attention_dim=160, attention_bias=True, patch_size=2, sample_size=size,
+        activation_fn="gelu-approximate", norm_type="ada_norm_single", video_length=frames,
+        norm_elementwise_affine=False, num_embeds_ada_norm=1000, caption_channels=WORD))
+
+
+def side(size: int, frames: int, ways: tuple[str, ...], network: nn.Module) -> Side:
+    both = nn.ModuleDict(dict(network=laid_out(network, ways), label=nn.Embedding(10, WORD)))
+    noising = DDPMScheduler(1000)
+
+    def guess(x, t, labels):
+        with autocast(ways):
+            words = both.label(labels)[:, None]                                  # (B, 1, WORD)
+            return network(x, timestep=t, encoder_hidden_states=words).sample.float()
+
+    def loss(clips, labels):
+        x0 = clips.transpose(1, 2)
+        t, noise = torch.randint(1000, (len(x0),)), torch.randn_like(x0)
+        return F.mse_loss(guess(noising.add_noise(x0, noise, t), t, labels), noise)
+
+    def trainer(clips, labels):
+        optimizer = torch.optim.AdamW(both.parameters(), lr=1e-4, betas=(0.95, 0.999),
+                                      weight_decay=1e-6)
+        return training(both, optimizer, lambda: loss(clips, labels), clip=1.0)
+
+    def sampler(labels):
+        x, t = torch.randn(len(labels), 1, frames, size, size), torch.tensor(500)
+
+        @torch.no_grad()
+        def step():
+            return noising.step(guess(x, t.expand(len(x)), labels), t, x).prev_sample
+        return step
+
+    @torch.no_grad()
+    def make(labels):
+        x = torch.randn(len(labels), 1, frames, size, size)
+        ddim = DDIMScheduler.from_config(noising.config)
+        ddim.set_timesteps(CALLS)
+        for t in ddim.timesteps:
+            x = ddim.step(guess(x, t.expand(len(x)), labels), t, x).prev_sample
+        return (x.transpose(1, 2).clamp(-1, 1) + 1) / 2
+    return Side(both, loss, trainer, sampler, make, len(noising))

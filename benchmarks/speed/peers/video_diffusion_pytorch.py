@@ -1,0 +1,56 @@
+"""video-diffusion-pytorch: Unet3D and GaussianDiffusion, trained as its Trainer does.
+
+Adam with learning rate 1e-4; no label, no guidance, and no average of weights here, which is in its
+favour. Whole clips are made by ddpm in 50 calls, as diffusers' are by DDIM: in its own 1,000 they
+would take hours.
+"""
+import torch
+
+from benchmarks.speed.peers import Side
+from benchmarks.speed.peers.common import autocast, laid_out, training
+from minidiff.data.torchvision_compat import import_torchvision
+from minidiff.samplers import ddpm, last
+from minidiff.schedules import Discrete, coefficients, timesteps
+
+import_torchvision()                                                # it needs that, and that a shim
+from video_diffusion_pytorch import GaussianDiffusion, Unet3D  # noqa: E402
+
+CALLS = 50                                                          # for whole clips
+
+
+def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
+    """dim: 64 is its README's; 16 has as many parameters as mmnist32."""
+    network = laid_out(Unet3D(dim=dim, channels=1), ways)
+    diffusion = GaussianDiffusion(network, image_size=size, num_frames=frames, channels=1)
+
+    def loss(clips, _):
+        with autocast(ways):
+            return diffusion((clips.transpose(1, 2) + 1) / 2)
+
+    def trainer(clips, labels):
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        return training(network, optimizer, lambda: loss(clips, labels))
+
+    def sampler(labels):
+        x = torch.randn(len(labels), 1, frames, size, size)
+        t = torch.full((len(labels),), 500)
+
+        def step():
+            with autocast(ways):
+                return diffusion.p_sample(x, t)
+        return step
+
+    schedule = Discrete(diffusion.betas)
+
+    def guess(x, t):
+        alpha, sigma = coefficients(schedule, t, x)
+        row = (t * diffusion.num_timesteps).round().long() - 1
+        with autocast(ways):
+            eps = network(x.transpose(1, 2), row.expand(len(x))).transpose(1, 2).float()
+        return ((x - sigma * eps) / alpha).clamp(-1, 1)
+
+    @torch.no_grad()
+    def make(labels):
+        noise = torch.randn(len(labels), frames, 1, size, size)
+        return (last(ddpm(guess, schedule, noise, timesteps(CALLS))) + 1) / 2
+    return Side(network, loss, trainer, sampler, make, diffusion.num_timesteps, told=False)

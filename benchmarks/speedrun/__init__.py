@@ -1,0 +1,1 @@
+"""How good a model can be after a fixed time."""

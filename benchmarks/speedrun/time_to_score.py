@@ -1,0 +1,62 @@
+"""Seconds of training from process start until a model of 32x32, 8 frames, has its class' SCORE.
+
+    python -m benchmarks time-to-score --class cpu-10min --seeds 0 1 2 3 4
+    python -m benchmarks time-to-score --class cpu-10min --seeds 0 --sides video-diffusion-pytorch
+
+Wall seconds of a process that has the machine's cores to itself, or its GPU; import, drawing the
+digits and warm-up count, judging does not. Ours are the speedrun's runs of its record.
+
+Peers train on the CPU alone, on the same clips, by their own loss and constant learning rate, and
+in whichever way (bfloat16, channels_last) they are fastest here, which is tried first. They have
+three budgets and are judged once, by 32 clips when these are over, because their samplers take
+long. One that cannot be told a digit is judged without PROMPT, which is in its favour.
+"""
+from collections.abc import Sequence
+
+from benchmarks.results_table import Table
+from benchmarks.speed.benchmark_config import OURS, Setting, named
+from benchmarks.speed.comparisons import best, told
+from benchmarks.speedrun.fixed_budget import COLUMNS, KEY, speedrun
+from benchmarks.speedrun.variants import RECORD, Class, fingerprint, planned
+from minidiff.course.student import claims
+from minidiff.evaluation.metrics import LEAST
+
+BUDGETS = 3                                                # of a peer
+
+
+def time_to_score(setting: Setting, among: Class, sides: Sequence[str],
+                  seeds: Sequence[int]) -> None:
+    """Run what is missing and print all rows of the class."""
+    if OURS in sides:
+        speedrun(setting, among, [RECORD], seeds)
+    rows = Table(f"peers-{among.name}", ("side", "side_is", *COLUMNS[1:]), ("side", *KEY[1:]),
+                 setting.folder,
+                 f"{BUDGETS * among.seconds:g} s from process start on cores {setting.cores}, a "
+                 f"thread each; reached: whether SCORE of n clips was {among.target} then")
+    plan = planned(RECORD, among)
+    for seed in seeds:
+        for side in (side for side in sides if side != OURS):
+            key = dict(side=side, recipe=fingerprint(plan), seed=seed)
+            if rows.has(**key):
+                continue
+            if among.device != "cpu":
+                print(f"{side}: trains on the CPU alone; no row.", flush=True)
+                continue
+            with told(f"{side}, seed {seed}"):
+                ways = best(setting, "train", side)
+                row = setting.race("speedrun", side, ways=ways, plan=plan._asdict(), seed=seed,
+                                   device="cpu", budget=BUDGETS * among.seconds, n=LEAST,
+                                   confirm=LEAST, target=among.target)
+                rows.add(**key, side_is=named(ways), **row)
+                print(f"{side}, seed {seed}: SCORE {row['SCORE']}, {row['steps']} steps",
+                      flush=True)
+    print(peers_table(rows.rows, among))
+
+
+def peers_table(rows: Sequence[dict], among: Class) -> str:
+    """Markdown: what each peer came to, seed by seed."""
+    heads = ("side", "as", "seed", f"SCORE {among.target} after, s", "SCORE", "clips", "steps")
+    never = f"> {BUDGETS * among.seconds:g}"
+    lines = [(row["side"], row["side_is"], row["seed"], row["reached"] or never, row["SCORE"],
+              row["n"], row["steps"]) for row in rows]
+    return claims.table(heads, lines).data

@@ -1,0 +1,52 @@
+"""How well the compute card predicts: seconds it says a training takes, beside those it takes.
+
+    python benchmarks/compute_card.py
+
+The goal is a factor of two. On a GPU also memory: what is predicted beside the peak.
+"""
+import platform
+import time
+from datetime import date
+
+import torch
+
+from minidiff.course.student.compute_card import GIB, compute_card
+from minidiff.data import digits
+from minidiff.recipes import build, objective, recipe, stream
+from minidiff.train import Run, train
+
+TRAININGS = (("tiny", 100), ("time-none", 60), ("time-factorised", 40), ("mmnist32", 20))
+PLENTY = 1e6, 1e6
+
+
+def main() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    source = digits.built_in("train", 500)
+    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  "
+          f"{device}, {torch.get_num_threads()} threads")
+    print("recipe           steps    real   predicted (ratio)    memory")
+    worst = 1.0
+    for name, steps in TRAININGS:
+        plan = recipe(name)
+        run = Run(build(plan.model).to(device), plan.training["lr"], plan.training["ema"])
+
+        def batches(plan=plan):
+            return stream(plan, source, 0, device=device)
+
+        told = compute_card(run, batches(), {name: steps}, objective(plan), PLENTY).sizes[0]
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        began = time.perf_counter()
+        for _ in train(run, batches(), steps, objective(plan)):
+            pass
+        real = time.perf_counter() - began
+        ratio = told.seconds / real
+        worst = max(worst, ratio, 1 / ratio)
+        peak = f" of {torch.cuda.max_memory_allocated() / GIB:.2f}" if device == "cuda" else ""
+        print(f"{name:<16} {steps:>5} {real:>6.1f}s {told.seconds:>9.1f}s ({ratio:.2f}) "
+              f"{told.bytes / GIB:>6.2f}{peak} GiB")
+    print(f"worst factor {worst:.2f}, the goal is 2")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What things cost here: making clips beside a training step, importing, sampling beside playing.
+
+    python benchmarks/costs.py
+
+Medians after warming up; the two times of a ratio are taken in turn.
+"""
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+
+import torch
+
+import minidiff
+from minidiff import pipeline
+from minidiff.data import digits
+from minidiff.data.moving_mnist import batches
+from minidiff.recipes import build, recipe, stream
+from minidiff.train import Run, denoising, train
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def clips_beside_a_step(blocks: int = 15) -> tuple[float, float]:
+    """Seconds to make a batch of clips, and seconds for a whole training step with it."""
+    plan, source = recipe("mmnist32"), digits.built_in("train", 2000)
+    run = Run(build(plan.model))
+    maker = batches(source, plan.training["batch"], **plan.clips)
+    step = train(run, stream(plan, source, 0), 10**6, denoising(10))
+    for _ in range(5):
+        next(step)
+    times = [(seconds(lambda: next(maker)), seconds(lambda: next(step))) for _ in range(blocks)]
+    return tuple(statistics.median(t) for t in zip(*times, strict=True))
+
+
+def import_times(repeats: int = 5) -> tuple[float, float]:
+    """Seconds for `import torch`, and for `import minidiff` after it."""
+    code = ("import time; a = time.perf_counter(); import torch; b = time.perf_counter(); "
+            "import minidiff; print(b - a, time.perf_counter() - b)")
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True)
+            for _ in range(repeats)]
+    times = (map(float, r.stdout.split()) for r in runs)
+    return tuple(statistics.median(t) for t in zip(*times, strict=True))
+
+
+def sampling(n: int = 16, repeats: int = 3) -> float:
+    """Seconds a clip of `mmnist32`, 20 steps with guidance, n at a time."""
+    model = minidiff.load("mmnist32")
+    model(n=n, steps=3)
+    return statistics.median(seconds(lambda: model(n=n)) for _ in range(repeats)) / n
+
+
+def main() -> None:
+    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  "
+          f"{torch.get_num_threads()} threads  "
+          f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}")
+    clips, step = clips_beside_a_step()
+    print(f"a batch of 16 clips   {1e3 * clips:7.2f} ms, a training step {1e3 * step:.0f} ms: "
+          f"{clips / step:.1%}")
+    first, then = import_times()
+    print(f"import torch          {first:7.2f} s, import minidiff after it {then:.3f} s")
+    if "mmnist32" in pipeline.shipped():
+        each = sampling()
+        print(f"a clip of mmnist32    {each:7.3f} s to sample, "
+              "1.000 s to play at 8 frames a second")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""How long from a key's press to the microscope's changed picture, in a real Chromium.
+
+    python benchmarks/microscope_latency.py [--presses 50]
+
+Needs playwright and a Chromium (see tests/browser.py). The microscope holds 21 states of a clip of
+8 frames of 32x32 pixels. Times count from the key event's own time stamp: "drawn" until the canvas
+holds other pixels, "on the screen" until the frame that shows them has been produced. A page that
+only counts the presses says how much of it is the browser and the machine.
+"""
+import argparse
+import os
+import platform
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+WATCH = """() => {
+  const stage = document.querySelector('.stage'), canvas = document.querySelector('canvas');
+  const seen = () => canvas ? canvas.toDataURL() : stage.textContent;
+  let before = seen();
+  window.times = [];
+  stage.parentNode.addEventListener('keydown', event => {           // runs after the viewer's own
+    const drawn = performance.now() - event.timeStamp;
+    requestAnimationFrame(() => {                            // a message after it is after painting
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        const shown = performance.now() - event.timeStamp, after = seen();
+        window.times.push([after !== before, drawn, shown]);
+        before = after;
+      };
+      channel.port2.postMessage(0);
+    });
+  });
+  stage.focus();
+}"""
+PLAIN = """<div class="stage" tabindex="0">0</div><script>
+  const stage = document.querySelector('.stage');
+  stage.addEventListener('keydown', () => { stage.textContent = 1 + +stage.textContent; });
+</script>"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--presses", type=int, default=50)
+    presses = parser.parse_args().presses
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    import browser
+
+    if why := browser.why_not():
+        raise SystemExit(why)
+    with browser.chromium() as chromium:
+        print(f"{date.today()}  {cpu()}, {os.cpu_count()} cores, {platform.system()}, "
+              f"Python {platform.python_version()}, torch {version('torch')}, "
+              f"Chromium {chromium.version}")
+        for name, content in (("microscope", microscope().html()), ("one number", PLAIN)):
+            page = chromium.new_page(viewport={"width": 1280, "height": 800})
+            page.set_content(content)
+            changed, drawn, shown = zip(*measure(page, presses), strict=True)
+            assert all(changed), "a press left the picture as it was"
+            print(f"{name}: {presses} presses, medians: drawn {median(drawn):.1f} ms, "
+                  f"on the screen {median(shown):.1f} ms "
+                  f"(90 % within {quantiles(shown, n=10)[-1]:.1f} ms)")
+            page.close()
+
+
+def measure(page, presses: int) -> list:
+    """Per press: whether the picture changed, ms until it was drawn, ms until it was shown."""
+    page.wait_for_selector(".minidiff-viewer[data-at], body > .stage")
+    page.evaluate(WATCH)
+    for k in range(presses):
+        page.keyboard.press("ArrowLeft" if k // 10 % 2 else "ArrowRight")
+        page.wait_for_function("k => window.times.length > k", arg=k)
+    return page.evaluate("window.times")
+
+
+def microscope():
+    """A microscope on the way of the exact denoiser of clips that are AR(1) over time."""
+    from minidiff.gaussians import ar1_denoiser
+    from minidiff.samplers import ddpm
+    from minidiff.schedules import Flow, timesteps
+    from minidiff.visual.widgets import microscope
+
+    torch.manual_seed(0)
+    x = torch.randn(1, 8, 1, 32, 32)
+    return microscope(ddpm(ar1_denoiser(Flow(), 0.9, 0.5), Flow(), x, timesteps(20)), Flow())
+
+
+def cpu() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

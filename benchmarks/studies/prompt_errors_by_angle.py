@@ -1,0 +1,66 @@
+"""Which prompts of two digits are missed: by the angle between the two headings.
+
+    python benchmarks/missed_prompts.py [--model mmnist64-text] [--digits FOLDER] [--n 192]
+
+Real clips, read by the same judge, beside the clips that a model makes by its own settings. A
+heading is unread where no three frames on end show its digit apart from the other.
+"""
+import argparse
+
+import torch
+from torch import Tensor
+
+from benchmarks.studies.denoise_from_noise_level import told
+from minidiff import pipeline
+from minidiff.course.student import claims
+from minidiff.data import digits
+from minidiff.data.moving_mnist import moving_mnist
+from minidiff.data.prompts import DIRECTIONS
+from minidiff.evaluation import evaluate
+from minidiff.evaluation.metrics import measure, prompt_hits, slots
+from minidiff.visual import media
+
+
+def angles(headings: Tensor) -> Tensor:
+    """(N, 2) -> (N,): how many sectors of 45 degrees lie between two headings, 0 to 4."""
+    apart = (headings[:, 0] - headings[:, 1]).abs()
+    return torch.minimum(apart, len(DIRECTIONS) - apart)
+
+
+def lines(name: str, clips: Tensor, labels: Tensor, headings: Tensor, sprite: int) -> list[tuple]:
+    """A line for each angle, then one for all: shares of clips."""
+    m = measure(clips, sprite, 2)
+    hits = prompt_hits(m, labels, headings)
+    unread, angle = (slots(m, m.heading, 2) < 0).any(1), angles(headings)
+    rows = [(f"{45 * a}", angle == a) for a in range(5)] + [("all", angle >= 0)]
+    return [(name, text, int(among.sum()),
+             *(f"{float(hit[among].float().mean()):.2f}"
+               for hit in (hits["joint"], hits["digit"], hits["direction"], unread)))
+            for text, among in rows]
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", default="mmnist64-text", help="a checkpoint's name or file")
+    p.add_argument("--digits", default="mnist", help="whose held-out digits real clips show")
+    p.add_argument("--n", type=int, default=192, help="clips, 32 or more")
+    p.add_argument("--seed", type=int, default=902)
+    args = p.parse_args()
+    model = pipeline.load(args.model)
+    c = getattr(getattr(model, "recipe", None), "clips", {})
+    if not c or not model.recipe.vocabulary or evaluate.most_digits(c) != 2:
+        p.error(f"{args.model} reads no prompts of two digits; give mmnist64-text.")
+    held_out = digits.load(args.digits, "test")
+    real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(number=2))
+    _, shown = told(model, real)
+    asked = evaluate.questions(model, args.n, args.seed)
+    made = torch.cat([v.tensor for v in evaluate.clips(model, asked, args.seed)])
+    found = (lines("real", media.unit(real.x), real.labels, shown, c["sprite"])
+             + lines(args.model, made, asked.labels, asked.directions, c["sprite"]))
+    print(claims.table(("clips", "degrees between", "n", "joint", "digits", "headings",
+                        "one unread"), found).data)
+
+
+if __name__ == "__main__":
+    main()

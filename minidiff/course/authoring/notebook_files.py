@@ -1,0 +1,165 @@
+"""The files that the course is made from: its outline, notebooks, their cells' tags and regions.
+
+A cell's tags say what it is and, as ex:ID, to which exercise it belongs. A region is what stands
+between `### BEGIN SOLUTION` and `### END SOLUTION` (or HIDDEN TESTS), each on its own line.
+"""
+import copy
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from minidiff.course import exercises
+from minidiff.course.checking.exercise import Exercise
+from minidiff.runtime.files import beside
+
+OWNED = "exercise", "check", "hint"          # tags of cells that belong to an exercise
+DROPPED = {"instructor", "solution-note"}    # only instructors get these
+MARKER = re.compile(r"[ \t]*### (BEGIN|END) (SOLUTION|HIDDEN TESTS)[ \t]*")
+NEARLY = re.compile(r"\b(?:BEGIN|END) (?:SOLUTION|HIDDEN TEST)"
+                    r"|(?i:^\s*#+\s*(?:begin|end)\W*(?:solutions?|hidden)\b)")
+STUB = "# YOUR CODE HERE", 'raise NotImplementedError("YOUR CODE HERE")'
+
+
+class Chapter(NamedTuple):
+    """A chapter in solutions/course.yml. solutions: when students are shown them."""
+    number: str
+    slug: str
+    points: int
+    minutes: int
+    solutions: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.number}_{self.slug}"
+
+
+class Outline(NamedTuple):
+    """solutions/course.yml: the title, what pip installs on a bare machine, the chapters."""
+    title: str
+    install: str
+    chapters: list[Chapter]
+
+
+def outline(root: Path) -> Outline:
+    """The course as solutions/course.yml has it. Raises ValueError, in a sentence, for any other.
+    """
+    path = Path(root) / "solutions" / "course.yml"
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        chapters = [Chapter(number=number, **about) for number, about in read["chapters"].items()]
+        found = Outline(read["title"], read["install"], chapters)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"{path} needs title, install and chapters, each chapter with slug, "
+                         f"points, minutes and solutions ({' '.join(str(e).split())}).") from None
+    for c in chapters:
+        if not isinstance(c.number, str) or not re.fullmatch(r"\d\d", c.number):
+            raise ValueError(f'{path} should number a chapter "02", in quotes, not {c.number!r}.')
+    return found
+
+
+def solutions_in(root: Path) -> list[Path]:
+    """The solutions, in the order of the chapters."""
+    return notebooks_in(Path(root) / "solutions")
+
+
+def notebooks_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
+
+
+def read(path: Path) -> dict:
+    """A notebook, each cell's source as one text. Raises ValueError for a file that is none."""
+    return parse(Path(path).read_bytes(), path)
+
+
+def parse(content: bytes, path: Path) -> dict:
+    """The notebook in a file's bytes. path: whose they are, for the sentence of a ValueError."""
+    try:
+        notebook = json.loads(content.decode())
+        if notebook["nbformat"] != 4:
+            raise ValueError("its format is not 4")
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
+            cell["metadata"].setdefault("tags", [])
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f"{path} is not a notebook that can be read: {e}.") from None
+    return notebook
+
+
+def dump(notebook: dict) -> bytes:
+    """A notebook's bytes, as Jupyter writes them."""
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook["cells"]:
+        cell["source"] = cell["source"].splitlines(keepends=True)
+    return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def write(path: Path, content: bytes) -> None:
+    with beside(path) as draft:
+        draft.write_bytes(content)
+
+
+def is_setup(cell: dict) -> bool:
+    return cell["cell_type"] == "code" and "course.start(" in cell["source"]
+
+
+def id_of(tags: list[str]) -> str | None:
+    """The exercise or question that a cell belongs to, from its tag ex:ID."""
+    return next((t.removeprefix("ex:") for t in tags if t.startswith("ex:")), None)
+
+
+def exercise_of(tags: list[str]) -> Exercise:
+    """The exercise that a cell belongs to. Raises ValueError in a sentence where it has none."""
+    id = id_of(tags)
+    if id is None:
+        raise ValueError(f"a cell tagged {' '.join(tags)} also needs a tag ex:ID")
+    found = exercises.find(id)
+    if not hasattr(found, "entry"):
+        raise ValueError(f"{id} is a question, not something to write")
+    return found
+
+
+class Line(NamedTuple):
+    """A line of a cell. region: the kind of region it is in, markers included; None: in none."""
+    text: str
+    region: str | None
+    marker: str | None
+
+
+def lines(source: str) -> list[Line]:
+    """A cell's lines and their regions. Raises ValueError for markers that do not pair."""
+    found, inside, begun = [], None, 0
+    for number, text in enumerate(source.split("\n"), 1):
+        marker = MARKER.fullmatch(text)
+        if not marker and NEARLY.search(text):
+            raise ValueError(f"line {number} is nearly a marker; markers are exactly "
+                             "### BEGIN or END, then SOLUTION or HIDDEN TESTS, on their own line")
+        edge, kind = marker.groups() if marker else (None, inside)
+        if edge == "BEGIN" and inside:
+            raise ValueError(f"the region that begins on line {number} is nested in another")
+        if edge == "END" and kind != inside:
+            raise ValueError(f"### END {kind} on line {number} has no ### BEGIN {kind}")
+        found.append(Line(text, kind, edge))
+        if edge:
+            inside, begun = (kind if edge == "BEGIN" else None), number
+    if inside:
+        raise ValueError(f"### BEGIN {inside} on line {begun} has no ### END {inside}")
+    return found
+
+
+def without_regions(source: str, stub: bool) -> str:
+    """A cell's source without its regions; with a stub in the place of each if it is to be written.
+    """
+    kept = []
+    for line in lines(source):
+        if line.region is None:
+            kept.append(line.text)
+        elif stub and line.marker == "BEGIN":
+            kept += [indent(line.text) + text for text in STUB]
+    return "\n".join(kept).rstrip()
+
+
+def indent(text: str) -> str:
+    return text[:len(text) - len(text.lstrip())]

@@ -1,0 +1,1 @@
+"""What an exercise is, what a function does on it, and the verdict."""

@@ -1,0 +1,181 @@
+"""What a student's function does on an exercise's cases, seen from outside and without judgement.
+
+It may loop for ever, raise, return nothing, change its input, or call the very function that it was
+to replace: all of that is an `Observation`. No answer is needed here, so this also runs where
+answers must not be.
+"""
+import ctypes
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minidiff.course.checking.exercise import Case, Exercise
+
+MOST = 10_000          # states of a generator that are looked at: an endless one is no sampler
+SECONDS = 5.0
+
+
+class TooLong(BaseException):
+    """Raised in a function that does not return. No `except Exception` catches it."""
+
+
+class Observation(NamedTuple):
+    """What came of one case.
+
+    kind: "value", "raised", "unwritten" (the stub) or "too long".
+    value: what was returned; a generator's items as a list.
+    error: the exception's name and message, with the line of the function, if one is known.
+    changed: the names of arguments that the call changed.
+    called: those of `Exercise.own` that the function itself called.
+    """
+    kind: str
+    value: object = None
+    error: str = ""
+    changed: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+
+
+def observe(f: Callable, exercise: Exercise, seconds: float = SECONDS) -> list[Observation]:
+    """One observation a case; after a stub or an endless loop the rest is not tried."""
+    seen = []
+    for case in exercise.cases():
+        seen.append(watched(f, case, exercise.own, seconds))
+        if seen[-1].kind in ("unwritten", "too long"):
+            break
+    return seen
+
+
+def watched(f: Callable, case: Case, own: tuple[str, ...], seconds: float) -> Observation:
+    before = [copied(a) for a in case.args]
+    called: set[str] = set()
+    kind, value, error = "value", None, ""
+    try:
+        with limit(seconds), calls_noted(f, own, called):
+            value = case.use(f) if case.use else f(*case.args, **case.kwargs)
+            if isinstance(value, Iterator):
+                value = list(islice(value, MOST))
+    except NotImplementedError as e:
+        kind, error = "unwritten", str(e)
+    except TooLong:
+        kind, error = "too long", f"it was stopped after {seconds:g} s"
+    except Exception as e:                                    # whatever a student's code raises
+        kind, error = "raised", described(e, f)
+    arguments = zip(names(f, len(before)), case.args, before)
+    changed = tuple(n for n, now, then in arguments if not same(now, then))
+    return Observation(kind, value, error, changed, tuple(sorted(called)))
+
+
+@contextmanager
+def limit(seconds: float):
+    """Raises TooLong inside after so many seconds.
+
+    A second thread asks the interpreter to raise it here, again and again until it got through:
+    that needs no signals, so Windows has it, too. (It cannot stop one endless call into C.)
+    """
+    here, done, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
+    ask = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+    def stop() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            with lock:
+                if not done.is_set():
+                    ask(here, ctypes.py_object(TooLong))
+            wait = 0.05
+    threading.Thread(target=stop, daemon=True).start()
+    try:
+        yield
+    finally:
+        while not done.is_set():
+            with suppress(TooLong), lock:
+                done.set()
+        with suppress(TooLong):                    # one that was asked for but has not come yet
+            for _ in range(100):
+                pass
+
+
+@contextmanager
+def calls_noted(f: Callable, own: tuple[str, ...], called: set[str]):
+    """Adds those of the package's functions `own` that f is, or that its own file's code calls."""
+    codes = {inspect.unwrap(found(n)).__code__: n for n in own}
+    mine = getattr(inspect.unwrap(f), "__code__", None)
+    file = getattr(mine, "co_filename", None)
+    if mine in codes:
+        called.add(codes[mine])
+
+    def note(frame, event: str, _) -> None:
+        if event == "call" and frame.f_code in codes and frame.f_back is not None \
+                and frame.f_back.f_code.co_filename == file:
+            called.add(codes[frame.f_code])
+    before = sys.getprofile()
+    if codes and file:
+        sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def found(dotted: str) -> Callable:
+    """The function or method of that name: "minidiff.denoiser.Denoiser.loss"."""
+    parts = dotted.split(".")
+    for k in range(len(parts) - 1, 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[k:]:
+            value = getattr(value, part)
+        return value
+    raise ImportError(f"There is no {dotted}.")
+
+
+def described(e: Exception, f: Callable) -> str:
+    """The error in one line, and the line of the function that raised it, if it was there."""
+    code, line = getattr(inspect.unwrap(f), "__code__", None), None
+    trace = e.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is code:
+            line = trace.tb_lineno - code.co_firstlineno + 1
+        trace = trace.tb_next
+    text = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}"
+    text = text.removesuffix(": ")
+    return f"{text} (line {line} of the function)" if line else text
+
+
+def names(f: Callable, n: int) -> list[str]:
+    """What f calls its first n arguments."""
+    try:
+        own = [p.name for p in inspect.signature(f).parameters.values()]
+    except (TypeError, ValueError):
+        own = []
+    return own[:n] + [f"argument {k + 1}" for k in range(len(own), n)]
+
+
+def copied(value: object) -> object:
+    """Tensors and containers copied, all else as it is."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, (list, tuple)):
+        return [copied(v) for v in value]
+    return {k: copied(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def same(now: object, before: object) -> bool:
+    """Whether a value still equals its copy."""
+    if isinstance(before, Tensor):
+        return (isinstance(now, Tensor) and now.shape == before.shape
+                and torch.equal(torch.nan_to_num(now.detach()), torch.nan_to_num(before)))
+    if isinstance(before, list):
+        return len(now) == len(before) and all(map(same, now, before))
+    if isinstance(before, dict):
+        return now.keys() == before.keys() and all(same(now[k], before[k]) for k in before)
+    return True

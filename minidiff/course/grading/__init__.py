@@ -1,0 +1,1 @@
+"""Grading notebooks that were handed in."""

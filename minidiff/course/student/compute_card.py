@@ -1,0 +1,182 @@
+"""The compute card: what a training would cost here, before it is begun.
+
+A few steps of a copy are timed and weighed, seconds = steps * seconds per step, and the largest
+size that fits the budget is chosen.
+"""
+import copy
+import html
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+
+from minidiff.train import Objective, Run
+from minidiff.training.cost import cost
+from minidiff.training.profiles import profile
+
+GIB = 2 ** 30
+
+
+class Budget(NamedTuple):
+    """What a training may take: minutes, and GiB of the device's memory."""
+    minutes: float
+    gib: float
+
+
+BUDGETS = {"smoke": Budget(0.25, 4), "cpu": Budget(10, 4), "gpu": Budget(10, 12)}
+
+
+class Size(NamedTuple):
+    """A training that could be: its cost here, and why it is too much ("" if it fits).
+
+    bytes: None where memory was not measured.
+    """
+    name: str
+    steps: int
+    seconds: float
+    bytes: int | None
+    over: str
+
+
+class Card(NamedTuple):
+    """What each size costs here, and the one that fits: `choice`, its name, and `steps`.
+
+    seconds: of one step. says: why this one, in a sentence or two. Shows as HTML and plain text.
+    """
+    choice: str
+    steps: int
+    seconds: float
+    bytes: int | None
+    sizes: tuple[Size, ...]
+    says: str
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table's cells, as text."""
+        return [(s.name, f"{s.steps:,}", spoken(s.seconds), weight(s.bytes),
+                 ("too much" if s.over else "fits") + ", chosen" * (s.name == self.choice))
+                for s in self.sizes]
+
+    def __repr__(self) -> str:
+        table = [HEADINGS, *self.rows()]
+        wide = [max(map(len, column)) for column in zip(*table)]
+        lines = ["  " + "  ".join(c.ljust(w) for c, w in zip(row, wide)).rstrip() for row in table]
+        return "\n".join([self.caption(), *lines, self.says])
+
+    def caption(self) -> str:
+        return f"Compute card: {1e3 * self.seconds:.3g} ms a step on this machine"
+
+    def _repr_html_(self) -> str:
+        def row(cells: tuple[str, ...]) -> str:
+            name, *rest = map(html.escape, cells)
+            bold = ' style="font-weight: bold"' if "chosen" in rest[-1] else ""
+            return (f'<tr{bold}><th scope="row">{name}</th>'
+                    + "".join(f"<td>{c}</td>" for c in rest) + "</tr>")
+        head = "".join(f'<th scope="col">{h}</th>' for h in HEADINGS)
+        return (f'<div role="status"><table><caption>{self.caption()}</caption>'
+                f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(row, self.rows()))}</tbody>"
+                f"</table><p>{html.escape(self.says)}</p></div>")
+
+
+HEADINGS = "size", "steps", "time", "memory", "budget"
+Sizes = Mapping[str, int | tuple[int, float]]
+
+
+def compute_card(run: Run, batches: Iterable[tuple], sizes: Sizes,
+                 objective: Objective | None = None,
+                 budget: Budget | tuple[float, float] | float | None = None) -> Card:
+    """What the sizes of a training cost here, by three steps of a copy after one to warm up.
+
+    run, batches, objective: as for `train.train`; the run stays as it is, and so do random numbers.
+    Four batches are taken.
+    sizes: name -> steps, or (steps, s) where a step costs s times the one probed, in time and, if
+    s > 1, at most in memory.
+    budget: (minutes, GiB), or minutes; the profile's unless given. Raises ValueError for bad sizes
+    or budgets, or fewer than two batches.
+    """
+    card((1, 1), sizes, budget)                                  # a bad size is told before probing
+    with torch.random.fork_rng():
+        found = cost(copy.deepcopy(run), batches, objective)
+    return card((found.seconds, found.bytes), sizes, budget)
+
+
+def card(step: tuple[float, int | None], sizes: Sizes, budget=None) -> Card:
+    """The arithmetic of the card, without a clock.
+
+    step: its seconds and bytes, or None for these. The longest size that fits is chosen; the
+    shortest, with a warning, if none does. Raises ValueError for bad sizes or budgets.
+    """
+    budget, (seconds, size) = allowance(budget), step
+    plans = {name: scaled(name, value) for name, value in dict(sizes).items()}
+    if not plans:
+        raise ValueError("A compute card needs at least one size, as in {'small': 300}.")
+    rated = []
+    for name, (steps, scale) in plans.items():
+        needs = None if size is None else round(size * max(1.0, scale))
+        took = seconds * steps * scale
+        rated.append(Size(name, steps, took, needs, excess(took, needs, budget)))
+    order = sorted(rated, key=lambda s: plans[s.name][0] * plans[s.name][1])
+    chosen = next((s for s in reversed(order) if not s.over), order[0])
+    return Card(chosen.name, chosen.steps, seconds, size, tuple(rated),
+                reason(chosen, order[-1]))
+
+
+def scaled(name: str, value: object) -> tuple[int, float]:
+    """A size's (steps, cost of a step in steps probed). Raises ValueError that names the size."""
+    steps, scale = value if isinstance(value, tuple) and len(value) == 2 else (value, 1.0)
+    numbers = not isinstance(steps, bool) and isinstance(steps, int) and isinstance(
+        scale, (int, float))
+    if not (numbers and steps >= 1 and 0 < scale < float("inf")):
+        raise ValueError(f"The size {name!r} is a number of steps, or (steps, cost of a step), "
+                         f"not {value!r}.")
+    return steps, float(scale)
+
+
+def allowance(budget) -> Budget:
+    """A budget from (minutes, GiB), minutes, or None. Raises ValueError unless it is positive."""
+    usual = BUDGETS[profile().name]
+    if budget is None:
+        return usual
+    try:
+        pair = Budget(*budget) if isinstance(budget, tuple) else Budget(budget, usual.gib)
+        if pair.minutes > 0 and pair.gib > 0:
+            return pair
+    except TypeError:
+        pass
+    raise ValueError(f"A budget is positive minutes, or (minutes, GiB), not {budget!r}.")
+
+
+def excess(seconds: float, size: int | None, budget: Budget) -> str:
+    """What a size has too much of, in words; empty if it fits."""
+    reasons = []
+    if seconds > 60 * budget.minutes:
+        reasons.append(f"take about {spoken(seconds)} (budget: {spoken(60 * budget.minutes)})")
+    if size is not None and size > GIB * budget.gib:
+        reasons.append(f"need about {weight(size)} (budget: {budget.gib:g} GiB)")
+    return " and ".join(reasons)
+
+
+def reason(chosen: Size, largest: Size) -> str:
+    """Why this size, in a sentence or two."""
+    if chosen.over:
+        smaller = " A smaller batch needs less memory." if "need" in chosen.over else ""
+        return (f"Warning: here even “{chosen.name}”, the smallest size, would {chosen.over}. "
+                f"It is chosen all the same.{smaller}")
+    fits = f"“{chosen.name}” fits: {chosen.steps:,} steps, about {spoken(chosen.seconds)}."
+    return f"Here “{largest.name}” would {largest.over}; {fits}" if largest.over else fits
+
+
+def spoken(seconds: float) -> str:
+    """A duration as one would say it: 0.4 s, 45 s, 12 min, 2.5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"
+
+
+def weight(size: int | None) -> str:
+    """Bytes as one would say them."""
+    if size is None:
+        return "not measured"
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{max(1, round(size / 2**20))} MiB"

@@ -1,0 +1,212 @@
+"""Questions with choices: predict, then run; and the bug hunt.
+
+A prediction is recorded before its answer is shown, and a wrong one costs nothing: it is welcomed
+and explained. A bug hunt has a right answer and points. In a notebook, choices count from 1.
+"""
+import html
+import operator
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minidiff.course import answers, exercises
+from minidiff.course.checking.exercise import Question
+from minidiff.course.checking.verdict import CheckFailed, Verdict, strict
+from minidiff.course.student import saved_work
+from minidiff.course.student.session import show
+
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"     # as in `judge`; alike on light and dark
+
+
+class Panel(NamedTuple):
+    """A word, a few sentences and perhaps a numbered list; it shows as HTML and as plain text."""
+    word: str
+    id: str
+    says: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    after: str = ""
+    colour: str = GREY
+
+    def __repr__(self) -> str:
+        listed = [f"  {i}. {c}" for i, c in enumerate(self.choices, 1)]
+        lines = [f"{self.word} {self.id}: {' '.join(self.says)}", *listed, self.after]
+        return "\n".join(filter(None, lines))
+
+    def _repr_html_(self) -> str:
+        says = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.says)
+        listed = "".join(f"<li>{html.escape(c)}</li>" for c in self.choices)
+        listed = f'<ol style="margin: 4px 0">{listed}</ol>' if listed else ""
+        after = f"<p><em>{html.escape(self.after)}</em></p>" if self.after else ""
+        return (f'<section aria-label="{html.escape(f"{self.word} {self.id}")}" '
+                f'style="border-left: 6px solid {self.colour}; padding: 4px 12px; margin: 4px 0">'
+                f"<b>{self.word}</b> <code>{html.escape(self.id)}</code>{says}{listed}{after}"
+                "</section>")
+
+
+def predict(id: str, run: Callable[[], object], choice: int | None = None) -> None:
+    """Show a question; once a choice is made, record it, then show what `run()` returns and why.
+
+    run: makes what the prediction is about; what it returns is displayed, None is not.
+    choice: from 1 up. None: the choice recorded before, if there is one; else a line says how to
+    choose, and in a live notebook there is a button for each. Raises ValueError for an unknown
+    question, a run that is no function, or a choice that is not offered.
+    """
+    question = asked(id, "predict")
+    if not callable(run):
+        raise ValueError(f"predict({id!r}, run): run is a function that shows the answer, "
+                         f"`lambda: ...`, not a {type(run).__name__}.")
+    chosen, before = checked(question, choice), recorded(question)
+    if chosen is None and before is None:
+        show(ask(question, how(question)))
+        offer(question, run)
+        return
+    again = "" if before is None else f"You chose {quoted(question, before)} before."
+    if chosen is None:
+        chosen = before
+    else:
+        record(question, chosen)
+    show(ask(question, again))
+    reveal(question, run, chosen)
+
+
+def bughunt(id: str, choice: int | None = None) -> Verdict:
+    """Show the suspects of a broken run and judge which one was named.
+
+    choice: from 1 up; None is not attempted. The right bug passes with the question's points;
+    another gets the sentence that says why it would look different. Raises ValueError for an
+    unknown question or choice and, where checks are strict, CheckFailed unless it is right.
+    """
+    question = asked(id, "bughunt")
+    verdict = name_bug(question, choice)
+    if choice is not None:
+        record(question, choice)
+    show(ask(question))
+    if strict() and verdict.status != "passed":
+        raise CheckFailed(repr(verdict))
+    return verdict
+
+
+def name_bug(question: Question, choice: int | None) -> Verdict:
+    """The verdict on a bug hunt's choice; nothing is shown or kept. Raises ValueError as above."""
+    chosen = checked(question, choice)
+    if chosen is None:
+        return Verdict(question.id, "not attempted", "Which bug is it? " + how(question))
+    right, why = explained(question)
+    if chosen == right:
+        return Verdict(question.id, "passed", why[chosen - 1], question.points)
+    return Verdict(question.id, "failed", f"Not {quoted(question, chosen)}. {why[chosen - 1]}",
+                   wrong=question.choices[chosen - 1])
+
+
+def asked(id: str, kind: str) -> Question:
+    """The question of that id and kind. Raises ValueError that says what it is instead."""
+    found = exercises.find(id)
+    actual = found.kind if isinstance(found, Question) else "check"
+    if actual != kind:
+        raise ValueError(f"{id} is not for course.{kind} but for course.{actual}.")
+    return found
+
+
+def checked(question: Question, choice: object) -> int | None:
+    """The choice as an int, or None. Raises ValueError unless it is one of those offered."""
+    try:
+        number = None if choice is None else operator.index(choice)
+    except TypeError:
+        number = 0
+    if number is None:
+        return None
+    if isinstance(choice, bool) or not 1 <= number <= len(question.choices):
+        raise ValueError(f"{question.id}: choice is a whole number from 1 to "
+                         f"{len(question.choices)}, not {choice!r}.")
+    return number
+
+
+def explained(question: Question) -> tuple[int, tuple[str, ...]]:
+    """The right choice, from 1 up, and a sentence for each choice."""
+    index, why = answers.right(question.id)
+    return index + 1, why
+
+
+def record(question: Question, choice: int) -> None:
+    """Keep a choice; the first one, made before the answer was seen, stays beside later ones.
+
+    A folder that cannot be written stops nobody: then the choice is forgotten, and that is said.
+    """
+    try:
+        first = saved_work.recall(question.id).get("first", choice)
+        saved_work.remember(question.id, choice=choice, first=first,
+                       right=choice == explained(question)[0])
+    except (ValueError, OSError) as e:
+        show(Panel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",)))
+
+
+def recorded(question: Question) -> int | None:
+    """The choice kept earlier, if it can be read and is still offered."""
+    try:
+        return checked(question, saved_work.recall(question.id).get("choice"))
+    except (ValueError, OSError):
+        return None
+
+
+def ask(question: Question, after: str = "") -> Panel:
+    """The question and its choices."""
+    word = {"predict": "PREDICT", "bughunt": "BUG HUNT"}[question.kind]
+    return Panel(word, question.id, (question.asks,), question.choices, after)
+
+
+def how(question: Question) -> str:
+    """How to choose, for those who read this without buttons."""
+    return f"Set choice to a number, 1 to {len(question.choices)}, and run this cell again."
+
+
+def quoted(question: Question, choice: int) -> str:
+    return f"{choice}, “{question.choices[choice - 1]}”"
+
+
+def reveal(question: Question, run: Callable[[], object], choice: int) -> None:
+    """What happens, then what it says about the prediction."""
+    if (result := run()) is not None:
+        show(result)
+    right, why = explained(question)
+    says = f"You chose {quoted(question, choice)}."
+    if choice == right:
+        show(Panel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE))
+    else:
+        says += " Good: a surprise is where something can be learnt."
+        show(Panel("A SURPRISE", question.id, (says, why[choice - 1], "What happens is "
+                   f"{quoted(question, right)}. {why[right - 1]}"), colour=ORANGE))
+
+
+def offer(question: Question, run: Callable[[], object]) -> None:
+    """Show a button for each choice where someone may press it."""
+    if not live():
+        return
+    try:
+        import ipywidgets
+    except ImportError:                                  # a choice can still be written
+        return
+    buttons = [ipywidgets.Button(description=f"Choose {i}", tooltip=text)
+               for i, text in enumerate(question.choices, 1)]
+    out = ipywidgets.Output()
+
+    def press(button) -> None:
+        if button.disabled:                              # pressed twice before the first was heard
+            return
+        for b in buttons:
+            b.disabled = True
+        with out:
+            choice = 1 + buttons.index(button)
+            button.icon = "check"
+            record(question, choice)
+            reveal(question, run, choice)
+
+    for button in buttons:
+        button.on_click(press)
+    row = ipywidgets.Box(buttons, layout=ipywidgets.Layout(flex_flow="row wrap"))
+    show(ipywidgets.VBox([row, out]))
+
+
+def live() -> bool:
+    """Whether this runs in a notebook's kernel, and not to be graded."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None and not strict()

@@ -1,0 +1,1 @@
+"""Digits, and the clips that are made of them."""

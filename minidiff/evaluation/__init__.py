@@ -1,0 +1,1 @@
+"""How clips are judged: the scoreboard and everything it measures with."""

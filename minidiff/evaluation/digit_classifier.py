@@ -1,0 +1,248 @@
+"""The reader of digits: a small CNN that says which digit a frame shows, or that it shows none.
+
+It looks through a 16 x 16 window around the ink's centre, knows ten digits and an eleventh class,
+junk, and hands out 32 features. It is never a loss and shares no digit with any generator: it
+learns from curves of a seed of its own and from MNIST's "val" rows. Junk is what bad generators
+make: noise, blur, halves, overlaps, cross-fades, smears, shuffled quarters, faint and blank frames,
+an outlier class (Hendrycks 2019, Deep Anomaly Detection with Outlier Exposure).
+"""
+from collections.abc import Iterator
+from functools import cache
+from math import cos, pi
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from minidiff.data.digits import Digits, mnist, strokes
+from minidiff.data.moving_mnist import place, shrink
+from minidiff.evaluation.tracking import ink_centres, windows
+from minidiff.layers import group_norm
+from minidiff.runtime.files import CHECKPOINTS, digest, load_tensors, load_weights, save_tensors
+from minidiff.runtime.seeds import generator
+
+SHIPPED = CHECKPOINTS / "recogniser.safetensors"
+JUNK, SURE = 10, 0.9
+STEPS = 3000
+STROKES_SEED = 77        # no split of `digits.built_in` has it
+
+
+class Recogniser(nn.Module):
+    """Windows (N, 16, 16) in [0, 1] -> log-odds (N, 11) and features (N, 32). 74,000 parameters."""
+
+    def __init__(self, features: int = 32):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(),                 # no norm: it hides how faint
+            nn.Conv2d(16, 32, 3, 2, 1), group_norm(32), nn.SiLU(),     # 8 x 8
+            nn.Conv2d(32, 32, 3, padding=1), group_norm(32), nn.SiLU(),
+            nn.Conv2d(32, 48, 3, 2, 1), group_norm(48), nn.SiLU(),     # 4 x 4
+            nn.Conv2d(48, 48, 3, padding=1), group_norm(48), nn.SiLU())
+        self.features = nn.Linear(48 * 16, features)
+        self.read = nn.Linear(features, 11)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.features(self.body(2 * x[:, None]).flatten(1))                  # (N, 32)
+        return self.read(F.silu(h)), h
+
+
+def readings(log_odds: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-odds (N, 11) -> the likeliest digit (N,) and whether it is sure (N,).
+
+    Sure is a probability of at least .9, with junk among the classes.
+    """
+    p = log_odds.softmax(-1)[:, :JUNK]
+    best, digit = p.max(-1)
+    return digit, best >= SURE
+
+
+@cache
+def load_recogniser(path: Path = SHIPPED) -> tuple[Recogniser, str]:
+    """The shipped recogniser, ready to read, and the sha256 of its tensors. Nothing is unpickled.
+
+    Raises FileNotFoundError where there is no such file, ValueError for a damaged or foreign one.
+    """
+    tensors, _ = load_tensors(path)
+    net = Recogniser()
+    load_weights(net, {k: v.float() for k, v in tensors.items()}, path)
+    return net.eval().requires_grad_(False), digest(tensors)
+
+
+# Training
+
+def bend(images: Tensor, g: torch.Generator) -> Tensor:
+    """Digits (N, 1, h, w) as if by other hands: turned, scaled, sheared, bent, bolder, greyer."""
+    n = len(images)
+    scales = torch.tensor([0.12, 0.12, 0.08, 0.08])[:, None]
+    turn, shear, high, wide = torch.randn(4, n, generator=g) * scales
+    x, y = [wide.exp() * turn.cos(), shear - turn.sin()], [turn.sin(), high.exp() * turn.cos()]
+    shift = 0.04 * torch.randn(n, 2, 1, generator=g)
+    linear = torch.stack([torch.stack(x, -1), torch.stack(y, -1)], 1)      # (N, 2, 2)
+    affine = torch.cat([linear, shift], -1)                                # (N, 2, 3)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    wobble = F.interpolate(torch.randn(n, 2, 5, 5, generator=g), images.shape[-2:],
+                           mode="bicubic", align_corners=True)
+    grid = grid + 0.055 * rearrange(wobble, "n d h w -> n h w d")
+    x = F.grid_sample(images, grid, align_corners=False)
+    bold = torch.rand(n, 1, 1, 1, generator=g) - 0.4                       # > 0 bolder, < 0 thinner
+    x = (x + bold.clamp(min=0) * (F.max_pool2d(x, 3, 1, 1) - x)
+         + bold.clamp(max=0) * (x + F.max_pool2d(-x, 3, 1, 1)))
+    return (x * (0.85 + 0.15 * torch.rand(n, 1, 1, 1, generator=g))).clamp(0, 1)
+
+
+def placed(sprites: Tensor, g: torch.Generator, spread: float = 1., size: int = 24) -> Tensor:
+    """Sprites (N, 1, 14, 14) at random sub-pixel places amid frames (N, size, size)."""
+    corners = (size - 14 - spread) / 2 + spread * torch.rand(len(sprites), 1, 1, 2, generator=g)
+    return place(sprites[:, None], corners, size)[:, 0, 0, 0]
+
+
+def grainy(frames: Tensor, g: torch.Generator) -> Tensor:
+    """Frames with a little noise, up to .06 in half of them, which this reader is not to judge."""
+    amount = 0.12 * (torch.rand(len(frames), 1, 1, generator=g) - 0.5).clamp(min=0)
+    return (frames + amount * torch.randn(frames.shape, generator=g)).clamp(0, 1)
+
+
+def blurred(frames: Tensor, kernel: int = 3) -> Tensor:
+    """Each pixel the mean of its kernel x kernel neighbours."""
+    return F.avg_pool2d(frames[:, None], kernel, 1, kernel // 2)[:, 0]
+
+
+def junk_noise(a, b, g):
+    """Noise from fine to coarse, from a little to all."""
+    n, size = len(a), a.shape[-1]
+    fine, amount = torch.rand(a.shape, generator=g), torch.rand(n, 1, 1, generator=g)
+    coarse = F.interpolate(torch.rand(n, 1, 7, 7, generator=g), (size, size), mode="bicubic")[:, 0]
+    noise = torch.where(torch.rand(n, 1, 1, generator=g) < 0.5, fine, 1.6 * coarse - 0.5 * amount)
+    return (noise * (0.3 + 0.7 * amount) + a * (torch.rand(n, 1, 1, generator=g) < 0.3)).clamp(0, 1)
+
+
+def junk_blur(a, b, g):
+    """A box of 3 or 5 pixels, or 3 twice."""
+    which = torch.randint(4, (len(a), 1, 1), generator=g)
+    more = torch.where(which == 2, blurred(a, 5), blurred(blurred(a)))
+    return torch.where(which < 2, blurred(a), more)
+
+
+def junk_half(a, b, g):
+    """One half, or one quarter more, of the digit is gone."""
+    n, size = len(a), a.shape[-1]
+    at = torch.arange(size) - size / 2 + 0.5
+    angle = torch.randint(8, (n, 1, 1), generator=g) * pi / 4
+    side = at[:, None] * angle.sin() + at * angle.cos()
+    return a * (side > 2 * torch.rand(n, 1, 1, generator=g) - 0.7).float()
+
+
+def junk_overlap(a, b, g):
+    """Two digits over one another."""
+    shift = torch.randint(-4, 5, (2,), generator=g).tolist()
+    return torch.maximum(a, b.roll(shift, (1, 2)))
+
+
+def junk_fade(a, b, g):
+    """One digit fading into another."""
+    w = 0.35 + 0.3 * torch.rand(len(a), 1, 1, generator=g)
+    return w * a + (1 - w) * b
+
+
+def junk_smear(a, b, g):
+    """The mean of a digit over a path of 3 to 7 pixels."""
+    far, angle = 3 + 4 * torch.rand((), generator=g), 2 * pi * torch.rand((), generator=g)
+    path = torch.linspace(-0.5, 0.5, 6)[:, None] * far * torch.stack([angle.sin(), angle.cos()])
+    return torch.stack([a.roll(s, (1, 2)) for s in path.round().int().tolist()]).mean(0)
+
+
+def junk_shuffled(a, b, g):
+    """The quarters of a digit in other places."""
+    middle = a[:, 5:19, 5:19].roll((7, 7), (1, 2))
+    upright = torch.rand(len(a), 1, 1, generator=g) < 0.5
+    return F.pad(torch.where(upright, middle, middle.flip(1)), (5, 5, 5, 5))
+
+
+def junk_faint(a, b, g):
+    """Digits too faint to be ink, blank frames, blots."""
+    n = len(a)
+    blot = blurred(blurred((a > 0.2).float(), 5), 5) * 1.5
+    kind = torch.randint(4, (n, 1, 1), generator=g)
+    faint = a * 0.3 * torch.rand(n, 1, 1, generator=g)
+    rest = torch.where(kind == 2, blot.clamp(0, 1), torch.zeros_like(a))
+    return torch.where(kind < 2, faint, rest)
+
+
+JUNKS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, junk_shuffled,
+         junk_faint)
+
+
+def junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
+    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, from sprites (N, 1, 14, 14).
+
+    Where two digits meet they differ.
+    """
+    twins = labels.roll(1) == labels
+    b = torch.where(twins[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
+    parts = [x.tensor_split(len(JUNKS)) for x in (placed(images, g), placed(b, g))]
+    return torch.cat([make(a, b, g) for make, a, b in zip(JUNKS, *parts, strict=True)])
+
+
+def look(frames: Tensor) -> Tensor:
+    """Frames (N, H, W) with sprites of 14 px -> the windows (N, 16, 16) that are read."""
+    return windows(frames, ink_centres(frames, 14)[0], 14)
+
+
+def lesson(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
+    """One batch: windows (batch, 16, 16) and labels, a quarter of them junk.
+
+    Its rows come in turn from either half of the digits.
+    """
+    half = len(digits.images) // 2
+    rows = torch.randint(half, (batch,), generator=g) + half * (torch.arange(batch) % 2)
+    labels, sprites = digits.labels[rows], shrink(bend(digits.images[rows], g), 14)
+    cut = batch * 3 // 4
+    frames = torch.cat([grainy(placed(sprites[:cut], g), g), junk(sprites[cut:], labels[cut:], g)])
+    return look(frames), torch.cat([labels[:cut], torch.full((batch - cut,), JUNK)])
+
+
+def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digits:
+    """What the recogniser learns from: n of MNIST's "val" digits, repeated, and n drawn ones."""
+    real, (drawn, labels) = mnist(Path(folder), "val"), strokes(n, seed=seed)
+    rows = torch.arange(n) % len(real.images)
+    images, labels = torch.cat([real.images[rows], drawn]), torch.cat([real.labels[rows], labels])
+    return Digits(images, labels, "recogniser")
+
+
+def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float = 3e-3,
+                     path: Path = SHIPPED) -> Iterator[dict]:
+    """Train the recogniser on `own_digits` and write it to `path`.
+
+    Yields step, loss and accuracy, and last the file's sha256. folder: MNIST's files. Deterministic
+    for a number of threads; about three minutes on one core. The weights are averaged over the last
+    tenth of the steps. References carry their recogniser's name: build them anew afterwards
+    (`trivial.ship`).
+    """
+    digits, g = own_digits(folder), generator(seed, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Recogniser()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
+    mean = {k: torch.zeros_like(v) for k, v in net.state_dict().items()}
+    tail = max(1, steps // 10)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            rise, fall = min(1, (step + 1) / 100), 0.02 + 0.49 * (1 + cos(pi * step / steps))
+            group["lr"] = lr * rise * fall
+        x, y = lesson(digits, g)
+        log_odds, _ = net(x)
+        loss = F.cross_entropy(log_odds, y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step >= steps - tail:
+            mean = {k: mean[k] + v / tail for k, v in net.state_dict().items()}
+        right = (log_odds.argmax(-1) == y).float().mean().item()
+        yield {"step": step + 1, "loss": loss.item(), "accuracy": right}
+    about = {"what": "recogniser", "digits": f"strokes of seed {STROKES_SEED}, MNIST val",
+             "seed": seed, "steps": steps}
+    sha256 = save_tensors(path, {k: v.half() for k, v in mean.items()}, about)
+    load_recogniser.cache_clear()
+    yield {"step": steps, "evaluator": sha256}

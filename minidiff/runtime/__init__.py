@@ -1,0 +1,1 @@
+"""What every program needs: files, seeds, precision, several processes, an optimiser."""

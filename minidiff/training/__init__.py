@@ -1,0 +1,1 @@
+"""A training run stored in a folder, and what it costs."""

@@ -1,0 +1,1 @@
+"""Figures, videos, widgets and the report."""

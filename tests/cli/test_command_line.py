@@ -1,0 +1,252 @@
+"""The command line as a user meets it: what works, what is refused, in which words and codes."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from minidiff.__main__ import main
+
+MINIDIFF = [sys.executable, "-m", "minidiff"]
+
+
+def run(*args, **settings) -> subprocess.CompletedProcess:
+    path = os.pathsep.join(filter(None, sys.path))
+    env = os.environ | {"PYTHONPATH": path} | settings.pop("env", {})
+    command = [*MINIDIFF, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, **settings)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a very small training, by the command line."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["train", "tiny", "--steps", "4", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder with a whole demo in the smoke profile."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    assert main(["demo", "--profile", "smoke", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_demo_writes_all_that_it_promises(demo):
+    assert {p.name for p in demo.iterdir()} == {
+        "clips.gif", "contact_sheet.png", "trajectory.png", "score.json", "model.safetensors",
+        "report.html", "log.csv", ".lock"}
+    row = json.loads((demo / "score.json").read_text())
+    wanted = {"SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT", "real_real", "n", "evaluator"}
+    assert wanted <= row.keys()
+    assert row["n"] == 32 and row["SCORE"] < 0.5                            # 30 steps: no digit yet
+    report = (demo / "report.html").read_text()
+    assert "real clips" in report and "http" not in report.replace("http-equiv", "")
+    assert len((demo / "log.csv").read_text().splitlines()) == 31
+
+
+def test_the_demo_can_be_run_again(demo):
+    before = (demo / "score.json").read_text()
+    assert main(["demo", "--profile", "smoke", "--out", str(demo)]) == 0
+    assert json.loads((demo / "score.json").read_text()) == json.loads(before)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "npy"])
+def test_sample_writes_what_the_ending_says(trained, tmp_path, ending):
+    out = tmp_path / f"x.{ending}"
+    model = str(trained / "model.safetensors")
+    assert main(["sample", model, "--n", "3", "--steps", "2", "--out", str(out)]) == 0
+    if ending == "npy":
+        clips = np.load(out)
+        assert clips.shape == (3, 8, 1, 32, 32) and clips.dtype == np.float32
+        assert clips.min() >= 0 and clips.max() <= 1
+    else:
+        assert out.read_bytes()[:4] in (b"GIF8", b"\x89PNG")
+
+
+def test_sample_repeats_with_the_seed(trained, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        main(["sample", str(trained / "model.safetensors"), "--digit", "3", "--steps", "2",
+              "--seed", str(seed), "--out", str(tmp_path / f"{name}.npy")])
+    a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
+def test_score_takes_a_model_and_clips(trained, tmp_path, capsys):
+    model, out = str(trained / "model.safetensors"), str(tmp_path / "row.json")
+    assert main(["score", model, "--n", "32", "--steps", "2", "--json", out]) == 0
+    assert "SCORE" in capsys.readouterr().out
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["reference"].startswith("builtin") and row["n"] == 32
+    np.save(tmp_path / "clips.npy", torch.rand(32, 8, 1, 32, 32).numpy())
+    np.save(tmp_path / "labels.npy", np.arange(32) % 10)
+    clips, labels = str(tmp_path / "clips.npy"), str(tmp_path / "labels.npy")
+    assert main(["score", clips, "--labels", labels, "--json", out]) == 0
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["SCORE"] < 0.25 and "PROMPT" in row
+
+
+def test_doctor_says_what_is_here(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for word in ("Python", "torch", "device", "threads", "bfloat16", "torchvision", "memory",
+                 "profile"):
+        assert word in out
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["train", "mmnist33", "--steps", "1"], "mmnist32"),
+    (["train", "tiny", "--steps", "0"], "more than 0"),
+    (["train", "tiny", "--steps", "1.5"], "whole number"),
+    (["train", "tiny", "--minutes", "-1"], "more than 0"),
+    (["train", "tiny", "--minutes", "nan"], "more than 0"),
+    (["train", "tiny", "--steps", "1", "--minutes", "1"], "not allowed"),
+    (["sample", "mmnist99", "--out", "x.gif"], "mmnist32"),
+    (["sample", "mmnist32"], "--out"),
+    (["sample", "mmnist32", "--sampler", "magic", "--out", "x.gif"], "dpmpp_2m"),
+    (["sample", "mmnist32", "--n", "0", "--out", "x.gif"], "more than 0"),
+    (["sample", "mmnist32", "--steps", "-3", "--out", "x.gif"], "more than 0"),
+    (["sample", "mmnist32", "--seed", "-1", "--out", "x.gif"], "0 or more"),
+    (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"),
+    (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
+    (["score", "mmnist32", "--n", "0"], "more than 0"), (["score", "mmnist99"], "mmnist32"),
+    (["train", "recogniser", "--steps", "9"], "one way only"),
+    (["train", "tiny", "--resume", "--digits", "mnist", "--seed", "1"], "--digits and --seed away"),
+    (["train", "tiny", "--resume", "--begin", "mnist.safetensors"], "leave --begin"),
+    (["train", "recogniser"], "real digits"), (["score", "mmnist32", "--labels", "x.npy"], "clips"),
+    (["sample", "mmnist32", "--guidance", "-1", "--out", "x.gif"], "0 or more"),
+    (["sample", "mmnist32", "--guidance", "nan", "--out", "x.gif"], "0 or more"),
+    (["demo", "--profile", "huge"], "smoke"), ([], "COMMAND"), (["paint"], "demo")])
+def test_wrong_usage_is_exit_code_2_and_names_what_is_valid(args, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def assert_fails(args, words, capsys) -> None:
+    assert main([str(a) for a in args]) == 1
+    err = capsys.readouterr().err
+    assert words in err and "Traceback" not in err
+
+
+def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
+    out = tmp_path / "x.gif"
+    assert_fails(["train", "mmnist32", "--resume", "--out", trained], "a training of tiny", capsys)
+    resume = ["train", "tiny", "--resume"]
+    assert_fails([*resume, "--steps", "1", "--out", trained], "holds 4 steps", capsys)
+    for n in ("31", "2001"):
+        judged = ["score", trained / "model.safetensors", "--n", n]
+        assert_fails(judged, "from 32 to 2000", capsys)
+    smoke = ["demo", "--profile", "smoke", "--seed", "7"]
+    assert_fails([*smoke, "--out", trained], "another training", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--out", trained], "--resume", capsys)
+    assert_fails([*resume, "--out", tmp_path / "new"], "no training to resume", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--digits", tmp_path, "--out", tmp_path / "x"],
+          "t10k-images", capsys)
+    assert_fails(["sample", tmp_path / "no.safetensors", "--out", out], "no.safetensors", capsys)
+    backwards = ["sample", trained / "model.safetensors", "--interval", "0.9", "0.1"]
+    assert_fails([*backwards, "--steps", "1", "--out", out], "low <= high", capsys)
+    (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04 this is a pickle")
+    assert_fails(["sample", tmp_path / "bad.safetensors", "--out", out], "bad.safetensors", capsys)
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    assert_fails(["score", tmp_path / "bad.npy"], "bad.npy", capsys)
+    np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.save(tmp_path / "words.npy", np.array(["three"] * 40))
+    for name in ("empty.npy", "words.npy"):
+        assert_fails(["score", tmp_path / "clips.npy", "--labels", tmp_path / name], name, capsys)
+    np.save(tmp_path / "range.npy", np.full((40, 8, 1, 32, 32), 3.0, np.float32))
+    assert_fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
+
+
+def test_files_of_another_kind_are_named(trained, tmp_path, capsys):
+    (tmp_path / "training.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    assert_fails(["train", "tiny", "--resume", "--out", tmp_path], "holds no training", capsys)
+    assert_fails(["demo", "--profile", "smoke", "--out", tmp_path], "holds no training", capsys)
+    saved = trained / "training.safetensors"
+    assert_fails(["sample", saved, "--out", tmp_path / "x.gif"], "holds no model", capsys)
+    np.save(tmp_path / "clips.npy", np.zeros((40, 8, 1, 32, 32), np.float32))
+    np.save(tmp_path / "labels.npy", np.zeros(39, np.int64))
+    labels = ["--labels", tmp_path / "labels.npy"]
+    assert_fails(["score", tmp_path / "clips.npy", *labels], "39 labels for 40 clips", capsys)
+
+
+def test_an_unknown_profile_in_the_environment_is_a_failure(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MINIDIFF_PROFILE", "huge")
+    assert_fails(["demo", "--out", tmp_path], "smoke, cpu, gpu", capsys)
+
+
+def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert_fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "file", capsys)
+    model, out = trained / "model.safetensors", tmp_path / "file" / "x.gif"
+    assert_fails(["sample", model, "--steps", "1", "--out", out], "file", capsys)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_leaves_nothing_half_written(trained, tmp_path, monkeypatch, capsys):
+    from minidiff.visual import media
+
+    def full(*_):
+        with open("/dev/full", "wb") as f:
+            f.write(b"x" * 100_000)
+    monkeypatch.setattr(media, "gif_bytes", full)
+    model, out = trained / "model.safetensors", tmp_path / "x.gif"
+    assert_fails(["sample", model, "--steps", "1", "--out", out], "No space left", capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_on_one_folder(tmp_path):
+    command = [*MINIDIFF, "train", "tiny", "--steps", "100000", "--out", tmp_path]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as first:
+        wait_for(tmp_path / "log.csv")
+        second = run("train", "tiny", "--steps", "1", "--out", tmp_path)
+        first.send_signal(signal.SIGINT)
+        said = first.communicate()[1]
+    assert second.returncode == 1 and "Another process is working in" in second.stderr
+    assert first.returncode == 130 and "--resume" in said and "Traceback" not in said
+    assert (tmp_path / "training.safetensors").exists()
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def wait_for(path, seconds=120) -> None:
+    """Until a training has begun to write its log."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not path.exists():
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+
+def test_a_machine_without_bfloat16(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+    model, out = str(trained / "model.safetensors"), str(tmp_path / "x.npy")
+    assert main(["sample", model, "--steps", "2", "--out", out]) == 0
+    assert np.isfinite(np.load(tmp_path / "x.npy")).all()
+    assert main(["train", "tiny", "--steps", "2", "--out", str(tmp_path / "run")]) == 0
+
+
+def test_recipes_say_what_they_cost_here(monkeypatch, capsys):
+    from minidiff import recipes
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": recipes.tiny})
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    line = next(row for row in out.splitlines() if row.startswith("tiny")).split()
+    count = sum(p.numel() for p in recipes.build(recipes.tiny().model).parameters())
+    assert line[1] == f"{count:,}" and line[2:4] == ["100", "4"]
+    assert 0 < float(line[4]) < 5 and 1 < float(line[5]) < 1000                  # minutes, MiB
+
+
+def test_help_is_there_for_every_command(capsys):
+    for args in ([], ["demo"], ["train"], ["sample"], ["score"], ["recipes"], ["doctor"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*args, "--help"])
+        assert stop.value.code == 0
+        assert len(capsys.readouterr().out) > 120

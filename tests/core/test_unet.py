@@ -1,0 +1,329 @@
+"""The U-Net and its layers: what starts as what, who sees whom, which inputs are refused."""
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minidiff import Denoiser, UNet, layers
+from minidiff.data import prompts
+from minidiff.layers import (
+    Attention,
+    Others,
+    ResBlock,
+    TemporalConv,
+    TimeEmbedding,
+    attend,
+    axes_embedding,
+    frames_alone,
+    others,
+    shared,
+    things,
+)
+from minidiff.schedules import Flow
+from minidiff.unet import TIME_MODES
+
+
+def small(time="factorised", **settings) -> UNet:
+    torch.manual_seed(0)
+    return UNet((32, 32), time=time, classes=10, emb_dim=32, **settings)
+
+
+def awake(net: UNet) -> UNet:
+    """The network with its zero-initialised weights made random, so that every path counts."""
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in net.parameters():
+            if not p.any():
+                p.add_(torch.randn(p.shape, generator=g) / max(p[0].numel(), 8) ** 0.5)
+    return net
+
+
+@pytest.fixture
+def clip():
+    return torch.randn(2, 4, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+
+
+def test_the_output_is_zero_at_the_start(clip):
+    assert small()(clip, torch.tensor([0.3, 0.6])).abs().max() == 0
+
+
+def test_blocks_are_the_identity_at_the_start():
+    x = torch.randn(8, 32, 4, 4)
+    assert_close(ResBlock(32, 32, 16)(x, torch.randn(8, 16)), x)
+    assert_close(TemporalConv(32)(x, 4), x)
+    tokens = torch.randn(2, 5, 32)
+    assert_close(Attention(32)(tokens, axes_embedding((5,), 32)), tokens)
+
+
+def test_a_row_alone_is_the_row_in_its_batch(clip):
+    net, t, cond = awake(small()), torch.tensor([0.3, 0.6]), torch.tensor([1, 7])
+    assert_close(net(clip, t, cond)[1:], net(clip[1:], t[1:], cond[1:]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_a_video_of_one_frame_is_an_image(clip, time):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    assert_close(net(clip[:, :1], t)[:, 0], net(clip[:, 0], t))
+
+
+@pytest.mark.parametrize(("time", "seen"), [("none", "only itself"), ("causal", "the past"),
+                                            ("factorised", "all"), ("full", "all")])
+def test_which_frames_see_which(clip, time, seen):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    changed = clip.clone()
+    changed[:, 2] += 1.0
+    touched = (net(clip, t) - net(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    want = {"only itself": [0, 0, 1, 0], "the past": [0, 0, 1, 1], "all": [1, 1, 1, 1]}[seen]
+    assert touched.tolist() == [bool(w) for w in want]
+
+
+def test_factorised_attention_alone_reaches_every_frame(clip):
+    """Three taps reach one frame a layer; the far ends of a long clip meet through attention."""
+    net = awake(small())
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, TemporalConv):
+                module.conv.weight.zero_()
+    long, t = torch.randn(1, 24, 1, 16, 16), torch.tensor([0.5])
+    changed = long.clone()
+    changed[:, 0] += 1
+    assert (net(long, t) - net(changed, t))[:, 23].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("mix", [("conv",), ("attention",)])
+def test_either_way_alone_lets_frames_meet(clip, mix):
+    net, t = awake(small("full", mix=mix)), torch.tensor([0.3, 0.6])
+    assert any(isinstance(m, TemporalConv) for m in net.modules()) == ("conv" in mix)
+    changed = clip.clone()
+    changed[:, 2] += 1.0
+    touched = (net(clip, t) - net(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched[1:].all()
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_with_frames_alone_only_convolutions_let_them_meet(clip, time):
+    t, mix = torch.tensor([0.3, 0.6]), ("attention",)
+    net = awake(small(time, mix=mix))
+    alone, changed = frames_alone(net), clip.clone()
+    changed[:, 2] += 1.0
+    touched = (alone(clip, t) - alone(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
+    assert touched.tolist() == [False, False, True, False]
+    assert_close(alone(clip[:, :1], t), net(clip[:, :1], t))      # an image always is
+    if time != "none":
+        assert (net(clip, t) - alone(clip, t)).abs().max() > 1e-4
+        taps = awake(small(time))
+        assert (frames_alone(taps)(clip, t) - frames_alone(taps)(changed, t))[:, 3].any()
+
+
+def test_frames_alone_shares_every_weight_and_leaves_the_network_as_it_is(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    before, alone = net(clip, t), frames_alone(net)
+    assert all(a is b for a, b in zip(net.parameters(), alone.parameters(), strict=True))
+    assert_close(net(clip, t), before, rtol=0, atol=0)
+
+
+def test_reversing_time_is_not_the_same_for_attention(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    assert (net(clip.flip(1), t).flip(1) - net(clip, t)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_every_parameter_learns(clip, time):
+    torch.manual_seed(0)
+    denoiser = Denoiser(small(time), Flow(), "flow")
+    opt = torch.optim.SGD(denoiser.parameters(), 0.1)
+    for _ in range(4):                                     # zeroed layers open one after another
+        opt.zero_grad()
+        denoiser.loss(clip, torch.tensor([3, 10])).mean().backward()
+        opt.step()
+    for name, p in denoiser.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+def test_the_time_embedding_tells_near_times_apart():
+    torch.manual_seed(0)
+    a, b = TimeEmbedding(64)(torch.tensor([0.50, 0.51]))
+    assert (a - b).norm() / a.norm() > 0.05
+
+
+def test_class_and_null_are_different_conditions(clip):
+    net, t = awake(small()), torch.tensor([0.3, 0.6])
+    assert_close(net(clip, t), net(clip, t, torch.tensor([10, 10])))
+    assert (net(clip, t, torch.tensor([3, 3])) - net(clip, t)).abs().max() > 1e-3
+
+
+def test_attention_is_torchs():
+    q, k, v = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64).unbind(0)
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()
+    for m in (None, mask):
+        torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
+        assert_close(attend(q, k, v, m), torchs)
+
+
+def test_attention_in_parts_is_the_same(monkeypatch):
+    q = torch.randn(3, 5, 2, 6, 8, dtype=torch.float64, requires_grad=True)
+    mask, looks = torch.ones(6, 6, dtype=torch.bool).tril(), torch.randn(5, 2, 6, 8).double()
+
+    def answers() -> tuple[torch.Tensor, torch.Tensor]:
+        out = attend(*q.unbind(0), mask)
+        return out.detach(), torch.autograd.grad((out * looks).sum(), q)[0]
+    whole, calls = answers(), []
+    softmax = torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim: calls.append(len(x)) or softmax(
+        x, dim))
+    for size, parts in ((1, [1] * 5), (2 * 2 * 36 * 8, [2, 2, 1]), (10**9, [5])):
+        monkeypatch.setattr(layers, "IN_CACHE", size)
+        calls.clear()
+        assert_close(answers(), whole)
+        assert calls == parts
+
+
+def test_positions_on_a_grid_all_differ():
+    pos = axes_embedding((3, 4, 5), 32)
+    distances = torch.cdist(pos, pos) + 1e9 * torch.eye(60)
+    assert distances.min() > 0.1
+
+
+def test_channels_last_survives_the_network():
+    """One module that loses the memory format makes the fine levels several times slower."""
+    net, lost = small().to(memory_format=torch.channels_last), []
+
+    def hook(name):
+        def check(module, args, out):
+            if not args[0].is_contiguous(memory_format=torch.channels_last):
+                lost.append(name)
+        return check
+    for name, module in net.named_modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.GroupNorm)):
+            module.register_forward_hook(hook(name))
+    net(torch.randn(2, 4, 1, 16, 16), torch.rand(2))
+    assert not lost
+
+
+@pytest.mark.parametrize(("shape", "words"), [
+    ((2, 4, 1, 18, 16), "multiples of 4"), ((2, 4, 3, 16, 16), r"\(B, 1, H, W\)"),
+    ((4, 4), "must be")])
+def test_unfit_frames_are_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        small()(torch.zeros(shape), torch.zeros(shape[0]))
+
+
+@pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)),
+                                      dict(channels=()), dict(patch=0), dict(blocks=0),
+                                      dict(emb_dim=33), dict(emb_dim=0), dict(classes=-1),
+                                      dict(mix=["mlp"])])
+def test_unfit_settings_are_refused(settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))}|time mode"):
+        UNet(**settings)
+
+
+@pytest.mark.parametrize(("cond", "words"), [
+    (torch.tensor([1, 11]), "0 to 10"), (torch.tensor([-1, 1]), "0 to 10"),
+    (torch.tensor([1]), "one class id per sample"), (torch.tensor(1), "one class id per sample"),
+    (torch.tensor([[1, 2]]), "one class id per sample"), (torch.tensor([1.0, 2.0]), "integer"),
+    ([1, 2], "integer")])
+def test_unfit_conditions_are_refused(clip, cond, words):
+    with pytest.raises(ValueError, match=words):
+        small()(clip, torch.rand(2), cond)
+
+
+def test_an_unconditional_network_takes_no_condition(clip):
+    with pytest.raises(ValueError, match="without classes"):
+        UNet((32, 32), emb_dim=32)(clip, torch.rand(2), torch.tensor([1, 2]))
+
+
+# Prompts of several things
+
+AND = prompts.IDS["and"]
+TWO = "a 3 moving left and a 7 moving up"
+
+
+def reader(separator=AND) -> UNet:
+    torch.manual_seed(0)
+    return awake(UNet((32, 32), patch=1, emb_dim=32, vocabulary=len(prompts.VOCABULARY), words=32,
+                      separator=separator))
+
+
+def test_things_are_prompts_of_their_own():
+    texts = [TWO, "a 3", None, "and a 3 and"]
+    rows, owner = things(prompts.encode(texts), AND)
+    assert [prompts.decode(row) for row in rows] == ["a 3 moving left", "a 7 moving up", "a 3", "",
+                                                  "a 3"]
+    assert owner.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_claims_are_shares():
+    owner = torch.tensor([0, 0, 1])
+    answers, claims = torch.randn(3, 4, 1, 2, 2), torch.randn(3, 4, 1, 2, 2)
+    mixed = shared(answers, claims, owner)
+    weights = claims[:2].softmax(0)
+    assert_close(mixed, torch.stack([(weights * answers[:2]).sum(0), answers[2]]))
+    huge = torch.tensor([1e4, -1e4, -1e4]).view(3, 1, 1, 1, 1).expand_as(claims)
+    assert_close(shared(answers, huge, owner), answers[[0, 2]])
+
+
+def test_one_thing_is_drawn_as_by_a_network_of_one_drawing(clip):
+    apart, at_once = reader(), reader(None)
+    at_once.load_state_dict({k: v for k, v in apart.state_dict().items()
+                             if k in at_once.state_dict()})
+    t, cond = torch.tensor([0.3, 0.6]), prompts.encode(["a 3 moving left", None])
+    assert_close(apart(clip, t, cond), at_once(clip, t, cond))
+    two = prompts.encode([TWO, TWO])
+    assert (apart(clip, t, two) - at_once(clip, t, two)).abs().max() > 1e-3
+
+
+def test_the_order_of_things_does_not_matter_and_who_does_what_does(clip):
+    net, t = reader(), torch.tensor([0.3, 0.6])
+    one, same, other = (net(clip, t, prompts.encode([p] * 2)) for p in (
+        TWO, "a 7 moving up and a 3 moving left", "a 7 moving left and a 3 moving up"))
+    assert_close(one, same)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_a_thing_knows_of_the_rest(clip):
+    """Its answer alone, where it claims everything, changes with the other thing's words."""
+    net, t = reader(), torch.tensor([0.5])
+    answers = []
+    net.leave.register_forward_hook(lambda layer, given, answer: answers.append(answer))
+    for rest in ("a 7", "a 4"):
+        net(clip[:1], t, prompts.encode([f"a 3 and {rest}"]))
+    first, second = (a.unflatten(0, (2, -1))[0] for a in answers)
+    assert (first - second).abs().max() > 1e-4
+
+
+def test_things_look_at_the_others_of_their_prompt_alone():
+    owner = torch.tensor([0, 0, 0, 1, 2, 2])
+    x = torch.randn(6, 4, 5)
+    a, b, c, d, e, f = x
+    assert_close(others(x, owner), torch.stack([b + c, a + c, a + b, 0 * d, f, e]))
+
+
+def test_drawings_begin_without_looking_at_each_other_and_a_thing_alone_never_does():
+    torch.manual_seed(0)
+    layer, owner = Others(32), torch.tensor([0, 0, 1])
+    x = torch.randn(6, 32, 4, 4)                                         # two frames of each
+    assert_close(layer(x, owner), x)
+    seen = awake(layer)(x, owner) - x
+    assert_close(seen[4:], torch.zeros_like(seen[4:]))
+    other = x.clone()
+    other[2] += torch.randn(32, 4, 4)                          # the second thing's first frame
+    change = (layer(other, owner) - other - seen).abs().amax((1, 2, 3))
+    assert change[0] > 1e-3 and not change[[1, 3, 4, 5]].any()
+
+
+def test_a_thing_sees_what_the_other_draws(clip):
+    net, t = reader(), torch.tensor([0.5])
+    layers = [m for m in net.modules() if isinstance(m, Others)]
+    assert len(layers) == 5                                    # two down, one in the middle, two up
+    two = prompts.encode([TWO])
+    seeing = net(clip[:1], t, two)
+    for layer in layers:
+        torch.nn.init.zeros_(layer.out.weight)
+    assert (net(clip[:1], t, two) - seeing).abs().max() > 1e-3
+    alone = prompts.encode(["a 3 moving left"])
+    assert_close(net(clip[:1], t, alone), reader()(clip[:1], t, alone))
+
+
+def test_every_parameter_learns_from_two_things(clip):
+    net = reader()
+    net(clip, torch.tensor([0.3, 0.6]), prompts.encode([TWO, "a 5"])).square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in net.parameters())

@@ -1,0 +1,93 @@
+"""The recogniser reads digits that it has never seen, at the size used, and nothing else."""
+import pytest
+import torch
+
+from minidiff.data import digits
+from minidiff.data.moving_mnist import moving_mnist, shrink
+from minidiff.evaluation import digit_classifier
+from minidiff.evaluation.digit_classifier import (
+    JUNKS,
+    Recogniser,
+    load_recogniser,
+    look,
+    placed,
+    readings,
+    train_recogniser,
+)
+from minidiff.evaluation.metrics import measure
+from minidiff.runtime.seeds import generator
+
+
+def read(sprites, seed=0):
+    """Digits at random sub-pixel places: what is read, and whether surely."""
+    frames = placed(shrink(sprites, 14), generator(seed, 1))
+    return readings(load_recogniser()[0](look(frames))[0])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return digits.built_in("test", 1000)
+
+
+def test_reads_built_in_digits(drawn):
+    digit, sure = read(drawn.images)
+    assert (digit == drawn.labels).float().mean() >= 0.97
+    assert (sure & (digit == drawn.labels)).float().mean() >= 0.9
+    assert (sure & (digit != drawn.labels)).float().mean() <= 0.01
+
+
+def test_reads_real_digits(mnist_folder):
+    real = digits.mnist(mnist_folder, "test")
+    found = [read(real.images, seed) for seed in range(3)]
+    assert sum((digit == real.labels).float().mean() for digit, _ in found) / 3 >= 0.97
+    assert sum((sure & (digit != real.labels)).float().mean() for digit, sure in found) / 3 <= 0.01
+
+
+def test_reads_moving_digits_at_any_size(drawn):
+    for size in (32, 48, 64):
+        clips = moving_mnist(drawn, 64, size=size, frames=4, seed=size)
+        measured = measure((clips.x + 1) / 2, size * 7 // 16)
+        assert (measured.digit == clips.labels[:, 0]).float().mean() >= 0.95
+
+
+def test_rejects_junk(drawn):
+    sprites, g = shrink(drawn.images, 14), generator(2)
+    differ = drawn.labels != drawn.labels.roll(1)
+    a, b = placed(sprites, g)[differ], placed(sprites.roll(1, 0), g)[differ]
+    net, _ = load_recogniser()
+    sure = {make.__name__: readings(net(look(make(a, b, g)))[0])[1] for make in JUNKS}
+    rejected = {name: 1 - found.float().mean().item() for name, found in sure.items()}
+    assert sum(rejected.values()) / len(rejected) >= 0.95, rejected
+    assert min(rejected.values()) >= 0.85, rejected
+
+
+def test_blank_frames_are_junk():
+    log_odds, features = load_recogniser()[0](look(torch.zeros(3, 32, 32)))
+    assert log_odds.isfinite().all() and features.isfinite().all()
+    assert not readings(log_odds)[1].any()
+
+
+def test_a_row_alone_is_read_as_in_a_batch(drawn):
+    net, _ = load_recogniser()
+    x = look(placed(shrink(drawn.images[:8], 14), generator(3)))
+    torch.testing.assert_close(net(x)[0][3:4], net(x[3:4])[0], atol=1e-4, rtol=1e-4)
+
+
+def test_small_enough():
+    assert sum(p.numel() for p in Recogniser().parameters()) <= 100_000
+    assert digit_classifier.SHIPPED.stat().st_size <= 300_000
+
+
+def test_its_digits_are_its_own():
+    own = digits.strokes(200, seed=digit_classifier.STROKES_SEED)[0].flatten(1)
+    for split in digits.SPLITS:
+        assert torch.cdist(own, digits.built_in(split, 200).images.flatten(1)).min() > 0.5
+
+
+def test_training_is_deterministic(mnist_folder, tmp_path):
+    ends = []
+    for name in ("a", "b"):
+        torch.manual_seed(hash(name) % 1000)                                     # must not matter
+        *_, last = train_recogniser(mnist_folder, steps=3, path=tmp_path / f"{name}.safetensors")
+        ends.append(last["evaluator"])
+    assert ends[0] == ends[1] == load_recogniser(tmp_path / "a.safetensors")[1]
