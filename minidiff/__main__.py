@@ -224,7 +224,7 @@ def digit(text: str) -> int:
 
 
 def ending(text: str) -> Path:
-    from minidiff.visual.media import ENDINGS
+    from minidiff.data.media import ENDINGS
     if Path(text).suffix.lower() not in ENDINGS:
         raise argparse.ArgumentTypeError(
             f"the ending says the format, one of {', '.join(ENDINGS)}; got {text!r}")

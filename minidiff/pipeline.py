@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from minidiff.data import media
 from minidiff.denoiser import Denoiser, autoguided, clipped, guided
 from minidiff.layers import frames_alone
 from minidiff.recipes import Recipe, build
@@ -24,7 +25,6 @@ from minidiff.runtime.seeds import generator
 from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
 from minidiff.vae import VAE
-from minidiff.visual import media
 
 SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None, autoguidance=0.0)
 """How a model is sampled where its recipe says no other."""

@@ -14,23 +14,44 @@ from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
-LAYERS = (  # from the ground up: a file imports from its layer's files before it and from below
-    ("schedules", "seeds", "precision", "parallel", "files", "strokes", "torchvision_shim",
-     "layers", "text"),
-    ("digits", "muon", "media", "denoiser", "moving_mnist", "gaussians", "unet", "dit", "vae",
-     "samplers"),
-    ("train", "tracker", "inks", "recogniser", "measures", "references", "scoreboard", "trivial"),
-    ("recipes", "pipeline", "fit", "probe", "evaluate", "profiles"),
-    ("viz", "report", "canvas", "microscope", "duel_pictures", "duel", "widgets"),
-    ("demo", "commands", "__main__"),
-)
-COURSE = (  # the same for minidiff/course, which may import all of the package
-    "sizes", "claims", "exercise", "notation", "exercises", "answers", "observe", "judge", "store",
-    "session", "questions", "cards", "sources", "rules", "builder", "lint", "executor", "release",
-    "child", "submission", "grading", "__init__", "__main__")
-ORDER = [name for layer in LAYERS for name in layer]
-HEAVY = {"matplotlib": {"viz", "report", "duel_pictures"}, "ipywidgets": {"widgets"},
-         "IPython": set(), "tqdm": {"commands"}, "torchvision": set(), "pickle": set()}
+CORE = ("schedules", "denoiser", "guidance", "samplers", "gaussians", "layers", "unet", "dit", "vae",
+        "train", "recipes", "pipeline")                                  # the idea, in reading order
+ROOMS = {  # -> the rooms that it may import from, the twelve among them
+    "runtime": (),
+    "core": ("runtime",),
+    "data": ("runtime",),
+    "recipes": ("core", "data", "runtime"),
+    "training": ("recipes", "core", "data", "runtime"),
+    "extensions": ("recipes", "core", "data", "runtime"),
+    "export": ("recipes", "core", "data", "runtime"),
+    "evaluation": ("training", "extensions", "export", "recipes", "core", "data", "runtime"),
+    "visual": ("evaluation", "training", "extensions", "export", "recipes", "core", "data",
+               "runtime"),
+    "cli": ("visual", "evaluation", "training", "extensions", "export", "recipes", "core", "data",
+            "runtime"),
+    "course": ("cli", "visual", "evaluation", "training", "extensions", "export", "recipes", "core",
+               "data", "runtime"),
+}
+COURSE_ROOMS = {  # the same inside the course
+    "exercises": ("checking",), "answers": ("exercises", "checking"), "checking": ("answers",),
+    "student": ("checking", "exercises", "answers"),
+    "authoring": ("student", "checking", "exercises", "answers"),
+    "grading": ("student", "checking", "exercises", "answers"),
+}
+HEAVY = {"matplotlib": "visual", "ipywidgets": "visual", "IPython": None, "tqdm": "cli",
+         "torchvision": None, "pickle": None}                       # library -> its only room
+
+
+def files() -> list[Path]:
+    """Every Python file of the package, as a path relative to it."""
+    return sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The room of a file of the package; recipes and pipeline are above the other ten."""
+    if len(path.parts) > 1:
+        return path.parts[0]
+    return "recipes" if path.stem in ("recipes", "pipeline") else "core"
 
 
 def imports(path: Path) -> set[str]:
@@ -44,42 +65,46 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_file_has_its_place():
-    assert {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"} == set(ORDER)
+def test_the_top_holds_the_twelve_and_the_rooms():
+    top = {p.name for p in PACKAGE.iterdir() if not p.name.startswith(("__pycache__", "."))}
+    assert top == {f"{name}.py" for name in ("__init__", "__main__", *CORE)} | (
+        ROOMS.keys() - {"core", "recipes"}) | {"checkpoints"}
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_go_downward(name):
-    inner = {m.split(".")[1] for m in imports(PACKAGE / f"{name}.py") if m.startswith("minidiff.")}
-    above = [m for m in inner if m in ORDER and ORDER.index(m) >= ORDER.index(name)]
-    assert not above
+@pytest.mark.parametrize("path", [p for p in files() if p.stem not in ("__init__", "__main__")],
+                         ids=str)
+def test_imports_go_downward(path):
+    for name in imports(PACKAGE / path):
+        if not name.startswith("minidiff.") or len(path.parts) > 2:
+            continue
+        first, *rest = name.split(".")[1:]
+        target = room(Path(first, *rest)) if first in ROOMS else room(Path(f"{first}.py"))
+        own = room(path)
+        assert target in ROOMS[own] or target == own != "extensions", f"{path} imports {name}"
+        if target == own and own in ("core", "recipes"):
+            assert CORE.index(first) < CORE.index(path.stem), f"{path} imports {name}"
 
 
-def test_the_package_does_not_know_the_course():
-    known = {p.stem for p in PACKAGE.glob("*.py") for m in imports(p)
-             if m.startswith("minidiff.course")}
-    assert not known
+@pytest.mark.parametrize("path", [p for p in files() if len(p.parts) == 3 and
+                                  p.parts[1] in COURSE_ROOMS], ids=str)
+def test_imports_inside_the_course_go_downward(path):
+    for name in imports(PACKAGE / path):
+        if name.startswith("minidiff.course."):
+            target = name.split(".")[2]
+            assert target in (*COURSE_ROOMS[path.parts[1]], path.parts[1]), f"{path}: {name}"
 
 
-def test_every_file_of_the_course_has_its_place_and_imports_go_downward():
-    course = PACKAGE / "course"
-    there = {p.stem for p in course.glob("*.py")} | {p.parent.name for p in
-                                                     course.glob("*/__init__.py")}
-    assert there == set(COURSE)
-    for name in COURSE:
-        file = course / f"{name}.py"
-        inner = {m.split(".")[2] for m in imports(file if file.exists() else course / name /
-                                                  "__init__.py")
-                 if m.startswith("minidiff.course.")}
-        assert not [m for m in inner if m in COURSE and COURSE.index(m) >= COURSE.index(name)
-                    and m != name], name
+def test_no_folder_is_a_corridor():
+    for folder in (p for top in ("minidiff", "benchmarks", "tests", "examples")
+                   for p in [ROOT / top, *(ROOT / top).rglob("*/")] if p.name != "__pycache__"):
+        assert len([p for p in folder.iterdir() if p.is_file()]) <= 30, folder
 
 
 @pytest.mark.parametrize("library", HEAVY)
-def test_heavy_libraries_stay_in_their_place(library):
-    users = {p.stem for p in PACKAGE.glob("*.py")
-             if any(m.split(".")[0] == library for m in imports(p))}
-    assert users <= HEAVY[library]
+def test_heavy_libraries_stay_in_their_room(library):
+    users = {str(p) for p in files() if HEAVY[library] != room(p) != "course"
+             and any(m.split(".")[0] == library for m in imports(PACKAGE / p))}
+    assert not users
 
 
 def test_importing_the_package_brings_no_heavy_library():
@@ -91,8 +116,8 @@ def test_importing_the_package_brings_no_heavy_library():
 
 
 def test_no_weights_are_unpickled():
-    for path in PACKAGE.glob("*.py"):
-        source = path.read_text()
+    for path in files():
+        source = (PACKAGE / path).read_text()
         calls = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call))
         names = {ast.unparse(n.func) for n in calls}
         assert not names & {"torch.load", "pickle.load", "pickle.loads"}, path

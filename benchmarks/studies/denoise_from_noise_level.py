@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minidiff import pipeline, recipes
-from minidiff.data import digits, prompts
+from minidiff.data import digits, media, prompts
 from minidiff.data.moving_mnist import Clips, moving_mnist, things
 from minidiff.evaluation import evaluate, scoreboard
 from minidiff.evaluation.references import reference_name
@@ -20,7 +20,6 @@ from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.samplers import ddim, last
 from minidiff.schedules import add_noise
-from minidiff.visual import media
 
 PARTS = "SCORE", "ID", "PHY", "smooth", "bounce", "FIT", "COVER", "prompt_joint_seen"
 

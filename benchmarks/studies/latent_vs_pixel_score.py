@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.results_table import Table
 from minidiff.data import digits
+from minidiff.data.media import unit
 from minidiff.data.moving_mnist import batches, moving_mnist
 from minidiff.denoiser import Denoiser, clipped
 from minidiff.evaluation import scoreboard
@@ -32,7 +33,6 @@ from minidiff.train import Objective, Run, denoising, train
 from minidiff.training.cost import cost
 from minidiff.unet import UNet
 from minidiff.vae import VAE
-from minidiff.visual.media import unit
 
 PATCHES = {"latents": 1, "pixels": 2, "pixels, 4x4 folded": 4}
 PARTS = "ID", "PHY", "FIT", "COVER"

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from minidiff import pipeline, recipes
 from minidiff.course.student import claims
-from minidiff.data import digits
+from minidiff.data import digits, media
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.data.prompts import DIRECTIONS, Thing, describe
 from minidiff.evaluation import evaluate
 from minidiff.evaluation.metrics import measure, slots
 from minidiff.evaluation.segmentation import close
 from minidiff.evaluation.tracking import share
-from minidiff.visual import media
 
 
 def steps(clips: Tensor, sprite: int, number: int) -> Iterator[tuple]:

@@ -13,12 +13,11 @@ from torch import Tensor
 from benchmarks.studies.denoise_from_noise_level import told
 from minidiff import pipeline
 from minidiff.course.student import claims
-from minidiff.data import digits
+from minidiff.data import digits, media
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.data.prompts import DIRECTIONS
 from minidiff.evaluation import evaluate
 from minidiff.evaluation.metrics import measure, prompt_hits, slots
-from minidiff.visual import media
 
 
 def angles(headings: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from minidiff import pipeline, recipes
+from minidiff.data import media
 from minidiff.evaluation import baselines, digit_classifier, evaluate, scoreboard
 from minidiff.evaluation.metrics import LEAST
 from minidiff.evaluation.references import reference_for, reference_name
@@ -22,7 +23,6 @@ from minidiff.training import profiles
 from minidiff.training.cost import probe
 from minidiff.training.training_run import Fit
 from minidiff.vae import VAE
-from minidiff.visual import media
 
 
 def best_device() -> torch.device:

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from minidiff import pipeline
+from minidiff.data import media
 from minidiff.evaluation import evaluate, references
 from minidiff.runtime import files
 from minidiff.training.profiles import Profile
 from minidiff.training.training_run import Fit, notes_of
-from minidiff.visual import figures, media, report
+from minidiff.visual import figures, report
 
 SHIPPED = "mmnist32"
 

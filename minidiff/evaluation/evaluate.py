@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data import digits
+from minidiff.data.media import unit
 from minidiff.data.moving_mnist import choose_directions, moving_mnist
 from minidiff.data.prompts import Thing, describe
 from minidiff.evaluation import scoreboard
@@ -16,7 +17,6 @@ from minidiff.recipes import Recipe, frame_sizes
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.vae import VAE
-from minidiff.visual.media import unit
 
 BATCH = 32
 Bar = Callable[[Iterable, int, str, str], Iterable]     # shows progress: (steps, total, text, unit)

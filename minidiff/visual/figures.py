@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
+from minidiff.data import media
 from minidiff.evaluation.scoreboard import HEADLINES
 from minidiff.samplers import State
 from minidiff.schedules import Schedule
-from minidiff.visual import media
 
 # Okabe and Ito's, which colour-blind readers tell apart, too
 COLOURS = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"

@@ -12,9 +12,10 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from minidiff.data import media
 from minidiff.samplers import State
 from minidiff.schedules import Schedule
-from minidiff.visual import figures, media
+from minidiff.visual import figures
 from minidiff.visual.viewer import Panel, Slider, Viewer, tiles
 
 GREYS = 31                     # of a guess; 11 and 7 where it is noise, which packs badly

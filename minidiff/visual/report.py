@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from minidiff.data import media
+from minidiff.data.media import data_uri
 from minidiff.evaluation.scoreboard import HEADLINES
 from minidiff.runtime import files
-from minidiff.visual import media
 from minidiff.visual.figures import Picture, interval, missing
-from minidiff.visual.media import data_uri
 
 OWN = "this training"
 COLUMNS = {  # of the scoreboard -> what it says

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.data import media
 from minidiff.denoiser import Denoise
 from minidiff.runtime.seeds import generator
 from minidiff.samplers import SAMPLERS, ddpm, heun, last
 from minidiff.schedules import Schedule, timesteps
-from minidiff.visual import media, sampler_duel_figures
+from minidiff.visual import sampler_duel_figures
 from minidiff.visual.viewer import Viewer
 
 FLOOR = 30                 # errors below so many roundings of the dtype say nothing about the order

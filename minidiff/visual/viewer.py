@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from minidiff.data.media import data_uri
 from minidiff.runtime import files
 from minidiff.visual import figures
-from minidiff.visual.media import data_uri
 
 CSS, SCRIPT = (Path(__file__).with_name(f"viewer.{end}") for end in ("css", "js"))
 PAGE = """<!doctype html>

@@ -40,13 +40,13 @@ from benchmarks.studies.denoise_from_noise_level import denoised  # noqa: E402
 from benchmarks.studies.motion_errors_by_distance import steps as near_or_apart  # noqa: E402
 from minidiff import load  # noqa: E402
 from minidiff.data import digits
+from minidiff.data.media import unit  # noqa: E402
 from minidiff.data.moving_mnist import moving_mnist, place, things  # noqa: E402
 from minidiff.layers import attend  # noqa: E402
 from minidiff.recipes import build as build_model  # noqa: E402
 from minidiff.recipes import recipe  # noqa: E402
 from minidiff.runtime import files
 from minidiff.schedules import Flow  # noqa: E402
-from minidiff.visual.media import unit  # noqa: E402
 
 FAKE = f"""
 import sys, time

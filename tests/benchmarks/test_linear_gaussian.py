@@ -10,7 +10,7 @@ from minidiff.denoiser import Denoiser
 from minidiff.gaussians import ar1_denoiser, ar1_mse, gaussian_denoiser, gaussian_mse
 from minidiff.runtime.seeds import generator
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "linear_gaussian.py"
+PATH = Path(__file__).parents[2] / "benchmarks" / "studies" / "linear_gaussian_optimum.py"
 spec = spec_from_file_location(PATH.stem, PATH)
 bench = module_from_spec(spec)
 spec.loader.exec_module(bench)

@@ -192,7 +192,7 @@ def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_a_full_disk_leaves_nothing_half_written(trained, tmp_path, monkeypatch, capsys):
-    from minidiff.visual import media
+    from minidiff.data import media
 
     def full(*_):
         with open("/dev/full", "wb") as f:

@@ -6,13 +6,13 @@ from torch.testing import assert_close
 from minidiff.__main__ import main
 from minidiff.data import prompts
 from minidiff.data.digits import built_in
+from minidiff.data.media import unit
 from minidiff.data.moving_mnist import HELD_OUT
 from minidiff.evaluation import evaluate
 from minidiff.pipeline import Pipeline, load, save_model
 from minidiff.recipes import build, recipe, stream
 from minidiff.training.training_run import Fit
 from minidiff.vae import VAE
-from minidiff.visual.media import unit
 
 SMALL = dict(frames=2, steps=2)
 

@@ -2,10 +2,10 @@
 import torch
 from torch.testing import assert_close
 
+from minidiff.data import media
 from minidiff.data.digits import load
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.evaluation.metrics import traits
-from minidiff.visual import media
 
 
 def real(n: int = 24, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from minidiff.data import media
 from minidiff.evaluation.scoreboard import HEADLINES
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import State, ddim
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, timesteps
 from minidiff.train import Record
-from minidiff.visual import figures, media
+from minidiff.visual import figures
 
 IMAGES, VIDEOS, COLOUR = (2, 1, 8, 6), (2, 5, 1, 8, 6), (2, 5, 3, 8, 6)
 SCHEDULES = {"cosine": Cosine(), "flow": Flow(), "ve": VE(), "ddpm": Discrete.linear()}

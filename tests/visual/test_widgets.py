@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from minidiff.data import media, widgets
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import SAMPLERS, ddim
 from minidiff.schedules import Cosine, Flow, log_snr_timesteps, timesteps
-from minidiff.visual import figures, media, widgets
+from minidiff.visual import figures
 from minidiff.visual.microscope import busiest_row, microscope
 from minidiff.visual.sampler_duel import Duel, duel
 from minidiff.visual.widgets import playground

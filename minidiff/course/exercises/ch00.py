@@ -33,7 +33,7 @@ EXERCISES = (
         ("A straight line takes -1 to 0 and 1 to 1. What lies outside is cut off.",
          "Shift by 1, so that it runs from 0 to 2; then halve.",
          "((x + 1) / 2).clamp(0, 1)"),
-        unit_cases, ("minidiff.visual.media.unit",)),
+        unit_cases, ("minidiff.data.media.unit",)),
     Exercise(
         "c00-mix", "mix", "Data and noise", 1, 3, 1,
         ("One line: so much of the data, so much of the noise.",

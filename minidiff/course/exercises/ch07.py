@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
 from minidiff.data.digits import Digits
+from minidiff.data.media import unit
 from minidiff.data.moving_mnist import Clips, moving_mnist
 from minidiff.evaluation.digit_classifier import JUNK, SURE
 from minidiff.evaluation.metrics import flickers, glance
@@ -20,7 +21,6 @@ from minidiff.layers import Attention, TemporalConv
 from minidiff.runtime.precision import autocast
 from minidiff.schedules import Flow
 from minidiff.unet import Mixer
-from minidiff.visual.media import unit
 
 DTYPES = torch.float32, torch.float64
 

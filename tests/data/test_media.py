@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from minidiff.visual import media
+from minidiff.data import media
 
 
 def clips(n=3, frames=4, channels=1, h=6, w=5, seed=0):
