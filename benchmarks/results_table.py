@@ -19,7 +19,7 @@ import torch
 from minidiff.course.student.claims import TABLES
 
 
-class Table:
+class ResultsTable:
     """Rows of one CSV file; `key` names the columns that tell them apart.
 
     note: more for its first lines. Raises ValueError if the file there has other columns.
@@ -29,49 +29,49 @@ class Table:
                  folder: Path = TABLES, note: str = ""):
         self.path, self.columns, self.key = Path(folder) / f"{name}.csv", columns, key
         if not self.path.exists():
-            self.begin(note)
+            self.write_header(note)
         with self.path.open(encoding="utf-8", newline="") as f:
             whole = f.readlines()
         last = [line for line in whole if line.startswith("# python ")][-1:]
-        self.said = last == [f"# {command()}\n"]
+        self.command_written = last == [f"# {command_line()}\n"]
         lines = csv.DictReader(line for line in whole if not line.startswith("#"))
         self.rows = list(lines)
         if tuple(lines.fieldnames or ()) != columns:
             raise ValueError(f"{self.path} has the columns {', '.join(lines.fieldnames or ())}, "
                              f"not {', '.join(columns)}; remove it to make it anew.")
 
-    def begin(self, note: str) -> None:
+    def write_header(self, note: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8", newline="") as f:
-            f.write(comments(command(), machine(), note))
+            f.write(comment_lines(command_line(), machine_description(), note))
             csv.DictWriter(f, self.columns, lineterminator="\n").writeheader()
 
     def has(self, **key) -> bool:
         """Whether there is a row with this key."""
-        want = {k: text(key[k]) for k in self.key}
+        want = {k: format_value(key[k]) for k in self.key}
         return any(all(row[k] == v for k, v in want.items()) for row in self.rows)
 
     def add(self, **row) -> None:
         """One row more, at once on the disk."""
-        row = {k: text(v) for k, v in row.items()}
+        row = {k: format_value(v) for k, v in row.items()}
         with self.path.open("a", encoding="utf-8", newline="") as f:
-            f.write("" if self.said else comments(command(), machine()))
+            f.write("" if self.command_written else comment_lines(command_line(), machine_description()))
             csv.DictWriter(f, self.columns, lineterminator="\n").writerow(row)
             f.flush()
             os.fsync(f.fileno())
-        self.said = True
+        self.command_written = True
         self.rows.append(row)
 
 
-def comments(*lines: str) -> str:
+def comment_lines(*lines: str) -> str:
     return "".join(f"# {line}\n" for line in lines if line)
 
 
-def text(value) -> str:
+def format_value(value) -> str:
     return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def command() -> str:
+def command_line() -> str:
     """How this was called; of whole paths, which hold on one machine only, the last name."""
     name = Path(sys.argv[0]).name
     start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
@@ -79,7 +79,7 @@ def command() -> str:
     return shlex.join(["python", *start, *said])
 
 
-def machine() -> str:
+def machine_description() -> str:
     """One line on where and when: date, chip, threads, versions."""
     chip = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     if torch.cuda.is_available():

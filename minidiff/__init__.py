@@ -5,9 +5,10 @@
 """
 from minidiff import gaussians, samplers, schedules
 from minidiff.data import digits, moving_mnist, prompts
-from minidiff.denoiser import Denoiser, autoguided, clipped, guided, inpainted
+from minidiff.denoiser import Denoiser
 from minidiff.dit import DiT
 from minidiff.evaluation import scoreboard
+from minidiff.guidance import autoguided, clipped, guided, inpainted
 from minidiff.pipeline import load
 from minidiff.unet import UNet
 from minidiff.vae import VAE

@@ -15,19 +15,19 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
-def zero(module: nn.Module) -> nn.Module:
+def zero_module(module: nn.Module) -> nn.Module:
     """The module with all its parameters set to 0: the last act of a constructor."""
     for p in module.parameters():
         nn.init.zeros_(p)
     return module
 
 
-def sinusoid(t: Tensor, dim: int, longest: float = 1e4) -> Tensor:
+def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 1e4) -> Tensor:
     """Cosines and sines of t at dim / 2 frequencies, 1 to 1 / longest: (...,) -> (..., dim).
 
     Positions as in Vaswani 2017 section 3.5.
     """
-    freqs = torch.exp(-log(longest) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    freqs = torch.exp(-log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
     angles = t[..., None].float() * freqs
     return torch.cat([angles.cos(), angles.sin()], -1)
 
@@ -44,7 +44,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoid(1000 * t, self.dim))                            # (B, D)
+        return self.mlp(sinusoidal_embedding(1000 * t, self.dim))                            # (B, D)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -62,14 +62,14 @@ class ResBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, emb_dim: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = group_norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2, self.conv2 = group_norm(c_out), zero(nn.Conv2d(c_out, c_out, 3, padding=1))
-        self.modulate = nn.Linear(emb_dim, 2 * c_out) if emb_dim else None
+        self.norm2, self.conv2 = group_norm(c_out), zero_module(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.modulation = nn.Linear(emb_dim, 2 * c_out) if emb_dim else None
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        if self.modulate is not None:
-            scale, shift = self.modulate(emb)[:, :, None, None].chunk(2, 1)     # (N, C', 1, 1) each
+        if self.modulation is not None:
+            scale, shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)     # (N, C', 1, 1) each
             h = h * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
 
@@ -84,7 +84,7 @@ class TemporalConv(nn.Module):
     def __init__(self, channels: int, causal: bool = False):
         super().__init__()
         self.norm = group_norm(channels)
-        self.conv = zero(nn.Conv2d(channels, channels, (3, 1)))
+        self.conv = zero_module(nn.Conv2d(channels, channels, (3, 1)))
         self.pad = (0, 0, 2, 0) if causal else (0, 0, 1, 1)
 
     def forward(self, x: Tensor, T: int) -> Tensor:
@@ -94,10 +94,10 @@ class TemporalConv(nn.Module):
         return x + rearrange(h, "b c t (h w) -> (b t) c h w", h=x.shape[-2])
 
 
-IN_CACHE = 2**23                      # bytes of attention weights at once that suit a CPU's cache
+CPU_CACHE_BYTES = 2**23                      # bytes of attention weights at once that suit a CPU's cache
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v over the last two axes, (L, d) (Vaswani 2017 eq. 1).
 
     mask (L, L) is True where a row may look. Written out, because for rows this short it is five
@@ -105,10 +105,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     the first axis go at a time, which is faster again.
     """
     size = q.shape[:-1].numel() * k.shape[-2] * q.element_size()
-    if q.device.type == "cpu" and size > IN_CACHE and q.ndim > 2 and len(q) > 1:
-        few = max(1, len(q) * IN_CACHE // size)
+    if q.device.type == "cpu" and size > CPU_CACHE_BYTES and q.ndim > 2 and len(q) > 1:
+        few = max(1, len(q) * CPU_CACHE_BYTES // size)
         parts = zip(*(x.split(few) for x in (q, k, v)), strict=True)
-        return torch.cat([attend(*part, mask) for part in parts])
+        return torch.cat([attention(*part, mask) for part in parts])
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)                     # (..., L, L)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -129,13 +129,13 @@ class Attention(nn.Module):
                 f"Attention needs a width that its head size divides, got {dim} and {head_dim}.")
         self.heads = dim // head_dim
         self.norm, self.qkv = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim)
-        self.out = zero(nn.Linear(dim, dim))
+        self.out = zero_module(nn.Linear(dim, dim))
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         h = self.norm(x) if pos is None else self.norm(x) + pos.to(x.dtype)
         q, k, v = rearrange(self.qkv(h), "... l (three h d) -> three ... h l d",
                             three=3, h=self.heads)
-        h = attend(q, k, v, mask)                                        # (..., heads, L, head_dim)
+        h = attention(q, k, v, mask)                                        # (..., heads, L, head_dim)
         return x + self.out(rearrange(h, "... h l d -> ... l (h d)"))
 
 
@@ -146,21 +146,21 @@ class CrossAttention(nn.Module):
     as the identity.
     """
 
-    def __init__(self, dim: int, head_dim: int, width: int):
+    def __init__(self, dim: int, head_dim: int, text_dim: int):
         super().__init__()
         self.heads = dim // head_dim
         self.norm = nn.LayerNorm(dim)
-        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(width, 2 * dim)
-        self.out = zero(nn.Linear(dim, dim))
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(text_dim, 2 * dim)
+        self.out = zero_module(nn.Linear(dim, dim))
 
-    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text_emb: Tensor) -> Tensor:
         q = rearrange(self.q(self.norm(x.flatten(1, -2))), "b n (h d) -> b h n d", h=self.heads)
-        k, v = rearrange(self.kv(words), "b l (two h d) -> two b h l d", two=2, h=self.heads)
-        h = rearrange(attend(q, k, v), "b h n d -> b n (h d)")
+        k, v = rearrange(self.kv(text_emb), "b l (two h d) -> two b h l d", two=2, h=self.heads)
+        h = rearrange(attention(q, k, v), "b h n d -> b n (h d)")
         return x + self.out(h).view_as(x)
 
 
-class Others(nn.Module):
+class ObjectExchange(nn.Module):
     """What the drawings of a prompt's other things show at each place, added to each of them.
 
     x: T frames of R drawings, folded, (R T, C, H, W); owner: whose each drawing is, (R,). So two
@@ -170,24 +170,24 @@ class Others(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.norm = group_norm(channels)
-        self.out = zero(nn.Linear(channels, channels, bias=False))
+        self.out = zero_module(nn.Linear(channels, channels, bias=False))
 
-    def forward(self, x: Tensor, owner: Tensor) -> Tensor:
-        h = rearrange(self.norm(x), "(r t) c h w -> r t h w c", r=len(owner))
-        return x + rearrange(self.out(others(h, owner)), "r t h w c -> (r t) c h w")
+    def forward(self, x: Tensor, prompt_index: Tensor) -> Tensor:
+        h = rearrange(self.norm(x), "(r t) c h w -> r t h w c", r=len(prompt_index))
+        return x + rearrange(self.out(sum_of_others(h, prompt_index)), "r t h w c -> (r t) c h w")
 
 
-def axes_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
+def position_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
     """Places on a grid as sinusoids, an equal share of the width per axis: (prod(sizes), dim)."""
     share = dim // len(sizes) // 2 * 2
-    axes = [sinusoid(torch.arange(size, device=device), share, longest=100.0) for size in sizes]
+    axes = [sinusoidal_embedding(torch.arange(size, device=device), share, max_period=100.0) for size in sizes]
     places = (torch.arange(size, device=device) for size in sizes)
     rows = torch.cartesian_prod(*places).view(-1, len(sizes))
     pos = torch.cat([axis[row] for axis, row in zip(axes, rows.unbind(1), strict=True)], -1)
     return F.pad(pos, (0, dim - pos.shape[-1]))
 
 
-def rotations(sizes: tuple[int, int, int], head_dim: int, device=None) -> Tensor:
+def rope_angles(sizes: tuple[int, int, int], head_dim: int, device=None) -> Tensor:
     """Turns that tell the places of a (T, H, W) grid apart, cosines and sines: (2, T, H W, d / 2).
 
     A quarter of the d / 2 pairs turns with time, the others with rows and columns; the frequencies
@@ -201,54 +201,54 @@ def rotations(sizes: tuple[int, int, int], head_dim: int, device=None) -> Tensor
     return torch.stack([angles.cos(), angles.sin()]).flatten(2, 3)
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
+def apply_rope(x: Tensor, rope: Tensor) -> Tensor:
     """Turn the pairs (x_i, x_{i + d/2}) of x (..., L, d) by (cosines, sines) (2, ..., L, d / 2).
 
     Products of two so turned vectors depend on the difference of their angles alone (Su 2021 eq.
     34).
     """
     a, b = x.chunk(2, -1)
-    cos, sin = turns
+    cos, sin = rope
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-class Words(nn.Module):
+class TextEncoder(nn.Module):
     """Token ids (B, L) -> what they mean in their sentence, (B, L, W), learnt with the model."""
 
-    def __init__(self, vocabulary: int, width: int, depth: int = 2):
+    def __init__(self, vocab_size: int, dim: int, depth: int = 2):
         super().__init__()
-        self.table = nn.Embedding(vocabulary, width)
-        self.attentions = nn.ModuleList(Attention(width) for _ in range(depth))
+        self.token_embedding = nn.Embedding(vocab_size, dim)
+        self.attentions = nn.ModuleList(Attention(dim) for _ in range(depth))
         self.mlps = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU("tanh"),
-                          zero(nn.Linear(2 * width, width))) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
+            nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU("tanh"),
+                          zero_module(nn.Linear(2 * dim, dim))) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.table(ids)
-        order = axes_embedding(ids.shape[1:], x.shape[-1], ids.device)
+        x = self.token_embedding(ids)
+        order = position_embedding(ids.shape[1:], x.shape[-1], ids.device)
         for attention, mlp in zip(self.attentions, self.mlps, strict=True):
             x = attention(x, order)
             x = x + mlp(x)
         return self.norm(x)
 
 
-def frames_alone(net: nn.Module) -> nn.Module:
+def without_temporal_attention(net: nn.Module) -> nn.Module:
     """The same network, sharing all weights, in which each frame looks at itself alone.
 
     Attention through time and attention among all frames find one frame each. Nothing was trained
-    for that, so it errs where frames should agree, and `denoiser.autoguided` leads away from it
+    for that, so it errs where frames should agree, and `guidance.autoguided` leads away from it
     (Hyung 2025 skips layers to the same end).
     """
     weights = {id(w): w for w in (*net.parameters(), *net.buffers())}
     worse = copy.deepcopy(net, weights)
     for module in worse.modules():
-        if hasattr(module, "alone"):
-            module.alone = True
+        if hasattr(module, "without_temporal_attention"):
+            module.without_temporal_attention = True
     return worse
 
 
-def things(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
+def split_prompt(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
     """Prompts (B, L), thing by thing: each thing as a prompt of its own (R, L), and whose it is.
 
     Things stand between ids `separator`; a prompt of no words is one thing. owner: (R,), rising.
@@ -264,58 +264,58 @@ def things(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
     return ids[owner].masked_fill(~mine, 0).gather(1, front), owner
 
 
-def others(x: Tensor, owner: Tensor) -> Tensor:
+def sum_of_others(x: Tensor, prompt_index: Tensor) -> Tensor:
     """For each thing, the sum over the other things of its prompt: (R, ...) -> like it."""
-    with_me = (owner[:, None] == owner).fill_diagonal_(False)                    # (R, R)
+    with_me = (prompt_index[:, None] == prompt_index).fill_diagonal_(False)                    # (R, R)
     return (with_me.to(x) @ x.flatten(1)).view_as(x)
 
 
-def shared(answers: Tensor, claims: Tensor, owner: Tensor) -> Tensor:
+def mix_by_alpha(outputs: Tensor, alpha_logits: Tensor, prompt_index: Tensor) -> Tensor:
     """Answers to things (R, ...) -> answers to prompts (B, ...), weighted means over their things.
 
     The weights are the softmax of the things' claims, place by place, as in slot attention's
     decoder (Locatello 2020 section 3.2).
     """
-    weights = claims.float().clamp(-30, 30).exp()                 # no claim is large enough for inf
-    all_of_it = torch.zeros_like(weights).index_add(0, owner, weights)[owner]
-    parts = weights / all_of_it * answers
-    return torch.zeros_like(parts).index_add(0, owner, parts)[:owner[-1] + 1]
+    weights = alpha_logits.float().clamp(-30, 30).exp()                 # no claim is large enough for inf
+    all_of_it = torch.zeros_like(weights).index_add(0, prompt_index, weights)[prompt_index]
+    parts = weights / all_of_it * outputs
+    return torch.zeros_like(parts).index_add(0, prompt_index, parts)[:prompt_index[-1] + 1]
 
 
-def condition(net: nn.Module, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def embed_time_and_cond(net: nn.Module, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Time and class as one vector (B, E), and the words (B, L, W) if the network reads any.
 
     net: has `time_embedding`, `label` or None, `words` or None. Without a condition they are the
     null ones.
     """
     emb = net.time_embedding(t)
-    if net.label is not None:
+    if net.class_embedding is not None:
         null = torch.full_like(t, net.classes, dtype=torch.long)
-        emb = emb + net.label(null if cond is None else cond)
-    if net.words is None:
+        emb = emb + net.class_embedding(null if cond is None else cond)
+    if net.text_encoder is None:
         return emb, None
     null = torch.zeros(len(t), 1, dtype=torch.long, device=t.device)
-    return emb, net.words(null if cond is None else cond)
+    return emb, net.text_encoder(null if cond is None else cond)
 
 
 def check_condition(cond: Tensor | None, n: int, classes: int | None,
-                    vocabulary: int | None = None) -> None:
+                    vocab_size: int | None = None) -> None:
     """Raises ValueError unless cond is None, n class ids or n rows of token ids, as is wanted.
 
     On the CPU the ids are looked at.
     """
     if cond is None:
         return
-    most = classes if vocabulary is None else vocabulary - 1
+    most = classes if vocab_size is None else vocab_size - 1
     if most is None:
         raise ValueError("This network was built without classes, so it takes no condition.")
     if not isinstance(cond, Tensor) or cond.dtype not in (torch.int64, torch.int32):
         raise ValueError("cond must be a tensor of integer ids, "
                          f"got {getattr(cond, 'dtype', type(cond).__name__)}.")
-    if cond.ndim != (1 if vocabulary is None else 2) or len(cond) != n:
-        want = "one class id" if vocabulary is None else "one row of token ids"
+    if cond.ndim != (1 if vocab_size is None else 2) or len(cond) != n:
+        want = "one class id" if vocab_size is None else "one row of token ids"
         raise ValueError(f"cond must be {want} per sample ({n}), got shape {tuple(cond.shape)}.")
     if cond.device.type == "cpu" and not ((cond >= 0) & (cond <= most)).all():
-        what = "Class ids" if vocabulary is None else "Token ids"
+        what = "Class ids" if vocab_size is None else "Token ids"
         raise ValueError(f"{what} must be 0 to {most}, "
                          f"got {cond.min().item()} to {cond.max().item()}.")

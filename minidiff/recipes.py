@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from minidiff import schedules
-from minidiff.data import prompts
 from minidiff.data.digits import Digits
-from minidiff.data.moving_mnist import Clips, moving_mnist, prompts
+from minidiff.data.moving_mnist import Clips, moving_mnist, sample_captions
+from minidiff.data.prompts import TOKEN_IDS, VOCABULARY, encode
 from minidiff.denoiser import Denoiser
 from minidiff.dit import DiT
-from minidiff.runtime.distributed import drawn, rows
+from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
-from minidiff.train import Objective, denoising
-from minidiff.unet import MIX, TIME_MODES, UNet
+from minidiff.train import Objective, denoising_objective
+from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES, UNet
 from minidiff.vae import VAE
 
 NETWORKS = {"unet": UNet, "dit": DiT, "vae": VAE}
@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
     @property
     def vocabulary(self) -> int | None:
         """The number of token ids, where the model reads prompts."""
-        return self.model["net"].get("vocabulary")
+        return self.model["net"].get("vocab_size")
 
     @property
     def null(self) -> int | None:
@@ -54,33 +54,33 @@ class Recipe(NamedTuple):
         return 0 if self.vocabulary else self.classes
 
 
-FLOW = dict(schedule="flow", prediction="flow")
-NOISY = dict(times="logit-normal", p_drop=0.1)
-TOGETHER = dict(autoguidance=0.5)                          # sampling: frames that agree
+FLOW_MATCHING = dict(schedule="flow", prediction="flow")
+DENOISING_SETTINGS = dict(times="logit-normal", p_drop=0.1)
+AUTOGUIDANCE = dict(autoguidance=0.5)                          # sampling: frames that agree
 
 
 def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised", batch: int = 16,
              lr: float = 3e-3, ema: float = 0.999, times: str = "logit-normal",
              steps: int = 10_000) -> Recipe:
     """32x32, 8 frames, one bouncing digit, told which: a U-Net of 2.8 M parameters, by flow."""
-    net = dict(channels=list(channels), attention=attention, time=time, classes=10)
-    return Recipe("mmnist32", dict(network="unet", net=net, **FLOW),
-                  dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps), TOGETHER)
+    net = dict(channels=list(channels), attention_levels=attention, time=time, classes=10)
+    return Recipe("mmnist32", dict(network="unet", net=net, **FLOW_MATCHING),
+                  dict(size=32, frames=8, num_digits=1),
+                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps), AUTOGUIDANCE)
 
 
 def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int = 16,
                  lr: float = 2e-3, ema: float = 0.999, steps: int = 10_000) -> Recipe:
     """The same clips by a Diffusion Transformer as large: 256 patches of 2 frames, 4x4 pixels."""
     net = dict(dim=dim, depth=depth, time=time, patch=[2, 4, 4], classes=10)
-    return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW),
-                  dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY), TOGETHER)
+    return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW_MATCHING),
+                  dict(size=32, frames=8, num_digits=1),
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **DENOISING_SETTINGS), AUTOGUIDANCE)
 
 
-def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 1e-4,
-                 refine=(), batch: int = 8, lr: float = 2e-3, ema: float = 0.998,
-                 decoder_only: bool = False, noised: float = 0.0, steps: int = 2600) -> Recipe:
+def mmnist64_vae(channels=(64,), bottleneck_channels: int = 96, latent_channels: int = 1, beta: float = 1e-4,
+                 refiner_channels=(), batch: int = 8, lr: float = 2e-3, ema: float = 0.998,
+                 decoder_only: bool = False, latent_noise: float = 0.0, steps: int = 2600) -> Recipe:
     """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 places of 1 number and back.
 
     Three batches of four have frames of 32 px: as many digits for a quarter of the time.
@@ -88,17 +88,18 @@ def mmnist64_vae(channels=(64,), deep: int = 96, latent: int = 1, beta: float = 
     widths of the U-Net by which it looks at the whole clip; noised: half of the clips it draws from
     latents noised to times from 0 to this.
     """
-    net = dict(channels=list(channels), deep=deep, latent=latent, beta=beta, refine=list(refine))
+    net = dict(channels=list(channels), bottleneck_channels=bottleneck_channels,
+               latent_channels=latent_channels, beta=beta, refiner_channels=list(refiner_channels))
     return Recipe("mmnist64-vae", dict(network="vae", net=net),
-                  dict(size=[32, 32, 32, 64], frames=16, number=[1, 2], sprite=20, speed=[2, 6]),
-                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, noised=noised,
+                  dict(size=[32, 32, 32, 64], frames=16, num_digits=[1, 2], sprite=20, speed=[2, 6]),
+                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, latent_noise=latent_noise,
                        steps=steps))
 
 
 def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full",
                   vae: str = "mmnist64-vae", batch: int = 16, lr: float = 3e-3, ema: float = 0.999,
                   images: float = 0.0, pool: int = 1500, times: str = "uniform", shift: float = 3.0,
-                  network: str = "unet", number=(1, 2), apart: bool = True,
+                  network: str = "unet", number=(1, 2), object_slots: bool = True,
                   steps: int = 10_000) -> Recipe:
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
@@ -108,45 +109,45 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
     they come again. network: "dit" is a transformer as large. number: digits in a clip, or the
     least and the most. apart: the U-Net draws the things of a prompt apart.
     """
-    net = dict(in_channels=1, time=time, vocabulary=len(prompts.VOCABULARY))
+    net = dict(in_channels=1, time=time, vocab_size=len(VOCABULARY))
     if network == "unet":
-        net |= dict(channels=list(channels), attention=attention, patch=1)
-        net |= dict(separator=prompts.IDS["and"]) if apart else {}
+        net |= dict(channels=list(channels), attention_levels=attention, patch=1)
+        net |= dict(separator=TOKEN_IDS["and"]) if object_slots else {}
     else:
         net |= dict(dim=192, depth=6, patch=[1, 4, 4])
-    return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW),
+    return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW_MATCHING),
                   dict(size=64, frames=16, sprite=20,
-                       number=number if isinstance(number, int) else list(number)),
+                       num_digits=number if isinstance(number, int) else list(number)),
                   dict(batch=batch, lr=lr, ema=ema, images=images, pool=pool, steps=steps,
                        times=times, shift=shift, p_drop=0.1),
                   dict(guidance=2.5, interval=[0.5, 1.0], autoguidance=0.3))
 
 
-def timed(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
-          mix=MIX, steps: int = 1500) -> Recipe:
+def time_ablation(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
+          temporal_layers=TEMPORAL_LAYERS, steps: int = 1500) -> Recipe:
     """mmnist32 made small, to compare the ways in which frames may meet."""
-    net = dict(channels=list(channels), attention=1, time=mode, mix=list(mix), classes=10)
-    return Recipe(f"time-{mode}", dict(network="unet", net=net, **FLOW),
-                  dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **NOISY))
+    net = dict(channels=list(channels), attention_levels=1, time=mode, temporal_layers=list(temporal_layers), classes=10)
+    return Recipe(f"time-{mode}", dict(network="unet", net=net, **FLOW_MATCHING),
+                  dict(size=32, frames=8, num_digits=1),
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **DENOISING_SETTINGS))
 
 
 def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
          steps: int = 100) -> Recipe:
     """mmnist32 made small: nothing to look at, everything to test. Seconds."""
-    net = dict(channels=list(channels), patch=patch, attention=1, classes=10, emb_dim=64)
-    return Recipe("tiny", dict(network="unet", net=net, **FLOW),
-                  dict(size=32, frames=8, number=1),
-                  dict(batch=batch, lr=lr, ema=0.99, steps=steps, **NOISY))
+    net = dict(channels=list(channels), patch=patch, attention_levels=1, classes=10, emb_dim=64)
+    return Recipe("tiny", dict(network="unet", net=net, **FLOW_MATCHING),
+                  dict(size=32, frames=8, num_digits=1),
+                  dict(batch=batch, lr=lr, ema=0.99, steps=steps, **DENOISING_SETTINGS))
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f.__name__.replace("_", "-"): f
     for f in (mmnist32, mmnist32_dit, mmnist64_vae, mmnist64_text, tiny)}
-RECIPES |= {f"time-{mode}": partial(timed, mode) for mode in TIME_MODES}
+RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
-def recipe(name: str, **settings) -> Recipe:
+def get_recipe(name: str, **settings) -> Recipe:
     """The named recipe with some settings changed.
 
     Raises ValueError that names the recipes, or the settings that this one has.
@@ -159,13 +160,13 @@ def recipe(name: str, **settings) -> Recipe:
     return RECIPES[name](**settings)
 
 
-def about(name: str) -> str:
+def summary(name: str) -> str:
     """The recipe in a sentence."""
     made = RECIPES[name]
     return getdoc(getattr(made, "func", made)).splitlines()[0]
 
 
-def build(model: dict) -> nn.Module:
+def build_model(model: dict) -> nn.Module:
     """A fresh denoiser, or VAE, from a recipe's `model`."""
     net = NETWORKS[model["network"]](**model["net"])
     if isinstance(net, VAE):
@@ -173,27 +174,27 @@ def build(model: dict) -> nn.Module:
     return Denoiser(net, SCHEDULES[model["schedule"]](), model["prediction"])
 
 
-def objective(plan: Recipe) -> Objective:
+def build_objective(recipe: Recipe) -> Objective:
     """What a recipe's model is trained to do: to tell clip from noise, or to rebuild clips."""
-    if plan.model["network"] == "vae":
-        return rebuilding(plan.training.get("noised", 0.0))
-    settings = {k: plan.training[k] for k in ("p_drop", "times", "shift") if k in plan.training}
-    return denoising(plan.null, **settings)
+    if recipe.model["network"] == "vae":
+        return vae_objective(recipe.training.get("latent_noise", 0.0))
+    settings = {k: recipe.training[k] for k in ("p_drop", "times", "shift") if k in recipe.training}
+    return denoising_objective(recipe.null, **settings)
 
 
-def rebuilding(noised: float = 0.0) -> Objective:
+def vae_objective(latent_noise: float = 0.0) -> Objective:
     """The objective of a VAE. noised: half of the latents are noised to times from 0 to this."""
     def objective(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
-        noise = drawn(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
+        noise = sharded_draw(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
                                                     device=x.device))
-        if not noised:
+        if not latent_noise:
             return vae.loss(x, noise)
-        t = drawn(len(x), lambda n: 2 * torch.rand(n, generator=g, device=x.device) - 1)
-        return vae.loss(x, noise, noised * t.clamp(min=0))
+        t = sharded_draw(len(x), lambda n: 2 * torch.rand(n, generator=g, device=x.device) - 1)
+        return vae.loss(x, noise, latent_noise * t.clamp(min=0))
     return objective
 
 
-def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu",
+def training_batches(recipe: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu",
            vae: VAE | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The recipe's endless training batches (x0, cond), from number `start` on.
 
@@ -201,44 +202,44 @@ def stream(plan: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu"
     alone, and of several processes each gets its rows. A recipe may have a pool of so many batches,
     which come again and again, each time in other words, and are encoded once.
     """
-    sizes, pool = frame_sizes(plan), plan.training.get("pool") or inf
-    share = plan.training.get("images", 0)
+    sizes, pool = frame_sizes(recipe), recipe.training.get("pool") or inf
+    share = recipe.training.get("images", 0)
     kept = {}                                                        # latents of the batches so far
     for k in count(start):
         which = int(k % pool)
-        clips = moving_mnist(digits, plan.training["batch"], seed=seed, step=which, device=device,
-                             **plan.clips | {"size": sizes[which % len(sizes)]})
+        clips = moving_mnist(digits, recipe.training["batch"], seed=seed, step=which, device=device,
+                             **recipe.clips | {"size": sizes[which % len(sizes)]})
         x = clips.x
         if int((which + 1) * share) > int(which * share):          # this one's turn to be still
             x = x[:, :1]
-        mine = rows(len(x))
-        x, cond = x[mine], condition(plan, clips, seed, k)
+        mine = shard(len(x))
+        x, cond = x[mine], make_conditions(recipe, clips, seed, k)
         if vae is not None:
-            x = kept[which] if which in kept else encoded(vae, x)
+            x = kept[which] if which in kept else encode_latents(vae, x)
             if pool < inf:
                 kept[which] = x
         yield x, None if cond is None else cond[mine]
 
 
 @torch.no_grad()
-def encoded(vae: VAE, x: Tensor) -> Tensor:
+def encode_latents(vae: VAE, x: Tensor) -> Tensor:
     with autocast(x.device):
         return vae.encode(x).float()
 
 
-def frame_sizes(plan: Recipe) -> list[int]:
+def frame_sizes(recipe: Recipe) -> list[int]:
     """The sizes of the training's batches, in turn; the largest is what the model is for."""
-    size = plan.clips["size"]
+    size = recipe.clips["size"]
     return size if isinstance(size, list) else [size]
 
 
-def whole_clips(plan: Recipe, digits: Digits, seed: int, n: int = 64) -> Tensor:
+def latent_stats_clips(recipe: Recipe, digits: Digits, seed: int, n: int = 64) -> Tensor:
     """n clips of the recipe's full size, by which a VAE's latents are calibrated."""
-    return moving_mnist(digits, n, seed=seed, **plan.clips | {"size": max(frame_sizes(plan))}).x
+    return moving_mnist(digits, n, seed=seed, **recipe.clips | {"size": max(frame_sizes(recipe))}).x
 
 
-def condition(plan: Recipe, clips: Clips, seed: int, step: int) -> Tensor | None:
+def make_conditions(recipe: Recipe, clips: Clips, seed: int, step: int) -> Tensor | None:
     """What the model is told of each clip: its digit, the ids of a caption's words, or nothing."""
-    if plan.vocabulary:
-        return prompts.encode(prompts(clips, seed, step))
-    return clips.labels[:, 0] if plan.classes else None
+    if recipe.vocabulary:
+        return encode(sample_captions(clips, seed, step))
+    return clips.labels[:, 0] if recipe.classes else None

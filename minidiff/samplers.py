@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import Denoise
-from minidiff.schedules import Schedule, half_log_snr, times
+from minidiff.denoiser import DenoiseFn
+from minidiff.schedules import Schedule, as_times, half_log_snr
 
 
 class State(NamedTuple):
@@ -27,7 +27,7 @@ class State(NamedTuple):
     x0: Tensor
 
 
-def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float = 0.0,
+def ddim_step(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float = 0.0,
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Tensor:
     """From x_t to x_s, for s < t, believing x0 (DDIM, Song 2021 eq. 12).
 
@@ -35,7 +35,7 @@ def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: f
     where both times are on the CPU, for s > t.
     """
     check_eta(eta)
-    t, s = times(t), times(s)
+    t, s = as_times(t), as_times(s)
     if t.device.type == s.device.type == "cpu" and not (s <= t).all():
         raise ValueError(f"A jump leads from noise towards data, so s must not exceed t, "
                          f"got t={t.tolist()} and s={s.tolist()}.")
@@ -47,7 +47,7 @@ def jump(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: f
 
 
 @torch.no_grad()
-def ddim(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor, eta: float = 0.0,
+def ddim(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor, eta: float = 0.0,
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
     """DDIM (Song 2021): one call a step, first order.
 
@@ -55,29 +55,29 @@ def ddim(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor, eta: float
     `next`, for an eta outside [0, 1].
     """
     check_eta(eta)
-    for t, s in pairwise(check(ts)):
+    for t, s in pairwise(check_times(ts)):
         x0 = denoise(x, t)
         yield State(t, x, x0)
-        x = jump(schedule, x, x0, t, s, eta, randn_like)
+        x = ddim_step(schedule, x, x0, t, s, eta, randn_like)
     yield State(s, x, x)
 
 
-def ddpm(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor,
+def ddpm(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor,
          randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
     """DDPM's ancestral sampler (Ho 2020 algorithm 2), on any grid: DDIM with eta = 1."""
     return ddim(denoise, schedule, x, ts, 1.0, randn_like)
 
 
 @torch.no_grad()
-def heun(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
+def heun(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
     """The trapezoid rule: two calls a step (one in the last), second order.
 
     Karras 2022 algorithm 1, on any schedule.
     """
-    for t, s in pairwise(check(ts)):
+    for t, s in pairwise(check_times(ts)):
         x0 = denoise(x, t)
         yield State(t, x, x0)
-        y = jump(schedule, x, x0, t, s)
+        y = ddim_step(schedule, x, x0, t, s)
         if s > 0:
             (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
             y0 = denoise(y, s)
@@ -88,21 +88,21 @@ def heun(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterato
 
 
 @torch.no_grad()
-def dpmpp_2m(denoise: Denoise, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
+def dpmpp_2m(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor) -> Iterator[State]:
     """DPM-Solver++(2M): one call a step, second order on grids uniform in log-SNR.
 
     Lu 2022 algorithm 2. It is DDIM fed an x0 that is extrapolated, in half-log-SNR, from this guess
     and the one before.
     """
     before = None
-    for t, s in pairwise(check(ts)):
+    for t, s in pairwise(check_times(ts)):
         x0 = guess = denoise(x, t)
         yield State(t, x, x0)
         if before is not None and s > 0:
             r, t_lam, s_lam = (half_log_snr(schedule, u) for u in (before.t, t, s))
             guess = x0 + (s_lam - t_lam) / (2 * (t_lam - r)) * (x0 - before.x0)
         before = State(t, x, x0)
-        x = jump(schedule, x, guess, t, s)
+        x = ddim_step(schedule, x, guess, t, s)
     yield State(s, x, x)
 
 
@@ -122,7 +122,7 @@ def check_eta(eta: float) -> None:
         raise ValueError(f"eta must be between 0 (no new noise) and 1 (DDPM), got {eta}.")
 
 
-def check(ts: Tensor) -> Tensor:
+def check_times(ts: Tensor) -> Tensor:
     """ts, or a ValueError unless it is a falling grid inside [0, 1] with at least one step."""
     if ts.ndim != 1 or len(ts) < 2 or not (ts[1:] < ts[:-1]).all() or ts[0] > 1 or ts[-1] < 0:
         raise ValueError("A sampler needs a 1-D grid of at least two falling times inside [0, 1]; "

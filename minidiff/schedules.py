@@ -69,16 +69,16 @@ class Discrete:
         self.half_log_snr = torch.logit(alpha_bar) / 2                        # (N,), row i = 1 .. N
 
     @classmethod
-    def linear(cls, n: int = 1000, first: float = 1e-4, last: float = 0.02) -> "Discrete":
+    def linear(cls, n: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Discrete":
         """DDPM's betas, from `first` to `last` in n equal steps (Ho 2020 section 4)."""
-        return cls(torch.linspace(first, last, n, dtype=torch.float64))
+        return cls(torch.linspace(beta_start, beta_end, n, dtype=torch.float64))
 
     @classmethod
-    def cosine(cls, n: int = 1000, offset: float = 0.008, most: float = 0.999) -> "Discrete":
+    def cosine(cls, n: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> "Discrete":
         """The squared-cosine table (Nichol 2021 eq. 17), each beta at most `most`."""
         u = torch.linspace(0, 1, n + 1, dtype=torch.float64)
         alpha_bar = torch.cos((u + offset) / (1 + offset) * pi / 2) ** 2         # (n + 1,)
-        return cls((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=most))
+        return cls((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         table = self.half_log_snr.to(t)
@@ -135,7 +135,7 @@ def half_log_snr(schedule: Schedule, t: Tensor) -> Tensor:
     return (alpha / sigma).log()
 
 
-def times(t: Tensor | float) -> Tensor:
+def as_times(t: Tensor | float) -> Tensor:
     """t as a tensor of floats; numbers become float64, so that coefficients are exact."""
     t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
     return t if t.is_floating_point() else t.double()
@@ -148,17 +148,17 @@ def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tens
     first. Raises ValueError for a t of another shape or, on the CPU, outside [0, 1]; elsewhere
     that check would make the device wait.
     """
-    t = times(t)
+    t = as_times(t)
     if t.ndim and t.shape != x.shape[:1]:
         raise ValueError(f"t must be one time or one per sample ({len(x)}), "
                          f"got shape {tuple(t.shape)}.")
     if t.device.type == "cpu" and not ((t >= 0) & (t <= 1)).all():
         raise ValueError("t must be between 0 (data) and 1 (noise), got values from "
                          f"{t.min().item():g} to {t.max().item():g}; divide step numbers by N.")
-    return tuple(per_sample(c.to(x), x) for c in schedule(t))
+    return tuple(append_dims(c.to(x), x) for c in schedule(t))
 
 
-def per_sample(values: Tensor, x: Tensor) -> Tensor:
+def append_dims(values: Tensor, x: Tensor) -> Tensor:
     """One value for each sample of x, (B,) -> (B, 1, ..., 1), ready to multiply it; () stays ()."""
     return values.view(-1, *[1] * (x.ndim - 1)) if values.ndim else values
 

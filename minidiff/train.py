@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
 from minidiff.runtime import files, muon
-from minidiff.runtime.distributed import average, drawn
+from minidiff.runtime.distributed import all_reduce_mean, sharded_draw
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.schedules import per_sample
+from minidiff.schedules import append_dims
 
 
 class Record(NamedTuple):
@@ -55,7 +55,7 @@ class EMA:
             mine.copy_(its)
 
 
-class Run:
+class TrainState:
     """All that a training remembers between steps: model, EMA, optimisers, steps done.
 
     model: a `Denoiser`, or any module that the training's objective knows. `notes` (anything JSON
@@ -67,7 +67,7 @@ class Run:
         self.model, self.ema = model, EMA(model, ema)
         self.lr, self.step, self.notes = lr, 0, notes
         model.to(memory_format=torch.channels_last)
-        matrices, others = muon.split(model)
+        matrices, others = muon.split_parameters(model)
         adamw = dict(lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
         self.optimizers = [muon.Muon(matrices, lr, weight_decay=weight_decay)] if matrices else []
         self.optimizers += [torch.optim.AdamW(others, **adamw)] if others else []
@@ -87,10 +87,10 @@ class Run:
         Raises ValueError that names a damaged file, or one of another network.
         """
         tensors, saved = files.load_tensors(path)
-        files.load_weights(self.model, below("model", tensors), path)
-        files.load_weights(self.ema.model, below("ema", tensors), path)
+        files.load_weights(self.model, strip_prefix("model", tensors), path)
+        files.load_weights(self.ema.model, strip_prefix("ema", tensors), path)
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
-            for name, value in below(f"optimizer.{i}", tensors).items():
+            for name, value in strip_prefix(f"optimizer.{i}", tensors).items():
                 state[name] = torch.empty_like(p).copy_(value) if value.shape == p.shape else value
         if saved["threads"] != torch.get_num_threads():
             warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "
@@ -105,79 +105,79 @@ class Run:
         return ((p, i, state[p]) for i, (p, state) in enumerate(owned))
 
 
-def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `name.`, without it."""
-    start = name + "."
+    start = prefix + "."
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 Objective = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor]
 
 
-def denoising(null=None, p_drop: float = 0.1, times: str = "logit-normal",
+def denoising_objective(null=None, p_drop: float = 0.1, times: str = "logit-normal",
               shift: float = 1.0) -> Objective:
     """The objective of diffusion, `(denoiser, x0, cond, generator) -> losses (B,)`.
 
     null: the null condition; each sample's condition becomes it with probability p_drop.
-    times, shift: as for `draw_times`.
+    times, shift: as for `sample_timesteps`.
     """
     def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
-        cond = drop(cond, null, p_drop, g)
-        t = drawn(len(x0), lambda n: draw_times(times, n, g, shift))
-        noise = drawn(len(x0), lambda n: torch.randn(n, *x0.shape[1:], generator=g,
+        cond = drop_conditions(cond, null, p_drop, g)
+        t = sharded_draw(len(x0), lambda n: sample_timesteps(times, n, g, shift))
+        noise = sharded_draw(len(x0), lambda n: torch.randn(n, *x0.shape[1:], generator=g,
                                                      device=x0.device))
         return denoiser.loss(x0, cond, t, noise)
     return objective
 
 
-def train(run: Run, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
-          objective: Objective | None = None, *, seed: int = 0, clip: float = 1.0,
-          warmup: int = 50, decay: float = 0.4) -> Iterator[Record]:
+def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
+          objective: Objective | None = None, *, seed: int = 0, max_grad_norm: float = 1.0,
+          warmup_steps: int = 50, decay_fraction: float = 0.4) -> Iterator[Record]:
     """Train from step `run.step` to step `steps`.
 
     batches: yields (x0, cond), beginning with the one for `run.step`; of several processes
-    (`parallel`) each gets its rows.
-    objective: the loss of each sample, `denoising()` unless given.
+    (`distributed`) each gets its rows.
+    objective: the loss of each sample, `denoising_objective()` unless given.
     The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of
     them. Gradients are clipped to norm `clip`; autocast to bfloat16 where the device is made for
     it. Raises FloatingPointError, before the weights change, if the loss or its gradient is not
     finite, and ValueError for unknown times.
     """
-    model, objective = run.model.train(), objective or denoising()
+    model, objective = state.model.train(), objective or denoising_objective()
     device = next(model.parameters()).device
     for x0, cond in batches:
-        if run.step >= steps:
+        if state.step >= steps:
             break
-        g = generator(seed, run.step, device=device)
-        lr = run.lr * rate((run.step + 1) / steps, run.step + 1, warmup, decay)
-        for group in (group for optimizer in run.optimizers for group in optimizer.param_groups):
+        g = generator(seed, state.step, device=device)
+        lr = state.lr * lr_factor((state.step + 1) / steps, state.step + 1, warmup_steps, decay_fraction)
+        for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
             group["lr"] = lr
         with autocast(device):
             loss = objective(model, x0.to(device), cond, g).mean()
         model.zero_grad()
         loss.backward()
         loss = loss.detach()
-        average([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        all_reduce_mean([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         value, norm = loss.item(), norm.item()
         if not (abs(value) < float("inf") and norm < float("inf")):
             raise FloatingPointError(
-                f"Step {run.step + 1}: the loss is {value} and its gradient's norm {norm}. "
-                f"The weights are still those of step {run.step}. "
+                f"Step {state.step + 1}: the loss is {value} and its gradient's norm {norm}. "
+                f"The weights are still those of step {state.step}. "
                 "Look for NaN in the data, or lower the learning rate.")
-        with unbroken() as pressed:
-            for optimizer in run.optimizers:
+        with defer_interrupts() as pressed:
+            for optimizer in state.optimizers:
                 optimizer.step()
-            run.ema.update(model)
-            run.step += 1
-        yield Record(run.step, value, norm, lr)
+            state.ema.update(model)
+            state.step += 1
+        yield Record(state.step, value, norm, lr)
         if pressed:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def unbroken() -> Iterator[list]:
+def defer_interrupts() -> Iterator[list]:
     """Ctrl-C waits: no step is ever half done. It is in the list afterwards if it was pressed."""
     pressed = []
     if threading.current_thread() is not threading.main_thread():                # gets no signals
@@ -190,15 +190,15 @@ def unbroken() -> Iterator[list]:
         signal.signal(signal.SIGINT, before)
 
 
-def rate(done: float, step: int, warmup: int, decay: float) -> float:
+def lr_factor(progress: float, step: int, warmup_steps: int, decay_fraction: float) -> float:
     """The learning rate's factor: up over `warmup` steps, level, then straight down to 2 %.
 
     The way down is the last share `decay` of the steps.
     """
-    return min(1.0, step / max(warmup, 1)) * min(1.0, 0.02 + (1 - done) / max(decay, 1e-9))
+    return min(1.0, step / max(warmup_steps, 1)) * min(1.0, 0.02 + (1 - progress) / max(decay_fraction, 1e-9))
 
 
-def draw_times(kind: str, n: int, g: torch.Generator, shift: float = 1.0) -> Tensor:
+def sample_timesteps(kind: str, n: int, g: torch.Generator, shift: float = 1.0) -> Tensor:
     """(n,) times in (0, 1): "uniform", or "logit-normal", which spends more on the middle.
 
     That is the sigmoid of a normal variable (Esser 2024 eq. 19). shift > 1 moves them towards
@@ -214,24 +214,24 @@ def draw_times(kind: str, n: int, g: torch.Generator, shift: float = 1.0) -> Ten
     return shift * t / (1 + (shift - 1) * t)
 
 
-def drop(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | None:
+def drop_conditions(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | None:
     """The conditions, each replaced by the null one with probability p, sample by sample."""
     if cond is None:
         return None
     cond = cond.to(g.device)
     if null is None or p == 0:
         return cond
-    gone = drawn(len(cond), lambda n: torch.rand(n, generator=g, device=g.device)) < p
+    gone = sharded_draw(len(cond), lambda n: torch.rand(n, generator=g, device=g.device)) < p
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device)
-    return torch.where(per_sample(gone, cond), null, cond)
+    return torch.where(append_dims(gone, cond), null, cond)
 
 
-def steps_within(seconds: float, run: Run, batches: Iterable, objective: Objective | None = None,
-                 probe: int = 8, **settings) -> int:
+def steps_within(seconds: float, state: TrainState, batches: Iterable, objective: Objective | None = None,
+                 timed_steps: int = 8, **settings) -> int:
     """How many training steps fit into `seconds` here, by the median of a few on a warm copy."""
-    trial, took = copy.deepcopy(run), []
+    trial, took = copy.deepcopy(state), []
     began = time.perf_counter()
-    for _ in train(trial, batches, run.step + 3 + probe, objective, **settings):
+    for _ in train(trial, batches, state.step + 3 + timed_steps, objective, **settings):
         took.append(time.perf_counter() - began)
         began = time.perf_counter()
     each = sorted(took[3:])[len(took[3:]) // 2]

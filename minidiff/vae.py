@@ -27,15 +27,15 @@ from minidiff.schedules import Flow, add_noise
 from minidiff.unet import UNet
 
 
-class Stage(nn.Module):
+class SpatioTemporalResBlock(nn.Module):
     """A residual block and a temporal convolution: (B T, C, H, W) -> like it, T frames a clip."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.block, self.time = ResBlock(channels, channels), TemporalConv(channels)
+        self.block, self.temporal_conv = ResBlock(channels, channels), TemporalConv(channels)
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return self.time(self.block(x), T)
+        return self.temporal_conv(self.block(x), T)
 
 
 class VAE(nn.Module):
@@ -52,33 +52,33 @@ class VAE(nn.Module):
     Raises ValueError for inputs that do not fit, saying which would.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (64,), deep: int = 96, latent: int = 1,
-                 patch: int = 4, in_channels: int = 1, pairs: bool = True, depth: int = 2,
-                 refine: tuple[int, ...] = (), beta: float = 1e-4):
+    def __init__(self, channels: tuple[int, ...] = (64,), bottleneck_channels: int = 96, latent_channels: int = 1,
+                 patch: int = 4, in_channels: int = 1, temporal_downsample: bool = True, depth: int = 2,
+                 refiner_channels: tuple[int, ...] = (), beta: float = 1e-4):
         super().__init__()
         fine, last = channels[0], channels[-1]
-        self.patch, self.factor, self.latent = patch, patch * 2 ** (len(channels) - 1), latent
-        self.in_channels, self.frames, self.beta = in_channels, 2 if pairs else 1, beta
-        self.enter = nn.Conv2d(in_channels * patch**2, fine, 3, padding=1)
-        self.down = nn.ModuleList(map(Stage, channels))
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.patch, self.spatial_factor, self.latent_channels = patch, patch * 2 ** (len(channels) - 1), latent_channels
+        self.in_channels, self.temporal_factor, self.beta = in_channels, 2 if temporal_downsample else 1, beta
+        self.conv_in = nn.Conv2d(in_channels * patch**2, fine, 3, padding=1)
+        self.down = nn.ModuleList(map(SpatioTemporalResBlock, channels))
+        self.downsample = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1)
                                     for a, b in pairwise(channels))
-        self.join = nn.Conv2d(self.frames * last, deep, 1)
-        self.deep_in = nn.ModuleList(Stage(deep) for _ in range(depth))
-        self.to_latent = nn.Conv2d(deep, 2 * latent, 1)
+        self.temporal_down = nn.Conv2d(self.temporal_factor * last, bottleneck_channels, 1)
+        self.encoder_bottleneck = nn.ModuleList(SpatioTemporalResBlock(bottleneck_channels) for _ in range(depth))
+        self.to_latent = nn.Conv2d(bottleneck_channels, 2 * latent_channels, 1)
 
-        self.from_latent = nn.Conv2d(latent, deep, 3, padding=1)
-        self.deep_out = nn.ModuleList(Stage(deep) for _ in range(depth))
-        self.refine = UNet(refine, deep, patch=1, time="full", emb_dim=64) if refine else None
-        self.part = nn.Conv2d(deep, self.frames * last, 1)
-        self.up = nn.ModuleList(map(Stage, reversed(channels)))
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1)
+        self.from_latent = nn.Conv2d(latent_channels, bottleneck_channels, 3, padding=1)
+        self.decoder_bottleneck = nn.ModuleList(SpatioTemporalResBlock(bottleneck_channels) for _ in range(depth))
+        self.refiner = UNet(refiner_channels, bottleneck_channels, patch=1, time="full", emb_dim=64) if refiner_channels else None
+        self.temporal_up = nn.Conv2d(bottleneck_channels, self.temporal_factor * last, 1)
+        self.up = nn.ModuleList(map(SpatioTemporalResBlock, reversed(channels)))
+        self.upsample = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1)
                                   for a, b in reversed([*pairwise(channels)]))
-        self.last = Stage(fine)
+        self.final_block = SpatioTemporalResBlock(fine)
         self.norm = group_norm(fine)
-        self.leave = nn.Conv2d(fine, in_channels * patch**2, 3, padding=1)
-        self.register_buffer("mean", torch.zeros(latent))      # of the latents, by `calibrate`
-        self.register_buffer("std", torch.ones(latent))
+        self.conv_out = nn.Conv2d(fine, in_channels * patch**2, 3, padding=1)
+        self.register_buffer("latent_mean", torch.zeros(latent_channels))      # of the latents, by `calibrate`
+        self.register_buffer("latent_std", torch.ones(latent_channels))
 
     # Between pixels and latents
 
@@ -89,7 +89,7 @@ class VAE(nn.Module):
         """
         if x.ndim == 4:
             return self.encode(x[:, None])[:, 0]
-        return self.calibrated(self.posterior(x)[0])
+        return self.normalise(self.posterior(x)[0])
 
     def decode(self, z: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """Clips (B, 2 T', C, H, W) in [-1, 1] from latents (B, T', latent, h, w); images likewise.
@@ -99,83 +99,83 @@ class VAE(nn.Module):
         """
         if z.ndim == 4:
             return self.decode(z[:, None], t).mean(1)
-        if z.ndim != 5 or z.shape[2] != self.latent:
-            raise ValueError(f"Latents must be (B, {self.latent}, h, w) or (B, T, {self.latent}, "
+        if z.ndim != 5 or z.shape[2] != self.latent_channels:
+            raise ValueError(f"Latents must be (B, {self.latent_channels}, h, w) or (B, T, {self.latent_channels}, "
                              f"h, w), got {tuple(z.shape)}.")
-        return self.rebuild(self.original(z), t).clamp(-1, 1)
+        return self.decode_unclipped(self.denormalise(z), t).clamp(-1, 1)
 
-    def calibrated(self, z: Tensor) -> Tensor:
+    def normalise(self, z: Tensor) -> Tensor:
         """Latents as diffusion has them, of unit variance, from those that the posterior has."""
-        return (z - self.mean[:, None, None]) / self.std[:, None, None]
+        return (z - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
-    def original(self, z: Tensor) -> Tensor:
+    def denormalise(self, z: Tensor) -> Tensor:
         """Latents as the posterior has them, from those of unit variance."""
-        return z * self.std[:, None, None] + self.mean[:, None, None]
+        return z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What a clip of shape (T, C, H, W) becomes: (T / 2, latent, h, w)."""
         T, _, H, W = shape
-        return -(-T // self.frames), self.latent, H // self.factor, W // self.factor
+        return -(-T // self.temporal_factor), self.latent_channels, H // self.spatial_factor, W // self.spatial_factor
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
+    def fit_latent_stats(self, x: Tensor) -> None:
         """Give the latents of the clips x mean 0 and variance 1 in every channel, from now on."""
         mean, _ = self.posterior(x)
-        self.mean.copy_(mean.float().mean((0, 1, 3, 4)))
-        self.std.copy_(mean.float().transpose(0, 2).flatten(1).std(1).clamp(min=1e-6))
+        self.latent_mean.copy_(mean.float().mean((0, 1, 3, 4)))
+        self.latent_std.copy_(mean.float().transpose(0, 2).flatten(1).std(1).clamp(min=1e-6))
 
     def freeze_encoder(self) -> None:
         """From now on only the decoder learns: latents stay what they are, clips get better."""
-        for part in (self.enter, self.down, self.shrink, self.join, self.deep_in, self.to_latent):
+        for part in (self.conv_in, self.down, self.downsample, self.temporal_down, self.encoder_bottleneck, self.to_latent):
             part.requires_grad_(False)
 
     # The network
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), each (B, T / 2, latent, h, w), not calibrated."""
-        self.check(x)
+        self.check_input(x)
         T = x.shape[1]
-        if T % self.frames:                                              # 1: a pair of equal frames
-            x = repeat(x, "b 1 c h w -> b two c h w", two=self.frames)
-            T = self.frames
+        if T % self.temporal_factor:                                              # 1: a pair of equal frames
+            x = repeat(x, "b 1 c h w -> b two c h w", two=self.temporal_factor)
+            T = self.temporal_factor
         h = F.pixel_unshuffle(x.flatten(0, 1), self.patch)
-        h = self.enter(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
-        for stage, shrink in zip_longest(self.down, self.shrink, fillvalue=nn.Identity()):
+        h = self.conv_in(h.contiguous(memory_format=torch.channels_last))          # (B T, C, H, W)
+        for stage, shrink in zip_longest(self.down, self.downsample, fillvalue=nn.Identity()):
             h = shrink(stage(h, T))
-        h = self.join(rearrange(h, "(n k) c h w -> n (k c) h w", k=self.frames))
-        for stage in self.deep_in:
-            h = stage(h, T // self.frames)
+        h = self.temporal_down(rearrange(h, "(n k) c h w -> n (k c) h w", k=self.temporal_factor))
+        for stage in self.encoder_bottleneck:
+            h = stage(h, T // self.temporal_factor)
         h = self.to_latent(h)
         mean, log_var = h.unflatten(0, (len(x), -1)).chunk(2, 2)
         return mean, log_var.clamp(-12, 6)
 
-    def rebuild(self, z: Tensor, t: Tensor | float = 0.0) -> Tensor:
+    def decode_unclipped(self, z: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """Clips from latents as the posterior has them, not clipped. t: as in `decode`."""
-        B, T = len(z), z.shape[1] * self.frames
+        B, T = len(z), z.shape[1] * self.temporal_factor
         h = self.from_latent(z.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        for stage in self.deep_out:
+        for stage in self.decoder_bottleneck:
             h = stage(h, z.shape[1])
-        if self.refine is not None:
+        if self.refiner is not None:
             t = torch.as_tensor(t, dtype=z.dtype, device=z.device).expand(B)
-            h = h + self.refine(h.unflatten(0, (B, -1)), t).flatten(0, 1)
-        h = rearrange(self.part(h), "n (k c) h w -> (n k) c h w", k=self.frames)
-        for stage, grow in zip_longest(self.up, self.grow):
+            h = h + self.refiner(h.unflatten(0, (B, -1)), t).flatten(0, 1)
+        h = rearrange(self.temporal_up(h), "n (k c) h w -> (n k) c h w", k=self.temporal_factor)
+        for stage, grow in zip_longest(self.up, self.upsample):
             h = stage(h, T)
             h = grow(F.interpolate(h, scale_factor=2)) if grow else h
-        h = self.last(h, T)
-        h = F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.patch)
+        h = self.final_block(h, T)
+        h = F.pixel_shuffle(self.conv_out(F.silu(self.norm(h))), self.patch)
         return h.unflatten(0, (B, T))
 
-    def check(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.in_channels:
             raise ValueError(f"x must be (B, {self.in_channels}, H, W) or "
                              f"(B, T, {self.in_channels}, H, W), got {tuple(x.shape)}.")
         T, _, H, W = x.shape[1:]
-        multiple = self.factor * (self.refine.factor if self.refine else 1)
+        multiple = self.spatial_factor * (self.refiner.spatial_factor if self.refiner else 1)
         if H % multiple or W % multiple:
             raise ValueError(f"Frames of {H}x{W} do not fit this VAE: height and width must be "
                              f"multiples of {multiple}.")
-        if T > 1 and T % self.frames:
+        if T > 1 and T % self.temporal_factor:
             raise ValueError(f"Clips of {T} frames cannot be halved in time: give an even number, "
                              "or single images.")
 
@@ -193,8 +193,8 @@ class VAE(nn.Module):
         noise = torch.randn_like(mean) if noise is None else noise.view_as(mean)
         z = mean + (log_var / 2).exp() * noise
         if t is not None:
-            z = self.original(add_noise(Flow(), self.calibrated(z), noise, t))
-        error = self.rebuild(z, 0.0 if t is None else t) - x
+            z = self.denormalise(add_noise(Flow(), self.normalise(z), noise, t))
+        error = self.decode_unclipped(z, 0.0 if t is None else t) - x
         kl = (mean.square() + log_var.exp() - log_var - 1) / 2
         terms = (error, error.diff(dim=-1), error.diff(dim=-2))
         return sum(e.abs().flatten(1).mean(1) for e in terms) + self.beta * kl.flatten(1).mean(1)

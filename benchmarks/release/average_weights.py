@@ -1,6 +1,6 @@
 """The mean of the weights of trainings that went on from each other: one model, no training.
 
-    python benchmarks/average_weights.py l/model.safetensors m/model.safetensors --out n
+    python -m benchmarks.release.average_weights l/model.safetensors m/model.safetensors --out n
 
 Such weights tend to lie in one basin of the loss, and their mean is often better than each of them
 (Wortsman 2022, "Model soups", section 2). Recipe and digits are those of the file named last.
@@ -16,13 +16,13 @@ from minidiff import pipeline
 from minidiff.runtime import files
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:
     """A model's tensors and description. Raises ValueError or FileNotFoundError as `load` does."""
     pipeline.load(path)
     return files.load_tensors(path)
 
 
-def mean(these: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def average_tensors(these: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Tensor by tensor of the same name and shape: in float32, kept in the type of the last."""
     return {k: torch.stack([tensors[k].float() for tensors in these]).mean(0).to(last.dtype)
             for k, last in these[-1].items()}
@@ -35,7 +35,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True, help="a folder; model.safetensors goes there")
     args = p.parse_args()
     try:
-        these, abouts = zip(*map(read, args.models), strict=True)
+        these, abouts = zip(*map(read_model, args.models), strict=True)
     except (ValueError, FileNotFoundError) as e:
         p.error(str(e))
     *others, about = abouts
@@ -43,7 +43,7 @@ def main() -> None:
         p.error("These are different networks; give trainings that went on from each other.")
     about |= {"averaged": [files.digest(tensors) for tensors in these]}
     args.out.mkdir(parents=True, exist_ok=True)
-    print(files.save_tensors(args.out / "model.safetensors", mean(these), about))
+    print(files.save_tensors(args.out / "model.safetensors", average_tensors(these), about))
 
 
 if __name__ == "__main__":

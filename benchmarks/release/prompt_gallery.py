@@ -1,6 +1,6 @@
 """Twenty prompts, tried once each with one seed: the picture in the README.
 
-    python benchmarks/twenty_prompts.py [--seed 0] [--out benchmarks/twenty_prompts.gif]
+    python -m benchmarks.release.prompt_gallery [--seed 0] [--out benchmarks/release/prompt_gallery.gif]
 
 Nothing is picked: the clips are the first that the model makes.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import minidiff
-from minidiff.runtime.files import beside
+from minidiff.runtime.files import atomic_write
 
 PROMPTS = (
     "a 3 moving left and a 7 moving up", "a 0 moving right", "digit five goes up left",
@@ -22,27 +22,27 @@ PROMPTS = (
     "two moving up and four moving up", "a 8 moving left and a 1 moving left",
     "digit zero goes down right", "a 4 moving right and a 9 moving left",
     "a 6 moving up", "a 2 moving slowly right and a 3 moving quickly left")
-SIDE, CAPTION, COLUMNS = 160, 34, 5
+TILE_SIZE, CAPTION_HEIGHT, COLUMNS = 160, 34, 5
 
 
 def tile(frame: np.ndarray, words: str) -> Image.Image:
     """One frame, enlarged, its prompt in two lines below it."""
-    out = Image.new("L", (SIDE, SIDE + CAPTION), 255)
-    out.paste(Image.fromarray(frame).resize((SIDE, SIDE), Image.NEAREST))
+    out = Image.new("L", (TILE_SIZE, TILE_SIZE + CAPTION_HEIGHT), 255)
+    out.paste(Image.fromarray(frame).resize((TILE_SIZE, TILE_SIZE), Image.NEAREST))
     first, _, second = words.partition(" and ")
-    ImageDraw.Draw(out).multiline_text((3, SIDE + 2), first + (f"\nand {second}" if second else ""),
+    ImageDraw.Draw(out).multiline_text((3, TILE_SIZE + 2), first + (f"\nand {second}" if second else ""),
                                        fill=0, font_size=12, spacing=2)
     return out
 
 
-def picture(clips: np.ndarray) -> list[Image.Image]:
+def gallery_frames(clips: np.ndarray) -> list[Image.Image]:
     """All clips (N, T, H, W), bytes, side by side: an image a frame, in 16 greys."""
     frames = []
     for k in range(clips.shape[1]):
-        size = COLUMNS * (SIDE + 4), len(clips) // COLUMNS * (SIDE + CAPTION)
+        size = COLUMNS * (TILE_SIZE + 4), len(clips) // COLUMNS * (TILE_SIZE + CAPTION_HEIGHT)
         sheet = Image.new("L", size, 255)
         for i, words in enumerate(PROMPTS):
-            place = i % COLUMNS * (SIDE + 4), i // COLUMNS * (SIDE + CAPTION)
+            place = i % COLUMNS * (TILE_SIZE + 4), i // COLUMNS * (TILE_SIZE + CAPTION_HEIGHT)
             sheet.paste(tile(clips[i, k], words), place)
         frames.append(sheet.quantize(16))
     return frames
@@ -56,8 +56,8 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path(__file__).parent / "prompt_gallery.gif")
     args = p.parse_args()
     video = minidiff.load(args.model)(list(PROMPTS), seed=args.seed)
-    first, *rest = picture((video.tensor[:, :, 0] * 255).round().byte().numpy())
-    with beside(args.out) as draft:
+    first, *rest = gallery_frames((video.tensor[:, :, 0] * 255).round().byte().numpy())
+    with atomic_write(args.out) as draft:
         first.save(draft, "GIF", save_all=True, append_images=rest, duration=120, loop=0)
     print(f"{len(PROMPTS)} prompts, seed {args.seed}, in {args.out} "
           f"({args.out.stat().st_size / 1e3:.0f} kB)")

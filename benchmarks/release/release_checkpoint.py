@@ -1,6 +1,6 @@
 """Ship a trained model: copy it into the package, score it as stored, write its card and picture.
 
-    python benchmarks/ship.py runs/mmnist32 \\
+    python -m benchmarks.release.release_checkpoint runs/mmnist32 \\
         --command "python -m minidiff train mmnist32 --digits FOLDER --steps 12000" \\
         --digits "MNIST, rows 0-7999 of the test file" --n 512 --seeds 100 101 102
 
@@ -40,14 +40,14 @@ def main() -> None:
     p.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
     args = p.parse_args()
     model = pipeline.load(args.folder / "model.safetensors")
-    about, latent = model.about, isinstance(model, VAE)
+    about, latent = model.metadata, isinstance(model, VAE)
     source = args.source or about["digits"]
-    judge = evaluate.reconstruction if latent else evaluate.row
-    rows = [judge(model, args.n, seed, source, bar) for seed in args.seeds]
+    judge = evaluate.evaluate_vae if latent else evaluate.evaluate_model
+    rows = [judge(model, args.n, seed, source, progress_bar) for seed in args.seeds]
     name = about["recipe"]["name"]
     target = pipeline.CHECKPOINTS / f"{name}.safetensors"
     tensors, _ = files.load_tensors(args.folder / "model.safetensors")
-    shipped = without_folders({k: v for k, v in about.items() if k != "sha256"})
+    shipped = portable_metadata({k: v for k, v in about.items() if k != "sha256"})
     card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
@@ -58,28 +58,28 @@ def main() -> None:
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(),
             **({} if latent else {"sampling": model.sampling}),
-            "score": scoreboard.combine(rows),
+            "score": scoreboard.combine_rows(rows),
             "limits": f"Trained on clips of {about['recipe']['clips']}; the (digit, direction) "
                       "pairs in minidiff.data.moving_mnist.HELD_OUT were never shown to it."}
     files.write_text(target.with_suffix(".json"), json.dumps(card, indent=1))
     if not latent:
-        asked = evaluate.questions(model, 10, args.seeds[0])
-        clips = next(evaluate.clips(model, asked, args.seeds[0]))
+        asked = evaluate.evaluation_conditions(model, 10, args.seeds[0])
+        clips = next(evaluate.sample_clips(model, asked, args.seeds[0]))
         clips.save(target.with_suffix(".gif"))
-        print("\n".join(clips.asked))
+        print("\n".join(clips.prompts))
     print(json.dumps(card["score"], indent=1))
 
 
-def without_folders(about: dict) -> dict:
+def portable_metadata(about: dict) -> dict:
     """Facts that hold anywhere: digits by name, and a model that it began with by its hash."""
-    about = about | {"digits": reference_name(about["digits"], gone=True)}
+    about = about | {"digits": reference_name(about["digits"], allow_missing=True)}
     if about.get("begun"):
         begun = {k: v for k, v in about["begun"].items() if k != "model"}
-        about["begun"] = without_folders(begun)
+        about["begun"] = portable_metadata(begun)
     return about
 
 
-def bar(steps, total: int, text: str, unit: str):
+def progress_bar(steps, total: int, text: str, unit: str):
     return tqdm(steps, total=total, desc=text, unit=unit)
 
 

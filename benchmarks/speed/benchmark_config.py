@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.speed.paired_timing import BLOCKS, Worker
-from benchmarks.speed.peers import SIDES
+from benchmarks.speed.peers import IMPLEMENTATIONS
 
 ROOT = Path(__file__).parents[2]
-OURS, *PEERS = SIDES
-SETS = 2                                                   # of processes
-FAST = ("bf16", "channels_last")                           # ours, as it comes
-TIMED = "benchmarks.speed.worker"
+OURS, *PEERS = IMPLEMENTATIONS
+PROCESS_SETS = 2                                                   # of processes
+ALL_OPTIMISATIONS = ("bf16", "channels_last")                           # ours, as it comes
+WORKER_MODULE = "benchmarks.speed.worker"
 HUGE_PAGES = dict(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")  # else speed is a matter of luck
-SMALL, LARGE = dict(size=32, frames=8), dict(size=64, frames=16)
+SMALL_CLIPS, LARGE_CLIPS = dict(size=32, frames=8), dict(size=64, frames=16)
 
 
-class Setting(NamedTuple):
+class BenchmarkConfig(NamedTuple):
     """What is the same for all rows of a run.
 
     cores: both workers are pinned to them, with a thread each. peers: the Python that has them.
@@ -27,39 +27,39 @@ class Setting(NamedTuple):
     which share the blocks of turns.
     """
     cores: list[int]
-    peers: str = sys.executable
+    peer_python: str = sys.executable
     blocks: int = BLOCKS
     batch: int = 4
     folder: Path = ROOT / "benchmarks" / "tables"
-    sets: int = SETS
+    process_sets: int = PROCESS_SETS
 
-    def start(self, task: str, side: str = OURS, ways: tuple[str, ...] = (),
-              module: str = TIMED, **spec) -> Worker:
+    def start_worker(self, task: str, side: str = OURS, optimisations: tuple[str, ...] = (),
+              module: str = WORKER_MODULE, **spec) -> Worker:
         """A worker that is ready; clips of 32x32x8 and the usual batch unless given."""
-        spec = SMALL | dict(batch=self.batch) | spec
-        spec |= dict(task=task, side=side, ways=ways, cores=self.cores)
-        python = sys.executable if side == OURS else self.peers
+        spec = SMALL_CLIPS | dict(batch=self.batch) | spec
+        spec |= dict(task=task, side=side, optimisations=optimisations, cores=self.cores)
+        python = sys.executable if side == OURS else self.peer_python
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         threads = str(len(self.cores))
         env = os.environ | dict(PYTHONPATH=path, PYTHONWARNINGS="ignore", OMP_NUM_THREADS=threads,
-                                MKL_NUM_THREADS=threads) | (HUGE_PAGES if module == TIMED else {})
+                                MKL_NUM_THREADS=threads) | (HUGE_PAGES if module == WORKER_MODULE else {})
         command = [python, "-m", module, json.dumps(spec)]
         return Worker(side if side in (OURS, *PEERS) else task, command, env=env)
 
-    def race(self, task: str, side: str = OURS, **spec) -> dict:
+    def run_timed_training(self, task: str, side: str = OURS, **spec) -> dict:
         """What `benchmarks.speedrun.timed_training` answers; its clock begins just before its process does."""
         with (tempfile.TemporaryDirectory() as folder,
-              self.start(task, side, module="benchmarks.speedrun.timed_training", folder=folder,
+              self.start_worker(task, side, module="benchmarks.speedrun.timed_training", folder=folder,
                          began=time.monotonic(), **spec) as worker):
             return worker.facts
 
 
-def all_cores() -> list[int]:
+def available_cores() -> list[int]:
     """The cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
-def named(ways: tuple[str, ...]) -> str:
-    return " + ".join(ways) or "float32"
+def optimisations_label(optimisations: tuple[str, ...]) -> str:
+    return " + ".join(optimisations) or "float32"

@@ -17,22 +17,22 @@ from torch.utils.flop_counter import (
 aten = torch.ops.aten
 
 
-def forward(query, key, value, *_, **__) -> int:
+def attention_flops(query, key, value, *_, **__) -> int:
     return sdpa_flop_count(query, key, value)
 
 
-def backward(grad, query, key, value, *_, **__) -> int:
+def attention_backward_flops(grad, query, key, value, *_, **__) -> int:
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
-MISSED = {op: count for op, count in (
-    (aten._scaled_dot_product_flash_attention_for_cpu, forward),
-    (aten._scaled_dot_product_flash_attention_for_cpu_backward, backward))
+UNCOUNTED_OPS = {op: count for op, count in (
+    (aten._scaled_dot_product_flash_attention_for_cpu, attention_flops),
+    (aten._scaled_dot_product_flash_attention_for_cpu_backward, attention_backward_flops))
     if op not in flop_registry}
 
 
-def flops(action: Callable[[], object]) -> int:
+def count_flops(action: Callable[[], object]) -> int:
     """The operations that an action takes, backward passes inside it included."""
-    with FlopCounterMode(display=False, custom_mapping=MISSED) as counter:
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED_OPS) as counter:
         action()
     return counter.get_total_flops()

@@ -8,7 +8,7 @@ from math import cos, pi, sin
 import numpy as np
 
 
-def plain_clips(images: np.ndarray, n: int, rng: np.random.Generator, size: int = 32,
+def naive_clips(images: np.ndarray, n: int, rng: np.random.Generator, size: int = 32,
                 frames: int = 8) -> np.ndarray:
     """n clips (n, T, 1, H, W) in [-1, 1] of one digit each; images (M, s, s) in [0, 1]."""
     made = []
@@ -20,14 +20,14 @@ def plain_clips(images: np.ndarray, n: int, rng: np.random.Generator, size: int 
         vy, vx = sin(angle) * pace, cos(angle) * pace
         clip = []
         for _ in range(frames):
-            clip.append(2 * np.minimum(place(image, y, x, size), 1) - 1)
-            y, vy = bounced(y + vy, vy, room)
-            x, vx = bounced(x + vx, vx, room)
+            clip.append(2 * np.minimum(place_sprite(image, y, x, size), 1) - 1)
+            y, vy = bounce_off_walls(y + vy, vy, room)
+            x, vx = bounce_off_walls(x + vx, vx, room)
         made.append(np.stack(clip)[:, None])
     return np.stack(made)
 
 
-def place(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray:
+def place_sprite(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray:
     """A frame (size, size) with the image's corner at (y, x): its pixels shared among four."""
     s, top, left = len(image), int(y), int(x)
     down, right = y - top, x - left
@@ -39,7 +39,7 @@ def place(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray:
     return frame[:size, :size]
 
 
-def bounced(at: float, speed: float, room: float) -> tuple[float, float]:
+def bounce_off_walls(at: float, speed: float, room: float) -> tuple[float, float]:
     if at < 0:
         return -at, -speed
     if at > room:

@@ -59,7 +59,7 @@ class Comparison(NamedTuple):
 class Worker:
     """A process that speaks as `benchmarks.speed.worker` does; it begins while others do, too.
 
-    repeats: iterations a turn, so many that a turn can be timed; `warm` finds them.
+    repeats: iterations a turn, so many that a turn can be timed; `warm_up` finds them.
     """
 
     def __init__(self, name: str, command: Sequence[str], **popen):
@@ -71,9 +71,9 @@ class Worker:
     @cached_property
     def facts(self) -> dict:
         """What it says first; waits until then. Raises WorkerFailed if it cannot begin."""
-        return self.listen()
+        return self.read_answer()
 
-    def listen(self) -> dict:
+    def read_answer(self) -> dict:
         said = self.process.stdout.readline()
         if not said:
             status = self.process.wait()
@@ -85,14 +85,14 @@ class Worker:
             raise WorkerFailed(f"{self.name}: {answer['error']}.")
         return answer
 
-    def go(self, times: int | None = None) -> Turn:
+    def run_turn(self, times: int | None = None) -> Turn:
         """One turn: so many iterations, `repeats` unless given."""
         times = times or self.repeats
         _ = self.facts                                         # it says them first
         with suppress(BrokenPipeError):                        # listen() says what it died of
             self.process.stdin.write(f"{times}\n")
             self.process.stdin.flush()
-        answer = self.listen()
+        answer = self.read_answer()
         return Turn(answer["wall"] / times, answer["cpu"] / times, answer.get("peak", 0))
 
     def close(self) -> None:
@@ -109,63 +109,63 @@ class Worker:
         self.close()
 
 
-def warm(worker: Worker, least: float = 0.2, most: int = 40, agree: float = 0.1) -> Turn:
+def warm_up(worker: Worker, min_seconds: float = 0.2, max_turns: int = 40, tolerance: float = 0.1) -> Turn:
     """Turns of at least `least` seconds until three of the last five agree within 10 %: the middle.
 
     Raises NotMeasurable where `most` do not.
     """
-    turns = [worker.go(1), worker.go(1)]
-    worker.repeats = max(1, ceil(least / max(turns[-1].wall, 1e-6)))
+    turns = [worker.run_turn(1), worker.run_turn(1)]
+    worker.repeats = max(1, ceil(min_seconds / max(turns[-1].wall, 1e-6)))
     if worker.repeats > 1:
         turns.clear()
-    while len(turns) < most:
-        turns.append(worker.go())
+    while len(turns) < max_turns:
+        turns.append(worker.run_turn())
         last = sorted(turns[-5:])                              # by their seconds
         for three in zip(last, last[1:], last[2:], strict=False):
-            if three[2].wall <= (1 + agree) * three[0].wall:
-                return middle(three)
+            if three[2].wall <= (1 + tolerance) * three[0].wall:
+                return median_turn(three)
     raise NotMeasurable(f"{worker.name} did not settle: its last turns took "
                         f"{', '.join(f'{t.wall:.3g}' for t in turns[-3:])} s")
 
 
-def blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
+def time_blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
     """n times A B B A between two warm workers: the mean turn of either."""
     made = []
     for _ in range(n):
-        first, second, third, fourth = a.go(), b.go(), b.go(), a.go()
-        made.append((both(first, fourth), both(second, third)))
+        first, second, third, fourth = a.run_turn(), b.run_turn(), b.run_turn(), a.run_turn()
+        made.append((mean_turn(first, fourth), mean_turn(second, third)))
     return made
 
 
-def compared(pairs: Sequence[Block]) -> Comparison:
+def compare_blocks(pairs: Sequence[Block]) -> Comparison:
     """What the blocks say."""
     ratios = [y.wall / x.wall for x, y in pairs]
     cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in pairs)
-    a, b = (middle(turns) for turns in zip(*pairs, strict=True))
-    return Comparison(median(ratios), *interval(ratios), cpu, a, b, len(pairs))
+    a, b = (median_turn(turns) for turns in zip(*pairs, strict=True))
+    return Comparison(median(ratios), *bootstrap_interval(ratios), cpu, a, b, len(pairs))
 
 
-def level(name: str, pairs: Sequence[Block]) -> float:
+def check_self_ratio(name: str, pairs: Sequence[Block]) -> float:
     """The ratio of a side against itself. Raises NotMeasurable unless it is 1.00 +- .05."""
-    found = compared(pairs)
+    found = compare_blocks(pairs)
     if abs(found.ratio - 1) > TOLERANCE:
         raise NotMeasurable(f"{name} against itself gave {found.ratio:.2f} "
                             f"({found.low:.2f} to {found.high:.2f})")
     return found.ratio
 
 
-def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95 % of the medians of values drawn anew, with replacement."""
     random = Random(seed)
     found = sorted(median(random.choices(values, k=len(values))) for _ in range(draws))
     return found[round(0.025 * (draws - 1))], found[round(0.975 * (draws - 1))]
 
 
-def both(x: Turn, y: Turn) -> Turn:
+def mean_turn(x: Turn, y: Turn) -> Turn:
     """The mean of two turns; the later one's peak."""
     return Turn((x.wall + y.wall) / 2, (x.cpu + y.cpu) / 2, max(x.peak, y.peak))
 
 
-def middle(turns: Sequence[Turn]) -> Turn:
+def median_turn(turns: Sequence[Turn]) -> Turn:
     return Turn(median(t.wall for t in turns), median(t.cpu for t in turns),
                 max(t.peak for t in turns))

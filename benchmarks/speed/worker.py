@@ -29,13 +29,13 @@ def peak_bytes() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def pin(cores: list[int]) -> None:
+def pin_to_cores(cores: list[int]) -> None:
     """Stay on these cores, where the system can be asked to."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
 
 
-def within(size: int) -> None:
+def limit_memory(size: int) -> None:
     """Ask for no more than so many bytes: too large a model gets an error, not the machine."""
     if sys.platform == "linux":
         import resource
@@ -70,14 +70,14 @@ def serve(prepare: Callable[[], tuple[dict, Callable[[], object]]]) -> None:
 
 def main() -> None:
     spec = json.loads(sys.argv[1])
-    pin(spec["cores"])
+    pin_to_cores(spec["cores"])
 
     def prepare() -> tuple[dict, Callable[[], object]]:
         from benchmarks.speed.tasks import TASKS  # torch, once pinned
 
         return TASKS[spec["task"]](spec)
     if "bytes" in spec:
-        within(spec["bytes"])
+        limit_memory(spec["bytes"])
     serve(prepare)
 
 

@@ -10,13 +10,13 @@ class Clock:
     alike in all processes of a machine.
     """
 
-    def __init__(self, began: float, now: Callable[[], float] = time.monotonic):
-        self.began, self.now = began, now
+    def __init__(self, start_time: float, now: Callable[[], float] = time.monotonic):
+        self.start_time, self.now = start_time, now
 
     def __call__(self) -> float:
-        return self.now() - self.began
+        return self.now() - self.start_time
 
-    def until(self, seconds: float, steps: Iterator) -> Iterator:
+    def steps_until(self, seconds: float, steps: Iterator) -> Iterator:
         """Steps, until another one as long as the last would end after so many seconds.
 
         The first one warms up, so it says nothing of the next.

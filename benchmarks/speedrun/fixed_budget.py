@@ -5,10 +5,10 @@
 Import, drawing the digits, warm-up and compilation count; the evaluation after it does not. What
 is fixed: the data (the stream of built-in digits that belongs to the run's seed), the evaluator
 (SCORE of so many clips by the demo's sampler, one sampling seed) and the machine's share (--cores).
-What is free: the rest, idea by idea (`ideas.IDEAS`). Every run is a row of a table, stored when it
+What is free: the rest, idea by idea (`variants.VARIANTS`). Every run is a row of a table, stored when it
 is known; those already there are not made again, unless an idea's settings changed.
 
-The record's runs say when they reached the class' SCORE as well (`race.reached`): its weights are
+The record's runs say when they reached the class' SCORE as well (`timed_training.time_reached`): its weights are
 kept from a third of the time on, every tenth of it. Its learning rate is planned for the whole
 time, so the same recipe with another budget would take another time.
 """
@@ -16,66 +16,66 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.results_table import Table
-from benchmarks.speed.benchmark_config import Setting
-from benchmarks.speed.comparisons import told
-from benchmarks.speedrun.variants import IDEAS, RECORD, Class, fingerprint, planned
+from benchmarks.results_table import ResultsTable
+from benchmarks.speed.benchmark_config import BenchmarkConfig
+from benchmarks.speed.comparisons import report_failures
+from benchmarks.speedrun.variants import RECORD, VARIANTS, BudgetClass, fingerprint, variant_recipe
 from minidiff.course.student import claims
-from minidiff.evaluation.metrics import LEAST
-from minidiff.evaluation.scoreboard import HEADLINES
+from minidiff.evaluation.metrics import MIN_CLIPS
+from minidiff.evaluation.scoreboard import HEADLINE_METRICS
 from minidiff.training import profiles
 
 KEY = ("idea", "recipe", "seed")
-COLUMNS = (*KEY, "steps", "first", "seconds", "n", *HEADLINES, "low", "high", "reached")
-LOOKS, CONFIRM = 10, 256                                   # in a budget; clips that confirm one
+COLUMNS = (*KEY, "steps", "first", "seconds", "n", *HEADLINE_METRICS, "low", "high", "reached")
+SNAPSHOTS, CONFIRM_CLIPS = 10, 256                                   # in a budget; clips that confirm one
 
 
-def speedrun(setting: Setting, among: Class, ideas: Sequence[str], seeds: Sequence[int],
+def speedrun(config: BenchmarkConfig, budget_class: BudgetClass, ideas: Sequence[str], seeds: Sequence[int],
              seconds: float | None = None) -> None:
     """Run what is missing and print the class' table.
 
     seconds: a trial with another budget and the fewest clips; give it a folder of its own.
     """
-    n = LEAST if seconds else profiles.profile(among.profile).clips
-    rows = Table(f"speedrun-{among.name}", COLUMNS, KEY, setting.folder,
-                 f"{seconds or among.seconds:g} s from process start on cores {setting.cores}, "
+    n = MIN_CLIPS if seconds else profiles.get_profile(budget_class.profile).clips
+    rows = ResultsTable(f"speedrun-{budget_class.name}", COLUMNS, KEY, config.folder,
+                 f"{seconds or budget_class.seconds:g} s from process start on cores {config.cores}, "
                  f"a thread each; SCORE of n clips, low and high of its 95 % interval over clips")
     for seed in seeds:
         for idea in dict.fromkeys(ideas):
-            key = keyed(idea, among) | dict(seed=seed)
+            key = variant_key(idea, budget_class) | dict(seed=seed)
             if rows.has(**key):
                 continue
-            with told(f"{idea}, seed {seed}"):
-                row = setting.race("speedrun", plan=planned(idea, among)._asdict(), seed=seed,
-                                   device=among.device, budget=seconds or among.seconds, n=n,
-                                   **(sought(among) if idea == RECORD and not seconds else {}))
+            with report_failures(f"{idea}, seed {seed}"):
+                row = config.run_timed_training("speedrun", plan=variant_recipe(idea, budget_class)._asdict(), seed=seed,
+                                   device=budget_class.device, budget=seconds or budget_class.seconds, n=n,
+                                   **(target_settings(budget_class) if idea == RECORD and not seconds else {}))
                 rows.add(**key, **row)
                 print(f"{idea}, seed {seed}: SCORE {row['SCORE']}, {row['steps']} steps, the first "
                       f"after {row['first']:.1f} s", flush=True)
-    print(record_table(rows.rows, among))
-    print(f"{RECORD}, SCORE {among.target}: {times_table(rows.rows, among)}")
+    print(record_table(rows.rows, budget_class))
+    print(f"{RECORD}, SCORE {budget_class.target}: {times_table(rows.rows, budget_class)}")
 
 
-def times_table(rows: Sequence[dict], among: Class) -> str:
+def times_table(rows: Sequence[dict], budget_class: BudgetClass) -> str:
     """After how many seconds each seed of the record had the class' SCORE."""
-    key = keyed(RECORD, among)
+    key = variant_key(RECORD, budget_class)
     return "; ".join(f"seed {row['seed']} {row['reached'] or 'never'}" for row in rows
                      if row | key == row) or "no run yet"
 
 
-def sought(among: Class) -> dict:
+def target_settings(budget_class: BudgetClass) -> dict:
     """What a racer is told to say when it reached the class' SCORE."""
-    times = [among.seconds * (1 / 3 + i / LOOKS) for i in range(LOOKS)]
-    return dict(target=among.target, times=[t for t in times if t < among.seconds],
-                confirm=CONFIRM)
+    times = [budget_class.seconds * (1 / 3 + i / SNAPSHOTS) for i in range(SNAPSHOTS)]
+    return dict(target=budget_class.target, times=[t for t in times if t < budget_class.seconds],
+                confirm=CONFIRM_CLIPS)
 
 
-def keyed(idea: str, among: Class) -> dict[str, str]:
+def variant_key(idea: str, budget_class: BudgetClass) -> dict[str, str]:
     """What tells an idea's rows from others, and from those of its earlier settings."""
-    return dict(idea=idea, recipe=fingerprint(planned(idea, among)))
+    return dict(idea=idea, recipe=fingerprint(variant_recipe(idea, budget_class)))
 
 
-def record_table(rows: Sequence[dict], among: Class) -> str:
+def record_table(rows: Sequence[dict], budget_class: BudgetClass) -> str:
     """Markdown: of every idea SCORE, its difference from the record's on the same seeds, steps.
 
     Rows of settings that are no more are left out. The best comes first.
@@ -83,21 +83,21 @@ def record_table(rows: Sequence[dict], among: Class) -> str:
     scores, steps = {}, {}
     for row in rows:
         idea, seed = row["idea"], row["seed"]
-        if idea in IDEAS and row | keyed(idea, among) == row:
+        if idea in VARIANTS and row | variant_key(idea, budget_class) == row:
             scores.setdefault(idea, {})[seed] = float(row["SCORE"] or 0)     # a copier has none
             steps.setdefault(idea, []).append(float(row["steps"]))
     record, lines = scores.get(RECORD, {}), []
     for idea, own in scores.items():
         more = [own[seed] - record[seed] for seed in own if seed in record]
-        lines.append((idea, spread(own.values()), "" if idea == RECORD else spread(more),
+        lines.append((idea, mean_or_value(own.values()), "" if idea == RECORD else mean_or_value(more),
                       len(own), round(sum(steps[idea]) / len(own))))
     lines.sort(key=lambda line: -sum(scores[line[0]].values()) / len(scores[line[0]]))
     heads = ("idea", "SCORE", f"less {RECORD}, same seeds", "seeds", "steps")
-    return (f"{claims.table(heads, lines).data}\n\n±: 1.96 standard errors over seeds (of three "
+    return (f"{claims.markdown_table(heads, lines).data}\n\n±: 1.96 standard errors over seeds (of three "
             "seeds that covers 81 %, not 95).")
 
 
-def spread(values) -> torch.Tensor | float | str:
+def mean_or_value(values) -> torch.Tensor | float | str:
     """What a cell of the table shows: several values by mean and interval, one as it is."""
     values = torch.tensor(list(values), dtype=torch.float64)
     return values if len(values) > 1 else values[0].item() if len(values) else ""

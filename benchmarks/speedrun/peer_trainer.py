@@ -14,31 +14,31 @@ from benchmarks.speed.peers import build
 from benchmarks.speedrun.clock import Clock
 from minidiff.data import digits
 from minidiff.evaluation import scoreboard
-from minidiff.recipes import Recipe, stream
+from minidiff.recipes import Recipe, training_batches
 from minidiff.train import EMA
 
-AVERAGE = 0.995                                            # of weights, a step
-SOME = 32                                                  # clips made at once
+EMA_DECAY = 0.995                                            # of weights, a step
+SAMPLE_BATCH = 32                                                  # clips made at once
 
 
-class Rival:
+class PeerTrainer:
     """A side of that name, trained on the recipe's clips; what a `Sprint` is for ours."""
 
     def __init__(self, name: str, plan: Recipe, seed: int, clock: Clock, budget: float,
-                 ways: tuple[str, ...] = ()):
+                 optimisations: tuple[str, ...] = ()):
         torch.manual_seed(seed)
-        self.side = build(name, plan.clips["size"], plan.clips["frames"], ways)
-        self.batches = stream(plan, digits.load("builtin", "train"), seed)
-        self.ema = EMA(self.side.network, AVERAGE)
+        self.side = build(name, plan.clips["size"], plan.clips["frames"], optimisations)
+        self.batches = training_batches(plan, digits.load("builtin", "train"), seed)
+        self.ema = EMA(self.side.network, EMA_DECAY)
         self.clock, self.budget = clock, budget
 
     def steps(self) -> Iterator[float]:
         """Its losses, until the time is over."""
-        yield from self.clock.until(self.budget, self.losses())
+        yield from self.clock.steps_until(self.budget, self.losses())
 
     def losses(self) -> Iterator[float]:
         x, labels = (batch.clone() for batch in next(self.batches))
-        step = self.side.train(x, labels)                  # on these very tensors, so fill them
+        step = self.side.training_step(x, labels)                  # on these very tensors, so fill them
         while True:
             loss = step()
             self.ema.update(self.side.network)
@@ -46,21 +46,21 @@ class Rival:
             for kept, fresh in zip((x, labels), next(self.batches), strict=True):
                 kept.copy_(fresh)
 
-    def weights(self) -> dict[str, Tensor]:
+    def current_weights(self) -> dict[str, Tensor]:
         """The averaged weights, as they are now."""
         return copy.deepcopy(self.ema.model.state_dict())
 
-    def judged(self, weights: dict[str, Tensor], n: int, seed: int) -> dict:
+    def score_weights(self, weights: dict[str, Tensor], n: int, seed: int) -> dict:
         """The scoreboard's row for n clips; without PROMPT where no label is heeded."""
         labels = torch.arange(n) % 10
-        with having(self.side.network, weights), torch.random.fork_rng(), torch.no_grad():
+        with using_weights(self.side.network, weights), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            clips = torch.cat([self.side.make(some) for some in labels.split(SOME)])
-        return scoreboard.score(clips, labels if self.side.told else None, seeds=(seed,))
+            clips = torch.cat([self.side.generate(some) for some in labels.split(SAMPLE_BATCH)])
+        return scoreboard.score(clips, labels if self.side.conditional else None, seeds=(seed,))
 
 
 @contextmanager
-def having(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+def using_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
     """The network has these weights while this lasts, and is not in training."""
     own = copy.deepcopy(network.state_dict())
     network.load_state_dict(weights)

@@ -13,50 +13,50 @@ long. One that cannot be told a digit is judged without PROMPT, which is in its 
 """
 from collections.abc import Sequence
 
-from benchmarks.results_table import Table
-from benchmarks.speed.benchmark_config import OURS, Setting, named
-from benchmarks.speed.comparisons import best, told
+from benchmarks.results_table import ResultsTable
+from benchmarks.speed.benchmark_config import OURS, BenchmarkConfig, optimisations_label
+from benchmarks.speed.comparisons import fastest_optimisations, report_failures
 from benchmarks.speedrun.fixed_budget import COLUMNS, KEY, speedrun
-from benchmarks.speedrun.variants import RECORD, Class, fingerprint, planned
+from benchmarks.speedrun.variants import RECORD, BudgetClass, fingerprint, variant_recipe
 from minidiff.course.student import claims
-from minidiff.evaluation.metrics import LEAST
+from minidiff.evaluation.metrics import MIN_CLIPS
 
-BUDGETS = 3                                                # of a peer
+PEER_BUDGETS = 3                                                # of a peer
 
 
-def time_to_score(setting: Setting, among: Class, sides: Sequence[str],
+def time_to_score(config: BenchmarkConfig, budget_class: BudgetClass, sides: Sequence[str],
                   seeds: Sequence[int]) -> None:
     """Run what is missing and print all rows of the class."""
     if OURS in sides:
-        speedrun(setting, among, [RECORD], seeds)
-    rows = Table(f"peers-{among.name}", ("side", "side_is", *COLUMNS[1:]), ("side", *KEY[1:]),
-                 setting.folder,
-                 f"{BUDGETS * among.seconds:g} s from process start on cores {setting.cores}, a "
-                 f"thread each; reached: whether SCORE of n clips was {among.target} then")
-    plan = planned(RECORD, among)
+        speedrun(config, budget_class, [RECORD], seeds)
+    rows = ResultsTable(f"peers-{budget_class.name}", ("side", "side_is", *COLUMNS[1:]), ("side", *KEY[1:]),
+                 config.folder,
+                 f"{PEER_BUDGETS * budget_class.seconds:g} s from process start on cores {config.cores}, a "
+                 f"thread each; reached: whether SCORE of n clips was {budget_class.target} then")
+    plan = variant_recipe(RECORD, budget_class)
     for seed in seeds:
         for side in (side for side in sides if side != OURS):
             key = dict(side=side, recipe=fingerprint(plan), seed=seed)
             if rows.has(**key):
                 continue
-            if among.device != "cpu":
+            if budget_class.device != "cpu":
                 print(f"{side}: trains on the CPU alone; no row.", flush=True)
                 continue
-            with told(f"{side}, seed {seed}"):
-                ways = best(setting, "train", side)
-                row = setting.race("speedrun", side, ways=ways, plan=plan._asdict(), seed=seed,
-                                   device="cpu", budget=BUDGETS * among.seconds, n=LEAST,
-                                   confirm=LEAST, target=among.target)
-                rows.add(**key, side_is=named(ways), **row)
+            with report_failures(f"{side}, seed {seed}"):
+                ways = fastest_optimisations(config, "train", side)
+                row = config.run_timed_training("speedrun", side, optimisations=ways, plan=plan._asdict(), seed=seed,
+                                   device="cpu", budget=PEER_BUDGETS * budget_class.seconds, n=MIN_CLIPS,
+                                   confirm=MIN_CLIPS, target=budget_class.target)
+                rows.add(**key, side_is=optimisations_label(ways), **row)
                 print(f"{side}, seed {seed}: SCORE {row['SCORE']}, {row['steps']} steps",
                       flush=True)
-    print(peers_table(rows.rows, among))
+    print(peers_table(rows.rows, budget_class))
 
 
-def peers_table(rows: Sequence[dict], among: Class) -> str:
+def peers_table(rows: Sequence[dict], budget_class: BudgetClass) -> str:
     """Markdown: what each peer came to, seed by seed."""
-    heads = ("side", "as", "seed", f"SCORE {among.target} after, s", "SCORE", "clips", "steps")
-    never = f"> {BUDGETS * among.seconds:g}"
+    heads = ("side", "as", "seed", f"SCORE {budget_class.target} after, s", "SCORE", "clips", "steps")
+    never = f"> {PEER_BUDGETS * budget_class.seconds:g}"
     lines = [(row["side"], row["side_is"], row["seed"], row["reached"] or never, row["SCORE"],
               row["n"], row["steps"]) for row in rows]
-    return claims.table(heads, lines).data
+    return claims.markdown_table(heads, lines).data

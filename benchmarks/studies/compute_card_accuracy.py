@@ -1,6 +1,6 @@
 """How well the compute card predicts: seconds it says a training takes, beside those it takes.
 
-    python benchmarks/compute_card.py
+    python -m benchmarks.studies.compute_card_accuracy
 
 The goal is a factor of two. On a GPU also memory: what is predicted beside the peak.
 """
@@ -12,11 +12,11 @@ import torch
 
 from minidiff.course.student.compute_card import GIB, compute_card
 from minidiff.data import digits
-from minidiff.recipes import build, objective, recipe, stream
-from minidiff.train import Run, train
+from minidiff.recipes import build_model, build_objective, get_recipe, training_batches
+from minidiff.train import TrainState, train
 
 TRAININGS = (("tiny", 100), ("time-none", 60), ("time-factorised", 40), ("mmnist32", 20))
-PLENTY = 1e6, 1e6
+UNLIMITED_BUDGET = 1e6, 1e6
 
 
 def main() -> None:
@@ -27,17 +27,17 @@ def main() -> None:
     print("recipe           steps    real   predicted (ratio)    memory")
     worst = 1.0
     for name, steps in TRAININGS:
-        plan = recipe(name)
-        run = Run(build(plan.model).to(device), plan.training["lr"], plan.training["ema"])
+        plan = get_recipe(name)
+        run = TrainState(build_model(plan.model).to(device), plan.training["lr"], plan.training["ema"])
 
         def batches(plan=plan):
-            return stream(plan, source, 0, device=device)
+            return training_batches(plan, source, 0, device=device)
 
-        told = compute_card(run, batches(), {name: steps}, objective(plan), PLENTY).sizes[0]
+        told = compute_card(run, batches(), {name: steps}, build_objective(plan), UNLIMITED_BUDGET).sizes[0]
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
-        for _ in train(run, batches(), steps, objective(plan)):
+        for _ in train(run, batches(), steps, build_objective(plan)):
             pass
         real = time.perf_counter() - began
         ratio = told.seconds / real

@@ -1,6 +1,6 @@
 """A transformer or a U-Net, at equal compute, three sizes of each: the table of chapter 04.
 
-    python benchmarks/dit_or_unet.py [--minutes 1.4] [--n 128] [--seed 0]
+    python -m benchmarks.studies.dit_vs_unet [--minutes 1.4] [--n 128] [--seed 0]
 
 Clips of 32x32, 8 frames, one built-in digit, and the recipes' settings (`mmnist32`, `mmnist32-dit`)
 with smaller networks. The smallest pair gets --minutes of the processor's time, the next twice and
@@ -20,55 +20,55 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from benchmarks.results_table import Table
+from benchmarks.results_table import ResultsTable
 from minidiff import pipeline
 from minidiff.course.student.claims import TABLES
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.evaluation import evaluate
 from minidiff.pipeline import Pipeline
-from minidiff.recipes import Recipe, recipe
+from minidiff.recipes import Recipe, get_recipe
 from minidiff.runtime.seeds import generator
-from minidiff.training.training_run import Fit
+from minidiff.training.training_run import TrainingRun
 
 SIZES = {"unet": [dict(channels=c) for c in ((32, 64), (64, 64), (64, 96))],
          "dit": [dict(dim=d, depth=n) for d, n in ((64, 4), (96, 4), (128, 4))]}
-NAMES = {"unet": "mmnist32", "dit": "mmnist32-dit"}
+RECIPE_NAMES = {"unet": "mmnist32", "dit": "mmnist32-dit"}
 COLUMNS = ("net", "size", "seed", "minutes", "parameters", "steps", "ms", "mflop", "loss",
            "loss_half", "losses", "SCORE", "SCORE_half", "ID", "PHY", "FIT", "COVER", "PROMPT")
 SETS, CLIPS, TIMES = 16, 16, (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def plan_of(net: str, size: int) -> Recipe:
+def sized_recipe(net: str, size: int) -> Recipe:
     """The recipe of one network in one size; averaged over fewer steps, for there are few."""
     more = dict(attention=1) if net == "unet" else {}
-    return recipe(NAMES[net], ema=0.998, **SIZES[net][size], **more)
+    return get_recipe(RECIPE_NAMES[net], ema=0.998, **SIZES[net][size], **more)
 
 
 def steps_within(minutes: float, plan: Recipe, seed: int) -> int:
     """How many steps there are in so many: by the processor time of ten, after three to warm up."""
     with tempfile.TemporaryDirectory() as folder:
-        fit, took = Fit(folder, plan, steps=13, seed=seed), []
+        fit, took = TrainingRun(folder, plan, steps=13, seed=seed), []
         for _ in fit.steps():
             took.append(time.process_time())
         fit.close()
     return max(1, round(60 * minutes * 10 / (took[12] - took[2])))
 
 
-def trained(folder: Path, plan: Recipe, minutes: float, seed: int) -> Pipeline:
+def train_model(folder: Path, plan: Recipe, minutes: float, seed: int) -> Pipeline:
     """The model of a folder: trained, trained to its end if it was interrupted, or as it is."""
     if (folder / "training.safetensors").exists():
-        fit = Fit(folder, plan, resume=True)
+        fit = TrainingRun(folder, plan, resume=True)
     else:
-        fit = Fit(folder, plan, steps=steps_within(minutes, plan, seed), seed=seed)
-    for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=folder.name):
+        fit = TrainingRun(folder, plan, steps=steps_within(minutes, plan, seed), seed=seed)
+    for _ in tqdm(fit.steps(), total=fit.total_steps, initial=fit.state.step, desc=folder.name):
         pass
     fit.close()
     return pipeline.load(folder / "model.safetensors")
 
 
 @torch.no_grad()
-def held_out(model: Pipeline) -> Iterator[Tensor]:
+def held_out_losses(model: Pipeline) -> Iterator[Tensor]:
     """The training's loss on sets of clips of unseen digits, at the same times and noise for all.
 
     One number a set.
@@ -85,16 +85,16 @@ def held_out(model: Pipeline) -> Iterator[Tensor]:
 def mflop(model: Pipeline) -> float:
     """Million operations of a forward pass, for one clip (a training step takes about three)."""
     with FlopCounterMode(display=False) as count, torch.no_grad():
-        model.denoiser.net(torch.zeros(1, *model.shape()), torch.ones(1))
+        model.denoiser.net(torch.zeros(1, *model.sample_shape()), torch.ones(1))
     return count.get_total_flops() / 1e6
 
 
-def measured(model: Pipeline, minutes: float, n: int) -> dict:
+def result_row(model: Pipeline, minutes: float, n: int) -> dict:
     """A row of the table."""
-    losses = torch.stack([*held_out(model)])
-    score = evaluate.row(model, n, 100, "builtin", guidance=1.0)
+    losses = torch.stack([*held_out_losses(model)])
+    score = evaluate.evaluate_model(model, n, 100, "builtin", guidance=1.0)
     low, high = score["interval"]["SCORE"]
-    steps = model.about["steps"]
+    steps = model.metadata["steps"]
     return dict(parameters=sum(p.numel() for p in model.denoiser.parameters()), steps=steps,
                 ms=60_000 * minutes / steps, mflop=mflop(model), loss=losses.mean().item(),
                 loss_half=1.96 * losses.std().item() / SETS**0.5,
@@ -112,14 +112,14 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path("runs/dit_or_unet"), help="for the models")
     p.add_argument("--tables", type=Path, default=TABLES, help="where the CSV is")
     args = p.parse_args()
-    rows = Table("dit_or_unet", COLUMNS, ("net", "size", "seed"), args.tables)
+    rows = ResultsTable("dit_vs_unet", COLUMNS, ("net", "size", "seed"), args.tables)
     for size in range(3):
         for net in SIZES:
             key, minutes = dict(net=net, size=size, seed=args.seed), args.minutes * 2**size
             if not rows.has(**key):
                 folder = args.out / f"{net}-{size}-{args.seed}"
-                model = trained(folder, plan_of(net, size), minutes, args.seed)
-                rows.add(**key, minutes=minutes, **measured(model, minutes, args.n))
+                model = train_model(folder, sized_recipe(net, size), minutes, args.seed)
+                rows.add(**key, minutes=minutes, **result_row(model, minutes, args.n))
 
 
 if __name__ == "__main__":

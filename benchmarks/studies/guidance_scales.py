@@ -1,9 +1,9 @@
 """What a guidance scale does, from 0 to 15: the table of the chapter on guidance and prompts.
 
-    python benchmarks/guidance_scales.py [--models mmnist32 mmnist64-text] [--n 200] [--score 192]
+    python -m benchmarks.studies.guidance_scales [--models mmnist32 mmnist64-text] [--n 200] [--score 192]
 
 For each model and scale, guided at all times and by nothing else, from one set of noises:
-adherence, diversity, saturation and contrast (see `minidiff.evaluation.metrics.traits`) with halves of 95 %
+adherence, diversity, saturation and contrast (see `minidiff.evaluation.metrics.guidance_metrics`) with halves of 95 %
 intervals over noises, and SCORE of as many clips as --score says (0: none), with its own. Models
 that read are asked for one digit and its heading, ten prompts in turn; adherence is then both. A
 row is on the disk as soon as it is known, and one that is there is not made again, whatever its n;
@@ -15,13 +15,13 @@ import argparse
 import torch
 from tqdm import tqdm
 
-from benchmarks.results_table import Table
+from benchmarks.results_table import ResultsTable
 from minidiff import load
-from minidiff.course.student.claims import interval
-from minidiff.data.prompts import Thing, describe
+from minidiff.course.student.claims import confidence_interval
+from minidiff.data.prompts import ObjectSpec, describe
 from minidiff.evaluation import evaluate
-from minidiff.evaluation.metrics import measure, prompt_hits, traits
-from minidiff.pipeline import Pipeline, checkpoint
+from minidiff.evaluation.metrics import guidance_metrics, measure, prompt_hits
+from minidiff.pipeline import Pipeline, checkpoint_path
 from minidiff.runtime import files
 
 SCALES = 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0
@@ -32,35 +32,35 @@ COLUMNS = ("model", "sha256", "scale", "seed", "n",
 BATCH = 32
 
 
-def asked(model: Pipeline, n: int) -> tuple[dict, torch.Tensor, torch.Tensor | None]:
+def build_prompts(model: Pipeline, n: int) -> tuple[dict, torch.Tensor, torch.Tensor | None]:
     """What to ask for, as the pipeline takes it, the digits (n,) and the headings (n,) or None."""
     digit = torch.arange(n) % 10
     if model.recipe.classes:
         return {"labels": digit}, digit, None
     heading = (3 * digit + 4) % 8                                # none of these pairs is held out
-    return ({"prompt": [describe([Thing(*pair)])
+    return ({"prompt": [describe([ObjectSpec(*pair)])
                         for pair in zip(digit.tolist(), heading.tolist(), strict=True)]},
             digit, heading)
 
 
-def measured(model: Pipeline, scale: float, args) -> dict[str, float]:
+def result_row(model: Pipeline, scale: float, args) -> dict[str, float]:
     """The four traits and SCORE at one scale, each with half its interval."""
     settings = {"guidance": scale, "interval": None, "autoguidance": 0.0}
     settings |= {"steps": args.steps} if args.steps else {}
-    wish, digit, heading = asked(model, args.n)
-    videos = [model(**{k: v[i:i + BATCH] for k, v in wish.items()}, seed=args.seed, first=i,
+    wish, digit, heading = build_prompts(model, args.n)
+    videos = [model(**{k: v[i:i + BATCH] for k, v in wish.items()}, seed=args.seed, first_index=i,
                     **settings) for i in range(0, args.n, BATCH)]
     clips = torch.cat([v.tensor for v in videos])
     sprite = model.recipe.clips.get("sprite") or 14
-    found = traits(clips, digit, sprite)
+    found = guidance_metrics(clips, digit, sprite)
     if heading is not None:
         hits = prompt_hits(measure(clips, sprite, 1), digit[:, None], heading[:, None])
         found["adherence"] = hits["joint"].float()
     row = {}
     for trait in TRAITS:
-        row[trait], row[f"{trait}_half"] = interval(found[trait])
+        row[trait], row[f"{trait}_half"] = confidence_interval(found[trait])
     if args.score:
-        judged = evaluate.row(model, args.score, args.seed, model.about["digits"], **settings)
+        judged = evaluate.evaluate_model(model, args.score, args.seed, model.metadata["digits"], **settings)
         ends = judged["interval"]["SCORE"]
         row |= {k: judged[k] for k in ("SCORE", *PARTS)}
         row["SCORE_half"] = (ends[1] - ends[0]) / 2 if ends else None
@@ -78,17 +78,17 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=100)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args()
-    table = Table("guidance_scales", COLUMNS, ("model", "scale", "seed"),
+    table = ResultsTable("guidance_scales", COLUMNS, ("model", "scale", "seed"),
                   note="from one set of noises; half: of a 95 % interval, over noises")
     for name in args.models:
         model = load(name, args.device)
-        sha = files.digest(files.load_tensors(checkpoint(name))[0])[:12]
+        sha = files.digest(files.load_tensors(checkpoint_path(name))[0])[:12]
         if any(r["model"] == name and r["sha256"] != sha for r in table.rows):
             p.error(f"{table.path} holds rows of another {name}; remove them first.")
         for scale in tqdm(args.scales, desc=name):
             key = {"model": name, "scale": scale, "seed": args.seed}
             if not table.has(**key):
-                table.add(**key, sha256=sha, n=args.n, **measured(model, scale, args))
+                table.add(**key, sha256=sha, n=args.n, **result_row(model, scale, args))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Latents against pixels at equal compute: the table of the chapter on latent diffusion.
 
-    python benchmarks/latent_or_pixel.py [--budgets 45,90,180] [--vae 240] [--clips 4096] [--n 256]
+    python -m benchmarks.studies.latent_vs_pixel_score [--budgets 45,90,180] [--vae 240] [--clips 4096] [--n 256]
 
 A small U-Net learns clips of 32x32 and 8 frames by flow matching for so many seconds: on the
 latents of a small VAE ("latents"), on pixels folded 2x2 ("pixels"), and on pixels folded 4x4, a
@@ -19,18 +19,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.results_table import Table
+from benchmarks.results_table import ResultsTable
 from minidiff.data import digits
-from minidiff.data.media import unit
+from minidiff.data.media import to_unit
 from minidiff.data.moving_mnist import batches, moving_mnist
-from minidiff.denoiser import Denoiser, clipped
+from minidiff.denoiser import Denoiser
 from minidiff.evaluation import scoreboard
-from minidiff.recipes import rebuilding
+from minidiff.guidance import clipped
+from minidiff.recipes import vae_objective
 from minidiff.runtime.seeds import generator
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Flow, timesteps
-from minidiff.train import Objective, Run, denoising, train
-from minidiff.training.cost import cost
+from minidiff.train import Objective, TrainState, denoising_objective, train
+from minidiff.training.cost import measure_step_cost
 from minidiff.unet import UNet
 from minidiff.vae import VAE
 
@@ -38,21 +39,21 @@ PATCHES = {"latents": 1, "pixels": 2, "pixels, 4x4 folded": 4}
 PARTS = "ID", "PHY", "FIT", "COVER"
 COLUMNS = ("kind", "seconds", "seed", "steps", "ms", "mib", "vae_seconds", "n", "SCORE", "low",
            "high", *PARTS)
-BATCH, DRAWN = 16, 32                                       # clips in training, clips drawn at once
+BATCH, SAMPLE_BATCH = 16, 32                                       # clips in training, clips drawn at once
 
 
 def small_vae() -> VAE:
-    return VAE(channels=(32, 64), deep=64, latent=2, patch=2, depth=1, beta=1e-4)
+    return VAE(channels=(32, 64), bottleneck_channels=64, latent_channels=2, patch=2, depth=1, beta=1e-4)
 
 
-def trained(run: Run, data: Iterator, seconds: float, objective: Objective) -> tuple[int, float]:
+def train_for(run: TrainState, data: Iterator, seconds: float, objective: Objective) -> tuple[int, float]:
     """Train a run for so many processor seconds: steps taken, and seconds of one.
 
     The number of steps is fixed at the start, by a fresh copy's median step, because the learning
     rate falls towards the last one.
     """
     start, took = {k: v.clone() for k, v in run.model.state_dict().items()}, []
-    probe, before = Run(run.model, run.lr, run.ema.decay), time.process_time()
+    probe, before = TrainState(run.model, run.lr, run.ema.decay), time.process_time()
     for _ in train(probe, data, 13, objective):
         now = time.process_time()
         took.append(now - before)
@@ -65,23 +66,23 @@ def trained(run: Run, data: Iterator, seconds: float, objective: Objective) -> t
     return steps, (time.process_time() - before) / steps
 
 
-def film(source: str, n: int, seed: int) -> Tensor:
+def training_clips(source: str, n: int, seed: int) -> Tensor:
     """n clips (n, 8, 1, 32, 32)."""
     return moving_mnist(digits.load(source, "train"), n, seed=seed).x
 
 
-def the_vae(args) -> tuple[VAE, float]:
+def trained_vae(args) -> tuple[VAE, float]:
     """The trained VAE and its seconds: from the folder if it is there, else made."""
     path = args.out / "vae.safetensors"
     torch.manual_seed(args.seed)
-    run = Run(small_vae(), lr=3e-3, ema=0.99)
+    run = TrainState(small_vae(), lr=3e-3, ema=0.99)
     if path.exists():
         run.load(path)
         return run.ema.model, run.notes["seconds"]
     before = time.process_time()
     pairs = ((c.x, None) for c in batches(digits.load(args.digits, "train"), 16, seed=args.seed))
-    trained(run, pairs, args.vae, rebuilding())
-    run.ema.model.calibrate(film(args.digits, 64, args.seed))
+    train_for(run, pairs, args.vae, vae_objective())
+    run.ema.model.fit_latent_stats(training_clips(args.digits, 64, args.seed))
     run.notes["seconds"] = time.process_time() - before
     path.parent.mkdir(parents=True, exist_ok=True)
     run.save(path)
@@ -89,68 +90,68 @@ def the_vae(args) -> tuple[VAE, float]:
 
 
 @torch.no_grad()
-def through(f, x: Tensor) -> Tensor:
-    return torch.cat([f(part).float() for part in x.split(DRAWN)])
+def apply_in_batches(f, x: Tensor) -> Tensor:
+    return torch.cat([f(part).float() for part in x.split(SAMPLE_BATCH)])
 
 
-def pairs(x: Tensor, seed: int) -> Iterator[tuple[Tensor, None]]:
+def training_batches(x: Tensor, seed: int) -> Iterator[tuple[Tensor, None]]:
     """Endless batches of the kept clips, or latents."""
     for step in count():
         yield x[torch.randint(len(x), (BATCH,), generator=generator(seed, step))], None
 
 
-def fresh(kind: str, x: Tensor, seed: int) -> Run:
+def new_training_state(kind: str, x: Tensor, seed: int) -> TrainState:
     torch.manual_seed(seed)
-    net = UNet(channels=(32, 64), in_channels=x.shape[2], patch=PATCHES[kind], attention=1)
-    return Run(Denoiser(net, Flow(), "flow"), lr=3e-3, ema=0.99)
+    net = UNet(channels=(32, 64), in_channels=x.shape[2], patch=PATCHES[kind], attention_levels=1)
+    return TrainState(Denoiser(net, Flow(), "flow"), lr=3e-3, ema=0.99)
 
 
-def drawn(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
+def sample_clips(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
     g = generator(seed, 3)
 
     def randn(x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=g)
     made = []
-    for k in range(0, n, DRAWN):
-        noise = torch.randn(min(DRAWN, n - k), *shape, generator=g)
+    for k in range(0, n, SAMPLE_BATCH):
+        noise = torch.randn(min(SAMPLE_BATCH, n - k), *shape, generator=g)
         made.append(last(ddpm(denoise, Flow(), noise, timesteps(20, 3.0), randn)))
     return torch.cat(made)
 
 
-def judged(clips: Tensor, args) -> dict:
-    row = scoreboard.score(unit(clips), reference=args.digits, seeds=(args.seed,))
+def score_row(clips: Tensor, args) -> dict:
+    row = scoreboard.score(to_unit(clips), reference=args.digits, seeds=(args.seed,))
     low, high = row["interval"]["SCORE"] or (None, None)
     return {"n": len(clips), **{k: row[k] for k in ("SCORE", *PARTS)}, "low": low, "high": high}
 
 
-def rows(args) -> Table:
+def fill_table(args) -> ResultsTable:
     """The table, with all rows that were asked for."""
     note = f"batches of {BATCH}, {args.clips} clips, VAE of {args.vae:g} s, seed {args.seed}"
-    table = Table("latent_or_pixel", COLUMNS, ("kind", "seconds", "seed"), args.tables, note)
-    vae, paid = the_vae(args)
-    x, before = film(args.digits, args.clips, args.seed), time.process_time()
-    z = through(vae.encode, x)
+    table = ResultsTable("latent_vs_pixel_score", COLUMNS, ("kind", "seconds", "seed"), args.tables, note)
+    vae, paid = trained_vae(args)
+    x, before = training_clips(args.digits, args.clips, args.seed), time.process_time()
+    z = apply_in_batches(vae.encode, x)
     paid += time.process_time() - before
     if not table.has(kind="ceiling", seconds=0.0, seed=args.seed):
         real = moving_mnist(digits.load(args.digits, "test"), args.n, seed=args.seed).x
-        rebuilt = through(lambda clips: vae.decode(vae.encode(clips)), real)
+        rebuilt = apply_in_batches(lambda clips: vae.decode(vae.encode(clips)), real)
         table.add(kind="ceiling", seconds=0.0, seed=args.seed, vae_seconds=paid,
-                  steps=None, ms=None, mib=None, **judged(rebuilt, args))
+                  steps=None, ms=None, mib=None, **score_row(rebuilt, args))
     for seconds in args.budgets:
         for kind in PATCHES:
             if table.has(kind=kind, seconds=seconds, seed=args.seed):
                 continue
             data = z if kind == "latents" else x
-            mib = cost(fresh(kind, data, 0), pairs(data, 0), denoising()).bytes / 2**20
-            run = fresh(kind, data, args.seed)
-            steps, each = trained(run, pairs(data, args.seed), seconds, denoising())
+            mib = measure_step_cost(new_training_state(kind, data, 0), training_batches(data, 0), denoising_objective()).bytes / 2**20
+            run = new_training_state(kind, data, args.seed)
+            steps, each = train_for(run, training_batches(data, args.seed), seconds, denoising_objective())
             model = run.ema.model.eval()
-            made = drawn(model if kind == "latents" else clipped(model), data.shape[1:], args.n,
+            made = sample_clips(model if kind == "latents" else clipped(model), data.shape[1:], args.n,
                          args.seed)
-            made = through(vae.decode, made) if kind == "latents" else made
+            made = apply_in_batches(vae.decode, made) if kind == "latents" else made
             table.add(kind=kind, seconds=seconds, seed=args.seed, steps=steps, ms=1e3 * each,
                       mib=mib, vae_seconds=paid if kind == "latents" else 0.0,
-                      **judged(made, args))
+                      **score_row(made, args))
             print(", ".join(f"{k} {v}" for k, v in table.rows[-1].items()), flush=True)
     return table
 
@@ -168,7 +169,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path("runs/latent_or_pixel"),
                    help="where the VAE is kept; remove it to train it anew")
     p.add_argument("--tables", type=Path, default=Path("minidiff/course/tables"))
-    rows(p.parse_args())
+    fill_table(p.parse_args())
 
 
 if __name__ == "__main__":

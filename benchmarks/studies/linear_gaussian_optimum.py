@@ -1,6 +1,6 @@
 """How near training comes to the exact minimum, and what time is worth, on linear-Gaussian clips.
 
-    python benchmarks/linear_gaussian.py [--network dit] [--rho 0.9] [--steps 2000] [--seed 0]
+    python -m benchmarks.studies.linear_gaussian_optimum [--network dit] [--rho 0.9] [--steps 2000] [--seed 0]
 
 Every pixel of a clip is an AR(1) process over its frames, so both least errors are known: that of
 the whole clip, `ar1_denoiser` D*, and that of one frame at a time, `gaussian_denoiser`. The same
@@ -25,7 +25,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import Denoise, Denoiser
+from minidiff.denoiser import DenoiseFn, Denoiser
 from minidiff.dit import DiT
 from minidiff.gaussians import (
     ar1_clips,
@@ -37,7 +37,7 @@ from minidiff.gaussians import (
 from minidiff.runtime.precision import has_bf16
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import Flow, add_noise
-from minidiff.train import Run, denoising, train
+from minidiff.train import TrainState, denoising_objective, train
 from minidiff.unet import UNet
 
 SCHEDULE, STD, SHAPE = Flow(), 1.0, (8, 1, 8, 8)          # of a clip: T, C, H, W
@@ -48,18 +48,18 @@ NETWORKS = {
 TIMES = {"t = .2": 0.2, "t = .5": 0.5, "t = .8": 0.8, "t = .95": 0.95, "average": None}
 
 
-def stream(rho: float, batch: int, seed: int) -> Iterator[tuple[Tensor, None]]:
+def ar1_batches(rho: float, batch: int, seed: int) -> Iterator[tuple[Tensor, None]]:
     """Batches of fresh clips for `train`: no clip is seen twice."""
     return ((ar1_clips((batch, *SHAPE), rho, STD, generator(seed, step, 1)), None)
             for step in count())
 
 
-def trained(network: str, mode: str, rho: float, steps: int, seed: int) -> tuple[Denoise, float]:
+def train_denoiser(network: str, mode: str, rho: float, steps: int, seed: int) -> tuple[DenoiseFn, float]:
     """The averaged weights after so many steps of 16 clips, and the processor's seconds for it."""
     torch.manual_seed(seed)
-    run = Run(Denoiser(NETWORKS[network](mode), SCHEDULE, "flow"), lr=6e-3)
+    run = TrainState(Denoiser(NETWORKS[network](mode), SCHEDULE, "flow"), lr=6e-3)
     began = time.process_time()
-    for _ in train(run, stream(rho, 16, seed), steps, denoising(times="uniform"), seed=seed):
+    for _ in train(run, ar1_batches(rho, 16, seed), steps, denoising_objective(times="uniform"), seed=seed):
         pass
     return run.ema.model, time.process_time() - began
 
@@ -72,55 +72,55 @@ def noisy_clips(rho: float, t: float | None, n: int, g: torch.Generator) -> tupl
 
 
 @torch.no_grad()
-def excess(denoise: Denoise, exact: Denoise, x: Tensor, t: Tensor, batch: int = 64) -> Tensor:
+def excess_error(denoise: DenoiseFn, exact: DenoiseFn, x: Tensor, t: Tensor, batch: int = 64) -> Tensor:
     """|D - D*|^2 of each clip, per element: (n,), float64. Its mean estimates the excess."""
     parts = zip(x.split(batch), t.split(batch))
     return torch.cat([(denoise(x, t).double() - exact(x.double(), t)).square().flatten(1).mean(1)
                       for x, t in parts])
 
 
-def mean(values: Tensor) -> tuple[float, float]:
+def mean_with_interval(values: Tensor) -> tuple[float, float]:
     """The mean of independent values (n,), and half the width of its 95 % interval."""
     return values.mean().item(), 1.96 * (values.std() / len(values) ** 0.5).item()
 
 
-def share(values: Tensor, whole: Tensor) -> tuple[float, float]:
+def ratio_with_interval(values: Tensor, whole: Tensor) -> tuple[float, float]:
     """mean(values) / mean(whole), both (n,) in pairs, and half the width of its 95 % interval.
 
     The ratio r errs like mean(values - r whole) / mean(whole) (Cochran 1977 chapter 6), so what
     chance does to both alike cancels.
     """
     ratio = (values.mean() / whole.mean()).item()
-    return ratio, mean(values - ratio * whole)[1] / whole.mean().item()
+    return ratio, mean_with_interval(values - ratio * whole)[1] / whole.mean().item()
 
 
-def least(mse: Callable[[Tensor], Tensor], t: float | None) -> float:
+def minimum_error(mse: Callable[[Tensor], Tensor], t: float | None) -> float:
     """An exact minimum at t or, for None, averaged over uniform t (the midpoint rule)."""
     grid = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     return mse(grid if t is None else torch.tensor([t], dtype=torch.float64)).mean().item()
 
 
-def column(rho: float, denoisers: dict[str, Denoise], t: float | None, n: int,
+def table_column(rho: float, denoisers: dict[str, DenoiseFn], t: float | None, n: int,
            g: torch.Generator) -> dict[str, str]:
     """What the table says of one t: the minima, the gap, each denoiser's excess and its share.
 
     Squared errors are in thousandths of the data's variance.
     """
     exact, frame = ar1_denoiser(SCHEDULE, rho, STD), gaussian_denoiser(SCHEDULE, 0, STD)
-    clip = least(lambda t: ar1_mse(SCHEDULE, SHAPE[0], rho, STD, t), t)
-    alone = least(lambda t: gaussian_mse(SCHEDULE, STD, t), t)
+    clip = minimum_error(lambda t: ar1_mse(SCHEDULE, SHAPE[0], rho, STD, t), t)
+    alone = minimum_error(lambda t: gaussian_mse(SCHEDULE, STD, t), t)
     x, times = noisy_clips(rho, t, n, g)
-    gap = excess(frame, exact, x, times)
+    gap = excess_error(frame, exact, x, times)
     cells = {"least, whole clip": f"{1e3 * clip:.3f}", "least, one frame": f"{1e3 * alone:.3f}",
-             "gap": f"{1e3 * (alone - clip):.3f}", "gap, measured": interval(*mean(1e3 * gap), 3)}
+             "gap": f"{1e3 * (alone - clip):.3f}", "gap, measured": format_interval(*mean_with_interval(1e3 * gap), 3)}
     for name, denoise in denoisers.items():
-        own = excess(denoise, exact, x, times)
-        cells[f"{name}, excess"] = interval(*mean(1e3 * own), 3)
-        cells[f"{name}, % of gap"] = interval(*(100 * part for part in share(own, gap)), 2)
+        own = excess_error(denoise, exact, x, times)
+        cells[f"{name}, excess"] = format_interval(*mean_with_interval(1e3 * own), 3)
+        cells[f"{name}, % of gap"] = format_interval(*(100 * part for part in ratio_with_interval(own, gap)), 2)
     return cells
 
 
-def interval(middle: float, half: float, digits: int) -> str:
+def format_interval(middle: float, half: float, digits: int) -> str:
     """A number and half the width of its 95 % interval."""
     return f"{middle:.{digits}f} ± {half:.{digits}f}"
 
@@ -140,10 +140,10 @@ def main() -> None:
           f"{platform.machine()}  {bf16}  seed {args.seed}")
     denoisers = {}
     for name, mode in (("temporal", "factorised"), ("per frame", "none")):
-        denoisers[name], seconds = trained(args.network, mode, args.rho, args.steps, args.seed)
+        denoisers[name], seconds = train_denoiser(args.network, mode, args.rho, args.steps, args.seed)
         print(f"{args.network}, {name}: {args.steps} steps, {seconds:.0f} processor seconds",
               flush=True)
-    columns = [column(args.rho, denoisers, t, 1024, generator(args.seed, i, 2))
+    columns = [table_column(args.rho, denoisers, t, 1024, generator(args.seed, i, 2))
                for i, t in enumerate(TIMES.values())]
     print(f"\n{'errors in 1e-3':20}" + "".join(f"{label:>18}" for label in TIMES))
     for row in columns[0]:

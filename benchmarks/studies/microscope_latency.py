@@ -1,8 +1,8 @@
 """How long from a key's press to the microscope's changed picture, in a real Chromium.
 
-    python benchmarks/microscope_latency.py [--presses 50]
+    python -m benchmarks.studies.microscope_latency [--presses 50]
 
-Needs playwright and a Chromium (see tests/browser.py). The microscope holds 21 states of a clip of
+Needs playwright and a Chromium (see tests/visual/browser.py). The microscope holds 21 states of a clip of
 8 frames of 32x32 pixels. Times count from the key event's own time stamp: "drawn" until the canvas
 holds other pixels, "on the screen" until the frame that shows them has been produced. A page that
 only counts the presses says how much of it is the browser and the machine.
@@ -19,7 +19,7 @@ from statistics import median, quantiles
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-WATCH = """() => {
+LATENCY_SCRIPT = """() => {
   const stage = document.querySelector('.stage'), canvas = document.querySelector('canvas');
   const seen = () => canvas ? canvas.toDataURL() : stage.textContent;
   let before = seen();
@@ -38,7 +38,7 @@ WATCH = """() => {
   });
   stage.focus();
 }"""
-PLAIN = """<div class="stage" tabindex="0">0</div><script>
+COUNTER_PAGE = """<div class="stage" tabindex="0">0</div><script>
   const stage = document.querySelector('.stage');
   stage.addEventListener('keydown', () => { stage.textContent = 1 + +stage.textContent; });
 </script>"""
@@ -54,10 +54,10 @@ def main():
     if why := browser.why_not():
         raise SystemExit(why)
     with browser.chromium() as chromium:
-        print(f"{date.today()}  {cpu()}, {os.cpu_count()} cores, {platform.system()}, "
+        print(f"{date.today()}  {cpu_name()}, {os.cpu_count()} cores, {platform.system()}, "
               f"Python {platform.python_version()}, torch {version('torch')}, "
               f"Chromium {chromium.version}")
-        for name, content in (("microscope", microscope().html()), ("one number", PLAIN)):
+        for name, content in (("microscope", microscope().html()), ("one number", COUNTER_PAGE)):
             page = chromium.new_page(viewport={"width": 1280, "height": 800})
             page.set_content(content)
             changed, drawn, shown = zip(*measure(page, presses), strict=True)
@@ -71,7 +71,7 @@ def main():
 def measure(page, presses: int) -> list:
     """Per press: whether the picture changed, ms until it was drawn, ms until it was shown."""
     page.wait_for_selector(".minidiff-viewer[data-at], body > .stage")
-    page.evaluate(WATCH)
+    page.evaluate(LATENCY_SCRIPT)
     for k in range(presses):
         page.keyboard.press("ArrowLeft" if k // 10 % 2 else "ArrowRight")
         page.wait_for_function("k => window.times.length > k", arg=k)
@@ -90,7 +90,7 @@ def microscope():
     return microscope(ddpm(ar1_denoiser(Flow(), 0.9, 0.5), Flow(), x, timesteps(20)), Flow())
 
 
-def cpu() -> str:
+def cpu_name() -> str:
     """The processor's name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

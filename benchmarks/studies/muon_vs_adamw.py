@@ -1,6 +1,6 @@
 """Muon against AdamW on the main recipe, by the loss on clips that neither saw.
 
-    python benchmarks/muon_or_adamw.py [--steps 300] [--digits builtin]
+    python -m benchmarks.studies.muon_vs_adamw [--steps 300] [--digits builtin]
 
 Network, clips, noise and learning rate are the same. Both are trained for the same number of steps;
 AdamW also for twice as many.
@@ -14,28 +14,28 @@ import torch
 
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
-from minidiff.recipes import build, recipe, stream
+from minidiff.recipes import build_model, get_recipe, training_batches
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.train import Run, denoising, train
+from minidiff.train import TrainState, denoising_objective, train
 
 
-def trained(optimizer: str, steps: int, source: str, seed: int) -> tuple[Run, float]:
+def train_recipe(optimizer: str, steps: int, source: str, seed: int) -> tuple[TrainState, float]:
     """A run of so many steps, and the processor's seconds for it."""
     torch.manual_seed(seed)
-    plan = recipe("mmnist32")
-    run = Run(build(plan.model), plan.training["lr"], plan.training["ema"])
+    plan = get_recipe("mmnist32")
+    run = TrainState(build_model(plan.model), plan.training["lr"], plan.training["ema"])
     if optimizer == "AdamW":
         run.optimizers = [torch.optim.AdamW(run.model.parameters(), run.lr, betas=(0.9, 0.99),
                                             weight_decay=0.01)]
     began = time.process_time()
-    for _ in train(run, stream(plan, digits.load(source), seed), steps, denoising(10), seed=seed):
+    for _ in train(run, training_batches(plan, digits.load(source), seed), steps, denoising_objective(10), seed=seed):
         pass
     return run, time.process_time() - began
 
 
 @torch.no_grad()
-def validation_loss(run: Run, source: str, n: int = 256) -> float:
+def validation_loss(run: TrainState, source: str, n: int = 256) -> float:
     """The averaged weights' loss on clips of validation digits, at n times even over [0, 1]."""
     clips, g = moving_mnist(digits.load(source, "val"), n, seed=7), generator(7, 1)
     t = (torch.randperm(n, generator=g) + 0.5) / n
@@ -55,7 +55,7 @@ def main() -> None:
           f"{platform.machine()}  seed {args.seed}")
     runs = ("Muon", args.steps), ("AdamW", args.steps), ("AdamW", 2 * args.steps)
     for optimizer, steps in runs:
-        run, seconds = trained(optimizer, steps, args.digits, args.seed)
+        run, seconds = train_recipe(optimizer, steps, args.digits, args.seed)
         print(f"{optimizer:>6} {steps:5d} steps  {seconds:6.0f} processor seconds  validation loss "
               f"{validation_loss(run, args.digits):.4f}", flush=True)
 

@@ -1,6 +1,6 @@
 """Which prompts of two digits are missed: by the angle between the two headings.
 
-    python benchmarks/missed_prompts.py [--model mmnist64-text] [--digits FOLDER] [--n 192]
+    python -m benchmarks.studies.prompt_errors_by_angle [--model mmnist64-text] [--digits FOLDER] [--n 192]
 
 Real clips, read by the same judge, beside the clips that a model makes by its own settings. A
 heading is unread where no three frames on end show its digit apart from the other.
@@ -10,27 +10,27 @@ import argparse
 import torch
 from torch import Tensor
 
-from benchmarks.studies.denoise_from_noise_level import told
+from benchmarks.studies.denoise_from_noise_level import clip_conditions
 from minidiff import pipeline
 from minidiff.course.student import claims
 from minidiff.data import digits, media
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.data.prompts import DIRECTIONS
 from minidiff.evaluation import evaluate
-from minidiff.evaluation.metrics import measure, prompt_hits, slots
+from minidiff.evaluation.metrics import measure, prompt_hits, tracks_by_clip
 
 
-def angles(headings: Tensor) -> Tensor:
+def heading_angles(headings: Tensor) -> Tensor:
     """(N, 2) -> (N,): how many sectors of 45 degrees lie between two headings, 0 to 4."""
     apart = (headings[:, 0] - headings[:, 1]).abs()
     return torch.minimum(apart, len(DIRECTIONS) - apart)
 
 
-def lines(name: str, clips: Tensor, labels: Tensor, headings: Tensor, sprite: int) -> list[tuple]:
+def result_rows(name: str, clips: Tensor, labels: Tensor, headings: Tensor, sprite: int) -> list[tuple]:
     """A line for each angle, then one for all: shares of clips."""
     m = measure(clips, sprite, 2)
     hits = prompt_hits(m, labels, headings)
-    unread, angle = (slots(m, m.heading, 2) < 0).any(1), angles(headings)
+    unread, angle = (tracks_by_clip(m, m.direction, 2) < 0).any(1), heading_angles(headings)
     rows = [(f"{45 * a}", angle == a) for a in range(5)] + [("all", angle >= 0)]
     return [(name, text, int(among.sum()),
              *(f"{float(hit[among].float().mean()):.2f}"
@@ -48,16 +48,16 @@ def main() -> None:
     args = p.parse_args()
     model = pipeline.load(args.model)
     c = getattr(getattr(model, "recipe", None), "clips", {})
-    if not c or not model.recipe.vocabulary or evaluate.most_digits(c) != 2:
+    if not c or not model.recipe.vocabulary or evaluate.max_digits(c) != 2:
         p.error(f"{args.model} reads no prompts of two digits; give mmnist64-text.")
     held_out = digits.load(args.digits, "test")
-    real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(number=2))
-    _, shown = told(model, real)
-    asked = evaluate.questions(model, args.n, args.seed)
-    made = torch.cat([v.tensor for v in evaluate.clips(model, asked, args.seed)])
-    found = (lines("real", media.unit(real.x), real.labels, shown, c["sprite"])
-             + lines(args.model, made, asked.labels, asked.directions, c["sprite"]))
-    print(claims.table(("clips", "degrees between", "n", "joint", "digits", "headings",
+    real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(num_digits=2))
+    _, shown = clip_conditions(model, real)
+    asked = evaluate.evaluation_conditions(model, args.n, args.seed)
+    made = torch.cat([v.tensor for v in evaluate.sample_clips(model, asked, args.seed)])
+    found = (result_rows("real", media.to_unit(real.x), real.labels, shown, c["sprite"])
+             + result_rows(args.model, made, asked.labels, asked.directions, c["sprite"]))
+    print(claims.markdown_table(("clips", "degrees between", "n", "joint", "digits", "headings",
                         "one unread"), found).data)
 
 

@@ -1,11 +1,11 @@
 """The order of every sampler on every schedule, against the exact flow of a Gaussian.
 
-    python benchmarks/sampler_order.py
+    python -m benchmarks.studies.sampler_order
 
 Error is the largest difference from the exact flow; order is
 `log2(error at n = 128 / error at n = 256)`. Uniform grids are measured at t = 0; grids uniform in
 log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The measuring is that of
-tests/test_samplers.py and tests/test_parity_diffusers.py; the latter needs diffusers, and is left
+tests/core/test_samplers.py and tests/core/test_parity_diffusers.py; the latter needs diffusers, and is left
 out without it.
 """
 import platform

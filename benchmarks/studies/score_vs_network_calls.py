@@ -1,6 +1,6 @@
 """SCORE against network calls, for every sampler: the table of the chapter on fast samplers.
 
-    python benchmarks/calls.py [--n 256] [--calls 4,8,15,20,50,100,1000] [--samplers ddim,ddpm]
+    python -m benchmarks.studies.score_vs_network_calls [--n 256] [--calls 4,8,15,20,50,100,1000] [--samplers ddim,ddpm]
 
 The cheap rows come first, and a row is on the disk as soon as it is known: run it again and it goes
 on where it was stopped; rows that are there are not made again, whatever their n. Every sampler
@@ -14,25 +14,25 @@ import time
 
 import torch
 
-from benchmarks.results_table import Table
+from benchmarks.results_table import ResultsTable
 from minidiff import pipeline
 from minidiff.evaluation import evaluate
 from minidiff.runtime import files
 from minidiff.runtime.precision import has_bf16
 from minidiff.schedules import timesteps
-from minidiff.visual.sampler_duel import fitting
+from minidiff.visual.sampler_duel import longest_grid
 
 PARTS = "ID", "PHY", "FIT", "COVER", "PROMPT"
 COLUMNS = ("model", "sha256", "sampler", "calls", "dtype", "seed", "n", "steps", "SCORE",
            "SCORE_half", *PARTS, "seconds")
-LONG = 100
+MANY_CALLS = 100
 
 
-def measured(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
+def score_row(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
     """What a row says beyond its key; SCORE_half: half its 95 % interval."""
-    steps = len(fitting(sampler, timesteps, calls)) - 1
+    steps = len(longest_grid(sampler, timesteps, calls)) - 1
     start = time.perf_counter()
-    row = evaluate.row(model, args.n, args.seed, model.about["digits"], sampler=sampler,
+    row = evaluate.evaluate_model(model, args.n, args.seed, model.metadata["digits"], sampler=sampler,
                        steps=steps, exact=args.exact, autoguidance=0.0)
     seconds, ends = time.perf_counter() - start, row["interval"]["SCORE"]
     return {"n": args.n, "steps": steps, "SCORE": row["SCORE"],
@@ -40,11 +40,11 @@ def measured(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
             **{k: row[k] for k in PARTS}, "seconds": seconds}
 
 
-def whole(text: str) -> list[int]:
+def int_list(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-def words(text: str) -> list[str]:
+def str_list(text: str) -> list[str]:
     return text.split(",")
 
 
@@ -53,28 +53,28 @@ def main() -> None:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="mmnist32", help="a checkpoint's name or file")
     p.add_argument("--n", type=int, default=256, help="clips a row, 32 or more")
-    p.add_argument("--calls", type=whole, default="4,6,8,10,15,20,30,50,100,1000",
+    p.add_argument("--calls", type=int_list, default="4,6,8,10,15,20,30,50,100,1000",
                    help="network calls to allow, with commas between")
-    p.add_argument("--samplers", type=words, default="ddpm,ddim,heun,dpmpp_2m")
-    p.add_argument("--long", type=words, default="ddpm",
-                   help=f"those to be tried with more than {LONG} calls, too")
+    p.add_argument("--samplers", type=str_list, default="ddpm,ddim,heun,dpmpp_2m")
+    p.add_argument("--long", type=str_list, default="ddpm",
+                   help=f"those to be tried with more than {MANY_CALLS} calls, too")
     p.add_argument("--exact", action="store_true", help="float32 where bfloat16 is usual")
     p.add_argument("--seed", type=int, default=100, help="of the sampling")
     args = p.parse_args()
     model = pipeline.load(args.model, "cuda" if torch.cuda.is_available() else "cpu")
-    sha = files.digest(files.load_tensors(pipeline.checkpoint(args.model))[0])[:12]
+    sha = files.digest(files.load_tensors(pipeline.checkpoint_path(args.model))[0])[:12]
     dtype = "float32" if args.exact or not has_bf16(model.device) else "bfloat16"
-    table = Table("calls", COLUMNS, ("model", "sampler", "calls", "dtype", "seed"),
+    table = ResultsTable("score_vs_network_calls", COLUMNS, ("model", "sampler", "calls", "dtype", "seed"),
                   note="SCORE of the shipped models; half: of a 95 % interval over clips")
     if any(r["model"] == args.model and r["sha256"] != sha for r in table.rows):
         p.error(f"{table.path} holds rows of another {args.model}; remove them first.")
     for calls in sorted(args.calls):
-        for sampler in args.samplers if calls <= LONG else args.long:
+        for sampler in args.samplers if calls <= MANY_CALLS else args.long:
             key = {"model": args.model, "sampler": sampler, "calls": calls, "dtype": dtype,
                    "seed": args.seed}
             if table.has(**key):
                 continue
-            row = measured(model, sampler, calls, args)
+            row = score_row(model, sampler, calls, args)
             table.add(**key, sha256=sha, **row)
             print(f"{sampler:10} {calls:5} calls   SCORE {row['SCORE']} ± {row['SCORE_half']}   "
                   f"{row['seconds']:.0f} s", flush=True)

@@ -1,6 +1,6 @@
 """The scoreboard's rows for real clips, for the answers that need no model, and for flawed clips.
 
-python benchmarks/scoreboard_table.py --digits builtin|mnist|FOLDER --n 512 [--size 32] [--frames 8]
+python -m benchmarks.studies.scoreboard_baselines --digits builtin|mnist|FOLDER --n 512 [--size 32] [--frames 8]
 two digits: --digits mnist --size 64 --frames 16 --sprite 20 --number 2
 """
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     start = time.perf_counter()
     ref = references.reference_for(args.digits, args.size, args.frames, args.sprite, args.number)
     built = time.perf_counter() - start
-    rows = baselines.table(args.digits, args.n, args.seed, ref)
+    rows = baselines.baseline_rows(args.digits, args.n, args.seed, ref)
     each = (time.perf_counter() - start - built) / len(rows)
     first = rows["real"]
     keys = [k for k in KEYS if k in first]

@@ -1,6 +1,6 @@
 """How much of real MNIST does a network read that has only ever seen drawn digits?
 
-    python benchmarks/strokes_to_mnist.py --digits FOLDER [--seeds 0 1 2]
+    python -m benchmarks.studies.strokes_to_mnist --digits FOLDER [--seeds 0 1 2]
 
 FOLDER holds MNIST's test files (t10k, IDX, gzipped or not). For each seed: 20,000 digits of
 minidiff.data.strokes, a small network trained on nothing else and without any augmentation, its
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.data.digits import pair
+from minidiff.data.digits import load_idx_pair
 from minidiff.data.strokes import strokes
 
 COUNT, STEPS, BATCH, LR = 20_000, 1_200, 128, 1e-3
@@ -36,7 +36,7 @@ def network() -> nn.Module:
         nn.Flatten(), nn.Dropout(.5), nn.Linear(96 * 9, 10))
 
 
-def fit(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
+def train_classifier(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     net = network().train()
     opt = torch.optim.AdamW(net.parameters(), LR)
@@ -52,7 +52,7 @@ def fit(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
 
 
 @torch.no_grad()
-def right(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def is_correct(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Which digits are read as what they are: (N,) of 0 and 1."""
     return torch.cat([net(x).argmax(1) for x in images.split(1000)]).eq(labels).double()
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    real, labels, _ = pair(args.digits, "t10k")
+    real, labels, _ = load_idx_pair(args.digits, "t10k")
     strokes(1)                                                                  # warm-up
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {args.threads} thread(s) "
           f"used, torch {torch.__version__}; {COUNT} drawn digits, {STEPS} steps of {BATCH}")
@@ -73,14 +73,14 @@ def main() -> None:
         start = time.perf_counter()
         drawn = strokes(COUNT, seed)
         ms = (time.perf_counter() - start) / COUNT * 1000
-        ok = right(fit(*drawn, seed), real, labels)
+        ok = is_correct(train_classifier(*drawn, seed), real, labels)
         per_digit = [ok[labels == d].mean() for d in range(10)]
         rows.append(torch.stack([ok.mean(), ok[8000:].mean(), *per_digit]))
-        report(f"seed {seed}", rows[-1], f"{ms:.3f} ms a digit")
-    report("mean", torch.stack(rows).mean(0))
+        print_accuracy(f"seed {seed}", rows[-1], f"{ms:.3f} ms a digit")
+    print_accuracy("mean", torch.stack(rows).mean(0))
 
 
-def report(name: str, row: Tensor, more: str = "") -> None:
+def print_accuracy(name: str, row: Tensor, more: str = "") -> None:
     digits = " ".join(f"{v:.3f}" for v in row[2:])
     print(f"{name:7} all {row[0]:.2%}  rows 8000-9999 {row[1]:.2%}  0-9: {digits}  {more}",
           flush=True)

@@ -1,6 +1,6 @@
 """Ways to let frames meet, at equal compute: the table of the chapter on time.
 
-    python benchmarks/attention_modes.py [--minutes 5.2] [--n 256] [--only NAME ...] [--out FOLDER]
+    python -m benchmarks.studies.temporal_attention [--minutes 5.2] [--n 256] [--only NAME ...] [--out FOLDER]
 
 The recipes `time-none` (frames never meet), `time-factorised`, `time-full` and `time-causal`, and
 two ablations of the second, `time-conv` (no attention through time) and `time-attention` (no
@@ -23,35 +23,35 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.results_table import Table
+from benchmarks.results_table import ResultsTable
 from minidiff import pipeline
-from minidiff.course.student.claims import TABLES, interval
+from minidiff.course.student.claims import TABLES, confidence_interval
 from minidiff.evaluation import evaluate, scoreboard
 from minidiff.evaluation.metrics import measure
 from minidiff.evaluation.references import reference_name
 from minidiff.pipeline import Pipeline
-from minidiff.recipes import Recipe, recipe
+from minidiff.recipes import Recipe, get_recipe
 from minidiff.runtime import files
-from minidiff.training.training_run import Fit
+from minidiff.training.training_run import TrainingRun
 from minidiff.unet import TIME_MODES
 
 ABLATIONS = "conv", "attention"                               # what is left of "factorised"
-NAMES = *TIME_MODES, *ABLATIONS
-HEADLINES = scoreboard.HEADLINES
+MODE_NAMES = *TIME_MODES, *ABLATIONS
+HEADLINES = scoreboard.HEADLINE_METRICS
 PARTS = "smooth", "bounce", "off_half", "flicker"             # as in the row, with intervals here
 COLUMNS = ("name", "steps", "minutes", "n", "seed",
            *(f"{k}{end}" for k in (*HEADLINES, *PARTS) for end in ("", "_low", "_high")),
            "motion", "fvd_local", "memo")
 
 
-def planned(name: str) -> Recipe:
+def mode_recipe(name: str) -> Recipe:
     """The recipe of a mode, or of an ablation: "factorised" with one of its two layers."""
     if name in TIME_MODES:
-        return recipe(f"time-{name}")
-    return recipe("time-factorised", mix=[name])._replace(name=f"time-{name}")
+        return get_recipe(f"time-{name}")
+    return get_recipe("time-factorised", temporal_layers=[name])._replace(name=f"time-{name}")
 
 
-def steps_of_each(args) -> dict[str, int]:
+def steps_per_mode(args) -> dict[str, int]:
     """How many steps each gets in so many processor minutes; kept beside the trainings.
 
     By the median of twelve steps, all recipes' in turn, so that the state of the machine, its
@@ -60,15 +60,15 @@ def steps_of_each(args) -> dict[str, int]:
     kept = args.out / "steps.json"
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
-            fits = {n: Fit(Path(folder) / n, planned(n), args.digits, steps=15, seed=args.seed)
-                    for n in NAMES}
-            running, took = {n: fit.steps() for n, fit in fits.items()}, {n: [] for n in NAMES}
+            fits = {n: TrainingRun(Path(folder) / n, mode_recipe(n), args.digits, steps=15, seed=args.seed)
+                    for n in MODE_NAMES}
+            running, took = {n: fit.steps() for n, fit in fits.items()}, {n: [] for n in MODE_NAMES}
             for _ in range(15):
                 for name, records in running.items():
                     before = time.process_time()
                     next(records)
                     took[name].append(time.process_time() - before)
-            for name in NAMES:
+            for name in MODE_NAMES:
                 running[name].close()
                 fits[name].close()
         steps = {n: round(60 * args.minutes / median(each[3:])) for n, each in took.items()}
@@ -77,55 +77,55 @@ def steps_of_each(args) -> dict[str, int]:
     return json.loads(kept.read_text())
 
 
-def trained(name: str, args) -> Pipeline:
+def train_model(name: str, args) -> Pipeline:
     """The model: trained, trained to its end if it was interrupted, or as it is in its folder."""
-    folder, plan = args.out / name, planned(name)
+    folder, plan = args.out / name, mode_recipe(name)
     if (folder / "training.safetensors").exists():
-        fit = Fit(folder, plan, resume=True)
+        fit = TrainingRun(folder, plan, resume=True)
     else:
-        steps = args.steps or steps_of_each(args)[name]
-        fit = Fit(folder, plan, args.digits, steps=steps, seed=args.seed)
-    for _ in tqdm(fit.steps(), total=fit.total, initial=fit.run.step, desc=name):
+        steps = args.steps or steps_per_mode(args)[name]
+        fit = TrainingRun(folder, plan, args.digits, steps=steps, seed=args.seed)
+    for _ in tqdm(fit.steps(), total=fit.total_steps, initial=fit.state.step, desc=name):
         pass
     fit.close()
     return pipeline.load(folder / "model.safetensors")
 
 
-def ratio(hits: Tensor, among: Tensor) -> tuple[float, float]:
+def ratio_with_interval(hits: Tensor, budget_class: Tensor) -> tuple[float, float]:
     """sum(hits) / sum(among) over clips (N, ...), and half the width of its interval.
 
     The ratio r errs like the mean of hits - r among (Cochran 1977 chapter 6).
     """
-    hits, among = hits.double().flatten(1).sum(1), among.double().flatten(1).sum(1)
-    r = float(hits.sum() / among.sum().clamp(min=1e-9))
-    return r, interval(hits - r * among)[1] / max(among.mean().item(), 1e-9)
+    hits, budget_class = hits.double().flatten(1).sum(1), budget_class.double().flatten(1).sum(1)
+    r = float(hits.sum() / budget_class.sum().clamp(min=1e-9))
+    return r, confidence_interval(hits - r * budget_class)[1] / max(budget_class.mean().item(), 1e-9)
 
 
-def parts(clips: Tensor, sprite: int) -> dict[str, tuple[float, float]]:
+def motion_parts(clips: Tensor, sprite: int) -> dict[str, tuple[float, float]]:
     """PARTS of clips (N, T, 1, S, S), each with half its interval."""
     m, size = measure(clips, sprite), clips.shape[-1]
-    free, jolts = m.flight.free, m.flight.jolts
-    return {"smooth": ratio((-jolts * 64 / size).exp() * free, free),
-            "bounce": ratio(m.flight.turned & m.flight.contact, m.flight.contact),
-            "off_half": ratio((jolts > size / 64) & free, free),
-            "flicker": interval(m.flicker)}
+    free, jolts = m.motion.free, m.motion.accelerations
+    return {"smooth": ratio_with_interval((-jolts * 64 / size).exp() * free, free),
+            "bounce": ratio_with_interval(m.motion.reflected & m.motion.wall_contact, m.motion.wall_contact),
+            "off_half": ratio_with_interval((jolts > size / 64) & free, free),
+            "flicker": confidence_interval(m.flicker)}
 
 
-def judged(model: Pipeline, args) -> dict:
+def score_row(model: Pipeline, args) -> dict:
     """The row of a model."""
-    asked = evaluate.questions(model, args.n)
+    asked = evaluate.evaluation_conditions(model, args.n)
     settings = {"steps": args.calls} if args.calls else {}
-    made = tqdm(evaluate.clips(model, asked, args.seed + 100, **settings), desc="sampling",
-                total=-(-args.n // evaluate.BATCH))
+    made = tqdm(evaluate.sample_clips(model, asked, args.seed + 100, **settings), desc="sampling",
+                total=-(-args.n // evaluate.BATCH_SIZE))
     x = torch.cat([video.tensor for video in made])
-    about = dict(reference=reference_name(args.digits, gone=True), seeds=(args.seed + 100,))
+    about = dict(reference=reference_name(args.digits, allow_missing=True), seeds=(args.seed + 100,))
     row = scoreboard.score(x, asked.labels, **about)
     out = {k: row[k] for k in (*HEADLINES, "motion", "fvd_local", "memo")}
     for k in HEADLINES:
         out[f"{k}_low"], out[f"{k}_high"] = row["interval"].get(k) or (None, None)
-    for k, (mean, half) in parts(x, 14).items():
+    for k, (mean, half) in motion_parts(x, 14).items():
         out |= {k: mean, f"{k}_low": mean - half, f"{k}_high": mean + half}
-    return out | dict(steps=model.about["steps"], minutes=args.minutes, n=args.n, seed=args.seed)
+    return out | dict(steps=model.metadata["steps"], minutes=args.minutes, n=args.n, seed=args.seed)
 
 
 def main() -> None:
@@ -137,14 +137,14 @@ def main() -> None:
     p.add_argument("--n", type=int, default=256, help="clips to judge")
     p.add_argument("--calls", type=int, help="sampling steps, the recipe's unless given")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    p.add_argument("--only", nargs="+", choices=MODE_NAMES, default=MODE_NAMES)
     p.add_argument("--out", type=Path, default=Path("runs/time"), help="where trainings are")
     p.add_argument("--table", type=Path, default=TABLES, help="the folder of the table")
     args = p.parse_args()
-    rows = Table("attention_modes", COLUMNS, ("name", "seed", "n"), args.table)
+    rows = ResultsTable("temporal_attention", COLUMNS, ("name", "seed", "n"), args.table)
     for name in args.only:
         if not rows.has(name=f"time-{name}", seed=args.seed, n=args.n):
-            rows.add(name=f"time-{name}", **judged(trained(name, args), args))
+            rows.add(name=f"time-{name}", **score_row(train_model(name, args), args))
 
 
 if __name__ == "__main__":

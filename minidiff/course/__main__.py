@@ -77,15 +77,15 @@ def build(args) -> int:
 
 def check(args) -> int:
     from minidiff.course.authoring import builder
-    return report(builder.check(find_root(Path())), "notebooks/ is what build makes of solutions/.")
+    return print_problems(builder.find_drift(find_root(Path())), "notebooks/ is what build makes of solutions/.")
 
 
 def lint(args) -> int:
     from minidiff.course.authoring import lint
-    return report(lint.lint(find_root(Path())), "The solutions follow the template.")
+    return print_problems(lint.lint(find_root(Path())), "The solutions follow the template.")
 
 
-def report(sentences: list[str], fine: str) -> int:
+def print_problems(sentences: list[str], fine: str) -> int:
     for sentence in sentences:
         print(sentence, file=sys.stderr)
     if not sentences:
@@ -104,8 +104,8 @@ def execute(args) -> int:
 
 
 def release(args) -> int:
-    from minidiff.course.authoring.nbgrader_release import release
-    written = release(find_root(Path()), args.nbgrader)
+    from minidiff.course.authoring.nbgrader_release import write_release
+    written = write_release(find_root(Path()), args.nbgrader)
     print(f"{len(written)} chapters in {args.nbgrader}; {args.nbgrader / 'README.md'} goes on.")
     return 0
 
@@ -120,7 +120,7 @@ def grade(args) -> int:
 
 def progress(args) -> int:
     from minidiff.course.student import saved_work, session
-    if not saved_work.home().exists():                            # then beside the notebooks, if at all
+    if not saved_work.saved_work_folder().exists():                            # then beside the notebooks, if at all
         os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")
     print(session.progress())
     return 0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from minidiff.data.strokes import strokes
 
-__all__ = ["SPLITS", "Digits", "built_in", "check_digits", "download", "load", "mnist", "read_idx",
+__all__ = ["SPLITS", "Digits", "built_in", "checked_sprites", "download_mnist", "load", "mnist", "read_idx",
            "strokes"]
 SPLITS = ("train", "val", "test")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -40,10 +40,10 @@ def load(source: str | Path | Tensor = "builtin", split: str = "train", n: int =
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}; choose one of {', '.join(SPLITS)}.")
     if isinstance(source, Tensor):
-        return sprites(source, split)
+        return split_sprites(source, split)
     if str(source) == "builtin":
         return built_in(split, n)
-    return mnist(download() if str(source) == "mnist" else Path(source), split)
+    return mnist(download_mnist() if str(source) == "mnist" else Path(source), split)
 
 
 def built_in(split: str = "train", n: int = 20_000) -> Digits:
@@ -51,9 +51,9 @@ def built_in(split: str = "train", n: int = 20_000) -> Digits:
     return Digits(*strokes(n, seed=1000 + SPLITS.index(split)), "builtin")
 
 
-def sprites(images: Tensor, split: str) -> Digits:
+def split_sprites(images: Tensor, split: str) -> Digits:
     """A split's rows of any images, label = row. Raises ValueError for unfit or too few ones."""
-    images = check_digits(images)
+    images = checked_sprites(images)
     tenth = torch.arange(len(images)) % 10
     rows = {"train": tenth < 8, "val": tenth == 8, "test": tenth == 9}[split].nonzero().flatten()
     if not len(rows):
@@ -62,7 +62,7 @@ def sprites(images: Tensor, split: str) -> Digits:
     return Digits(images[rows], rows, "sprites")
 
 
-def check_digits(images: Tensor) -> Tensor:
+def checked_sprites(images: Tensor) -> Tensor:
     """images as float32, or a ValueError unless it is (M, C, h, w), finite and in [0, 1]."""
     if images.ndim != 4 or not len(images) or not images.is_floating_point():
         raise ValueError("Sprites must be a float tensor (M, C, h, w), "
@@ -78,9 +78,9 @@ def mnist(folder: Path, split: str = "train") -> Digits:
     They lie in the folder or in its MNIST/raw. Raises FileNotFoundError with what is missing,
     ValueError for a damaged file.
     """
-    if split == "train" and find(folder, f"train-{IMAGES}"):
-        return pair(folder, "train")
-    images, labels, source = pair(folder, "t10k")
+    if split == "train" and find_file(folder, f"train-{IMAGES}"):
+        return load_idx_pair(folder, "train")
+    images, labels, source = load_idx_pair(folder, "t10k")
     if len(images) != 10_000:
         raise ValueError(f"{folder}: MNIST's test file has 10,000 digits, "
                          f"this one has {len(images)}; fetch it anew.")
@@ -88,9 +88,9 @@ def mnist(folder: Path, split: str = "train") -> Digits:
     return Digits(images[rows], labels[rows], source)
 
 
-def pair(folder: Path, kind: str) -> Digits:
+def load_idx_pair(folder: Path, kind: str) -> Digits:
     """One of MNIST's two pairs of files; kind "train" or "t10k". Raises as `mnist`."""
-    paths = [find(folder, f"{kind}-{name}") for name in (IMAGES, LABELS)]
+    paths = [find_file(folder, f"{kind}-{name}") for name in (IMAGES, LABELS)]
     if None in paths:
         raise FileNotFoundError(
             f"{folder} does not hold {kind}-{IMAGES} and {kind}-{LABELS} (with or without .gz). "
@@ -105,7 +105,7 @@ def pair(folder: Path, kind: str) -> Digits:
     return Digits(images[:, None].float() / 255, labels.long(), "mnist")
 
 
-def find(folder: Path, name: str) -> Path | None:
+def find_file(folder: Path, name: str) -> Path | None:
     places = [Path(folder) / sub / (name + end) for sub in ("", "MNIST/raw") for end in ("", ".gz")]
     return next((p for p in places if p.is_file()), None)
 
@@ -133,7 +133,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(data.copy()).view(shape)
 
 
-def download(folder: Path | None = None) -> Path:
+def download_mnist(folder: Path | None = None) -> Path:
     """MNIST through torchvision, with checksums, into datasets/ (or `folder`).
 
     Nothing is fetched twice. Needs the extra "data". Raises RuntimeError with what to do where
@@ -141,7 +141,7 @@ def download(folder: Path | None = None) -> Path:
     """
     folder = Path("datasets") if folder is None else Path(folder)
     needed = [f"{kind}-{name}" for kind in ("train", "t10k") for name in (IMAGES, LABELS)]
-    if all(find(folder, name) for name in needed):
+    if all(find_file(folder, name) for name in needed):
         return folder
     from minidiff.data.torchvision_compat import import_torchvision
     try:

@@ -1,6 +1,6 @@
 """Clips to files and back: GIF to look at, a contact sheet as PNG, NPY to compute with.
 
-Everything here takes clips (N, T, C, H, W), floats in [0, 1], C = 1 (grey) or 3 (colour); `unit`
+Everything here takes clips (N, T, C, H, W), floats in [0, 1], C = 1 (grey) or 3 (colour); `to_unit`
 makes them from the package's [-1, 1]. A GIF counts time in hundredths of a second: 8 frames a
 second (12.5) become 12, 8.33 a second.
 """
@@ -15,12 +15,12 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from minidiff.runtime.files import beside
+from minidiff.runtime.files import atomic_write
 
-GREY = 96      # of the lines between tiles: it shows against black and against white
+LINE_GREY = 96      # of the lines between tiles: it shows against black and against white
 
 
-def unit(x: Tensor) -> Tensor:
+def to_unit(x: Tensor) -> Tensor:
     """From the package's [-1, 1], clipped, to the [0, 1] of files and pictures. Any shape."""
     return (x.detach().clamp(-1, 1) + 1) / 2
 
@@ -52,7 +52,7 @@ def gif_bytes(clips: Tensor, fps: float = 8.0, scale: int | None = None, columns
     if not 2 <= greys <= 256:
         raise ValueError(f"A GIF has 2 to 256 greys, got {greys}.")
     columns = grid_columns(len(clips)) if columns is None else columns
-    index, palette = paint(film(clips, scale, columns), greys)                   # (T, H, W) uint8
+    index, palette = quantise(tile_frames(clips, scale, columns), greys)                   # (T, H, W) uint8
     frames = [Image.fromarray(i) for i in index]
     for frame in frames:
         frame.putpalette(palette)
@@ -72,7 +72,7 @@ def contact_sheet(clips: Tensor, scale: int | None = None,
     n, length = clips.shape[:2]
     frames = rearrange(clips, "n t c h w -> (n t) 1 c h w")
     columns = length if length > 1 else columns or grid_columns(n)
-    sheet = film(frames, scale, columns)[0]                                      # (H, W, C)
+    sheet = tile_frames(frames, scale, columns)[0]                                      # (H, W, C)
     return Image.fromarray(sheet.squeeze(-1) if sheet.shape[-1] == 1 else sheet)
 
 
@@ -92,26 +92,26 @@ def grid_columns(n: int) -> int:
     return min(range(least, 2 * least), key=lambda k: -n % k)
 
 
-def good_scale(clips: Tensor, columns: int | None = None) -> int:
+def default_scale(clips: Tensor, columns: int | None = None) -> int:
     """How much to enlarge clips (N, T, C, H, W) on a grid: to about 128 pixels each, 960 in all."""
     n, _, _, h, w = clips.shape
     return max(1, min(128 // max(h, w), 960 // (min(columns or grid_columns(n), n) * (w + 1))))
 
 
-def film(clips: Tensor, scale: int | None, columns: int) -> np.ndarray:
+def tile_frames(clips: Tensor, scale: int | None, columns: int) -> np.ndarray:
     """Clips on a grid, a line between, enlarged: (N, T, C, H, W) -> bytes (T, rows, columns, C)."""
     n = len(clips)
     if columns < 1 or (scale is not None and scale < 1):
         raise ValueError(f"scale and columns must be at least 1, got {scale} and {columns}.")
     columns = min(columns, n)
-    scale = scale or good_scale(clips, columns)
+    scale = scale or default_scale(clips, columns)
     edges = (0, -n % columns), (0, 0), (0, 0), (0, 1), (0, 1)      # empty places; a line after each
-    tiles = np.pad((clips * 255).round().byte().numpy(), edges, constant_values=GREY)
+    tiles = np.pad((clips * 255).round().byte().numpy(), edges, constant_values=LINE_GREY)
     grid = rearrange(tiles, "(r k) t c h w -> t (r h) (k w) c", k=columns)[:, :-1, :-1]
     return grid.repeat(scale, 1).repeat(scale, 2)
 
 
-def paint(frames: np.ndarray, greys: int) -> tuple[np.ndarray, list[int]]:
+def quantise(frames: np.ndarray, greys: int) -> tuple[np.ndarray, list[int]]:
     """Bytes (T, H, W, C) -> indices (T, H, W) and one palette for all of them: r, g, b, r, ..."""
     if frames.shape[-1] == 1:
         index = (frames[..., 0] * ((greys - 1) / 255)).round().astype(np.uint8)
@@ -128,9 +128,9 @@ def save(clips: Tensor, path: str | Path) -> None:
     written.
     """
     path, clips = Path(path), check_clips(clips)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path}: the ending says the format, one of {', '.join(ENDINGS)}.")
-    with beside(path) as draft:
+    if path.suffix.lower() not in FILE_EXTENSIONS:
+        raise ValueError(f"{path}: the ending says the format, one of {', '.join(FILE_EXTENSIONS)}.")
+    with atomic_write(path) as draft:
         WRITERS[path.suffix.lower()](clips, draft)
 
 
@@ -139,7 +139,7 @@ WRITERS = {
     ".png": lambda clips, path: contact_sheet(clips).save(path, "PNG"),
     ".npy": lambda clips, path: np.save(path, clips.numpy(), allow_pickle=False),
 }
-ENDINGS = tuple(WRITERS)
+FILE_EXTENSIONS = tuple(WRITERS)
 
 
 def read_npy(path: str | Path) -> Tensor:
@@ -186,7 +186,7 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
-class Video:
+class NotebookVideo:
     """Clips that play: a notebook shows a GIF or, where it cannot, a contact sheet or words.
 
     clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. settings: as for
@@ -210,7 +210,7 @@ class Video:
 
     def html(self) -> str:
         """The GIF and its caption as one string: small in the file, enlarged by the browser."""
-        scale = self.settings.get("scale") or good_scale(self.clips, self.settings.get("columns"))
+        scale = self.settings.get("scale") or default_scale(self.clips, self.settings.get("columns"))
         gif = gif_bytes(self.clips, **(self.settings | {"scale": 1}))
         width = scale * int.from_bytes(gif[6:8], "little")   # a GIF's width is in its bytes 6 and 7
         img = (f'<img src="{data_uri("gif", gif)}" alt="{html.escape(repr(self))}" width="{width}" '

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.data.digits import Digits
-from minidiff.data.prompts import PACES, Thing, describe, paraphrase
+from minidiff.data.prompts import PACES, ObjectSpec, describe, paraphrase
 from minidiff.runtime.seeds import generator
 
 HELD_OUT = tuple((d, (3 * d + 1) % 8) for d in range(10))   # (digit, direction), never trained on
-PAIRS = ("seen", "all", "held_out")
+PAIR_SETS = ("seen", "all", "held_out")
 
 
 class Clips(NamedTuple):
@@ -40,7 +40,7 @@ class Clips(NamedTuple):
 
 
 def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8,
-                 number: int | tuple[int, int] = 1,
+                 num_digits: int | tuple[int, int] = 1,
                  sprite: int | None = None, speed: tuple[float, float] | None = None,
                  pairs: str = "seen", labels: Tensor | None = None,
                  seed: int = 0, step: int = 0, device="cpu") -> Clips:
@@ -55,37 +55,37 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8,
     labels: (n, number), or (n,) for one digit, the digits to show; drawn at random unless given.
     Raises ValueError for settings that cannot be met.
     """
-    least, number = (number, number) if isinstance(number, int) else number
-    sprite = usual_sprite(size) if sprite is None else sprite
+    least, num_digits = (num_digits, num_digits) if isinstance(num_digits, int) else num_digits
+    sprite = default_sprite(size) if sprite is None else sprite
     low, high = (size / 32, 3 * size / 32) if speed is None else speed
-    if n < 1 or frames < 1 or not 1 <= least <= number:
+    if n < 1 or frames < 1 or not 1 <= least <= num_digits:
         raise ValueError("moving_mnist needs n, frames and number of at least 1, "
-                         f"got n={n}, frames={frames}, number={number}.")
+                         f"got n={n}, frames={frames}, number={num_digits}.")
     if not 1 <= sprite < size or not 0 <= low <= high < inf:
         raise ValueError(f"A digit of {sprite} px does not fit frames of {size} px, "
                          f"or the speeds {low} to {high} are not finite and rising from 0 up.")
-    if pairs not in PAIRS:
-        raise ValueError(f"Unknown pairs {pairs!r}; choose one of {', '.join(PAIRS)}.")
+    if pairs not in PAIR_SETS:
+        raise ValueError(f"Unknown pairs {pairs!r}; choose one of {', '.join(PAIR_SETS)}.")
     g = generator(seed, step)
-    which = choose(digits.labels, labels, (n, number), g)                        # (n, N), rows
+    which = choose_sprites(digits.labels, labels, (n, num_digits), g)                        # (n, N), rows
     labels = digits.labels[which]
     sector = choose_directions(labels, pairs, g)                                 # (n, N)
-    angle = (sector + torch.rand(n, number, generator=g) - 0.5) * pi / 4
-    pace = low + (high - low) * torch.rand(n, number, generator=g)
+    angle = (sector + torch.rand(n, num_digits, generator=g) - 0.5) * pi / 4
+    pace = low + (high - low) * torch.rand(n, num_digits, generator=g)
     velocity = torch.stack([angle.sin(), angle.cos()], -1) * pace[..., None]     # (n, N, 2), (y, x)
-    start = torch.rand(n, number, 2, generator=g) * (size - sprite)
+    start = torch.rand(n, num_digits, 2, generator=g) * (size - sprite)
     corners, velocities = bounce(start, velocity, frames, size - sprite)         # (n, T, N, 2) each
-    images = shrink(digits.images[which.flatten()], sprite).unflatten(0, (n, number))
-    if least < number:
-        gone = torch.arange(number) >= torch.randint(least, number + 1, (n, 1), generator=g)
+    images = resize_sprites(digits.images[which.flatten()], sprite).unflatten(0, (n, num_digits))
+    if least < num_digits:
+        gone = torch.arange(num_digits) >= torch.randint(least, num_digits + 1, (n, 1), generator=g)
         labels, images = labels.masked_fill(gone, -1), images * ~gone[..., None, None, None]
-    x = place(images.to(device), corners.to(device), size).amax(2).clamp(max=1)  # (n, T, C, H, W)
-    captions = [describe([Thing(d, s) for d, s in zip(*row, strict=True) if d >= 0])
+    x = place_sprites(images.to(device), corners.to(device), size).amax(2).clamp(max=1)  # (n, T, C, H, W)
+    captions = [describe([ObjectSpec(d, s) for d, s in zip(*row, strict=True) if d >= 0])
                 for row in zip(labels.tolist(), sector.tolist(), strict=True)]
     return Clips(2 * x - 1, labels, corners + sprite / 2, velocities, captions).to(device)
 
 
-def things(clips: Clips) -> list[list[Thing]]:
+def object_specs(clips: Clips) -> list[list[ObjectSpec]]:
     """What can be said of each clip's digits: which, whereto at first, how fast.
 
     The slowest third of the usual speeds is "slowly", the fastest "quickly"; between them nothing
@@ -96,15 +96,15 @@ def things(clips: Clips) -> list[list[Thing]]:
     pace = ((v.norm(dim=-1) - 1) * 1.5).floor().clamp(0, 2).long()               # thirds of 1 to 3
     word = PACES[0], None, PACES[1]
     rows = zip(*(x.tolist() for x in (clips.labels, sector, pace)), strict=True)
-    return [[Thing(d, s, word[p]) for d, s, p in zip(*row, strict=True) if d >= 0] for row in rows]
+    return [[ObjectSpec(d, s, word[p]) for d, s, p in zip(*row, strict=True) if d >= 0] for row in rows]
 
 
-def prompts(clips: Clips, *seeds: int) -> list[str]:
-    """A caption for training for each clip, worded by chance (see `text.paraphrase`).
+def sample_captions(clips: Clips, *seeds: int) -> list[str]:
+    """A caption for training for each clip, worded by chance (see `prompts.paraphrase`).
 
     Where the pace is sayable it is said in half of the cases.
     """
-    said = things(clips)
+    said = object_specs(clips)
     chance = torch.rand(len(said), 24, generator=generator(*seeds, 7)).tolist()
     words = []
     for row, numbers in zip(said, map(iter, chance), strict=True):
@@ -113,7 +113,7 @@ def prompts(clips: Clips, *seeds: int) -> list[str]:
     return words
 
 
-def usual_sprite(size: int) -> int:
+def default_sprite(size: int) -> int:
     """The side of the digit's square in frames of so many pixels: 7/16, which is 14 of 32."""
     return size * 7 // 16
 
@@ -127,27 +127,27 @@ def batches(digits: Digits, batch: int, seed: int = 0, start: int = 0,
         step += 1
 
 
-def choose(have: Tensor, want: Tensor | None, shape: tuple[int, int], g: torch.Generator) -> Tensor:
+def choose_sprites(available: Tensor, wanted: Tensor | None, shape: tuple[int, int], g: torch.Generator) -> Tensor:
     """Rows of the digits, (n, N): any at all, or for each wanted label one of its own.
 
     Raises ValueError for a label that no digit has, and for labels of another shape.
     """
-    if want is None:
-        return torch.randint(len(have), shape, generator=g)
-    want = torch.as_tensor(want).cpu()
-    if want.shape != shape and (shape[1] > 1 or want.shape != shape[:1]):
+    if wanted is None:
+        return torch.randint(len(available), shape, generator=g)
+    wanted = torch.as_tensor(wanted).cpu()
+    if wanted.shape != shape and (shape[1] > 1 or wanted.shape != shape[:1]):
         raise ValueError(f"labels must be (n, number) = {tuple(shape)}, one for each digit shown, "
-                         f"got {tuple(want.shape)}.")
-    counts = torch.bincount(have, minlength=10)
-    if want.min() < 0 or want.max() >= len(counts) or (counts[want] == 0).any():
+                         f"got {tuple(wanted.shape)}.")
+    counts = torch.bincount(available, minlength=10)
+    if wanted.min() < 0 or wanted.max() >= len(counts) or (counts[wanted] == 0).any():
         known = ", ".join(str(d) for d in counts.nonzero().flatten().tolist())
         raise ValueError("There is no digit for some of the wanted labels; "
                          f"the labels at hand are {known}.")
-    order = have.argsort(stable=True)                                      # rows sorted by label
+    order = available.argsort(stable=True)                                      # rows sorted by label
     first = counts.cumsum(0) - counts                                      # where each label begins
-    want = want.view(shape)
-    within = (torch.rand(shape, generator=g) * counts[want]).long()
-    return order[first[want] + within]
+    wanted = wanted.view(shape)
+    within = (torch.rand(shape, generator=g) * counts[wanted]).long()
+    return order[first[wanted] + within]
 
 
 def choose_directions(labels: Tensor, pairs: str, g: torch.Generator) -> Tensor:
@@ -177,14 +177,14 @@ def bounce(start: Tensor, velocity: Tensor, frames: int, room: float) -> tuple[T
     return torch.where(back, 2 * room - path, path), torch.where(back, -velocity, velocity)
 
 
-def shrink(images: Tensor, sprite: int) -> Tensor:
+def resize_sprites(images: Tensor, sprite: int) -> Tensor:
     """Sprites (M, C, h, w) -> (M, C, sprite, sprite), each pixel the mean of the area it covers."""
     if images.shape[-2:] == (sprite, sprite):
         return images
     return F.interpolate(images, size=(sprite, sprite), mode="area")
 
 
-def place(sprites: Tensor, corners: Tensor, size: int) -> Tensor:
+def place_sprites(sprites: Tensor, corners: Tensor, size: int) -> Tensor:
     """Sprites (n, N, C, s, s) at sub-pixel corners (n, T, N, 2) -> frames (n, T, N, C, size, size).
 
     Black elsewhere. A shift separates into rows and columns: frame = Y sprite X^T with hat
@@ -198,7 +198,7 @@ def place(sprites: Tensor, corners: Tensor, size: int) -> Tensor:
     return rows @ sprites[:, None] @ columns.transpose(-1, -2)
 
 
-def public_test(folder: str | Path) -> Tensor:
+def load_public_test(folder: str | Path) -> Tensor:
     """The fixed public test set (Srivastava 2015): (10000, 20, 1, 64, 64) in [-1, 1].
 
     folder: where `mnist_test_seq.npy` is, which torchvision's MovingMNIST downloads. Raises

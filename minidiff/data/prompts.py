@@ -4,7 +4,7 @@
     thing  := digit [verb [pace] [heading] [pace]]      "a 3 moving slowly up left"
 
 A digit is "a 3", "the digit three", ... or "something"; what is left out is left open. A prompt is
-`LENGTH` token ids, filled up with 0, the id of no word; the null prompt is all zeros. What the ids
+`PROMPT_LENGTH` token ids, filled up with 0, the id of no word; the null prompt is all zeros. What the ids
 mean is learnt with the model. A heading is the direction at the first frame, in sectors of 45
 degrees.
 """
@@ -17,18 +17,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIRECTIONS = ("right", "down right", "down", "down left",   # sectors of 45 degrees, y down
               "left", "up left", "up", "up right")
 VERBS = ("moving", "drifting", "flying", "going", "moves", "goes")
 PACES = ("slowly", "quickly")
-VOCABULARY = ("", *"0123456789", *NUMBERS, "a", "the", "digit", "something", *VERBS,
+VOCABULARY = ("", *"0123456789", *NUMBER_WORDS, "a", "the", "digit", "something", *VERBS,
               "left", "right", "up", "down", *PACES, "and")
-IDS = {word: i for i, word in enumerate(VOCABULARY)}
-LENGTH, MOST = 16, 2                                        # words and digits in a prompt
+TOKEN_IDS = {word: i for i, word in enumerate(VOCABULARY)}
+PROMPT_LENGTH, MAX_DIGITS = 16, 2                                        # words and digits in a prompt
 
 
-class Thing(NamedTuple):
+class ObjectSpec(NamedTuple):
     """What is said of one digit; None is left open. direction: an index of `DIRECTIONS`."""
     digit: int | None = None
     direction: int | None = None
@@ -46,8 +46,8 @@ def encode(prompt: str | Sequence[str | None] | None) -> Tensor:
     """
     if prompt is not None and not isinstance(prompt, str):
         return torch.stack([encode(p) for p in prompt])
-    ids = [] if prompt is None else [IDS[word] for word in checked(prompt)]
-    return torch.tensor(ids + [0] * (LENGTH - len(ids)))
+    ids = [] if prompt is None else [TOKEN_IDS[word] for word in checked_words(prompt)]
+    return torch.tensor(ids + [0] * (PROMPT_LENGTH - len(ids)))
 
 
 def decode(ids: Tensor) -> str:
@@ -58,24 +58,24 @@ def decode(ids: Tensor) -> str:
     return " ".join(VOCABULARY[i] for i in ids if i)
 
 
-def words_of(prompt: str) -> list[str]:
+def split_words(prompt: str) -> list[str]:
     return re.sub(r"[-,.;:!?]", " ", prompt.lower()).split()
 
 
-def checked(prompt: str) -> list[str]:
+def checked_words(prompt: str) -> list[str]:
     """The words of a prompt, or the errors and warnings of `encode`."""
-    words = words_of(prompt)
+    words = split_words(prompt)
     if not words:
         raise ValueError("The prompt is empty. Say what should move, for example 'a 3 moving left';"
                          " None leaves everything open.")
-    if unknown := [w for w in dict.fromkeys(words) if w not in IDS]:
-        raise ValueError("Not in the vocabulary: " + "; ".join(map(nearest, unknown)) + ". "
+    if unknown := [w for w in dict.fromkeys(words) if w not in TOKEN_IDS]:
+        raise ValueError("Not in the vocabulary: " + "; ".join(map(suggest_words, unknown)) + ". "
                          f"It has {len(VOCABULARY) - 1} words; see minidiff.data.prompts.VOCABULARY.")
-    if len(words) > LENGTH:
-        raise ValueError(f"The prompt has {len(words)} words; {LENGTH} are the most.")
-    if (digits := sum((w in IDS and 1 <= IDS[w] <= 20) or w == "something" for w in words)) > MOST:
-        raise ValueError(f"The prompt asks for {digits} digits; {MOST} are the most.")
-    for phrase in phrases(words):
+    if len(words) > PROMPT_LENGTH:
+        raise ValueError(f"The prompt has {len(words)} words; {PROMPT_LENGTH} are the most.")
+    if (digits := sum((w in TOKEN_IDS and 1 <= TOKEN_IDS[w] <= 20) or w == "something" for w in words)) > MAX_DIGITS:
+        raise ValueError(f"The prompt asks for {digits} digits; {MAX_DIGITS} are the most.")
+    for phrase in split_phrases(words):
         for pair in (("left", "right"), ("up", "down"), PACES):
             if set(pair) <= set(phrase):
                 warnings.warn(f"'{' '.join(phrase)}' contradicts itself ({' and '.join(pair)}): "
@@ -83,7 +83,7 @@ def checked(prompt: str) -> list[str]:
     return words
 
 
-def nearest(word: str) -> str:
+def suggest_words(word: str) -> str:
     """A word and the known ones like it."""
     close = difflib.get_close_matches(word, VOCABULARY[1:], n=2, cutoff=0.5)
     return f"{word!r}" + (f" (do you mean {' or '.join(map(repr, close))}?)" if close else "")
@@ -91,42 +91,42 @@ def nearest(word: str) -> str:
 
 # Meaning to words and back
 
-def phrases(words: list[str]) -> list[list[str]]:
+def split_phrases(words: list[str]) -> list[list[str]]:
     """The words of a prompt, thing by thing."""
     starts = [i for i, word in enumerate(words) if word == "and"]
     ends = zip([0, *(i + 1 for i in starts)], [*starts, len(words)])
     return [words[a:b] for a, b in ends if b > a]
 
 
-def parse(prompt: str) -> list[Thing]:
+def parse(prompt: str) -> list[ObjectSpec]:
     """What a prompt says, thing by thing. Raises as `encode`. Of contradictions the last counts."""
-    return [meaning(phrase) for phrase in phrases(checked(prompt))]
+    return [parse_phrase(phrase) for phrase in split_phrases(checked_words(prompt))]
 
 
-def meaning(phrase: list[str]) -> Thing:
-    digit = [(IDS[w] - 1) % 10 for w in phrase if 1 <= IDS[w] <= 20]
+def parse_phrase(phrase: list[str]) -> ObjectSpec:
+    digit = [(TOKEN_IDS[w] - 1) % 10 for w in phrase if 1 <= TOKEN_IDS[w] <= 20]
     down = [w for w in phrase if w in ("up", "down")][-1:]
     across = [w for w in phrase if w in ("left", "right")][-1:]
     heading, pace = " ".join(down + across), [w for w in phrase if w in PACES]
-    return Thing(digit[-1] if digit else None,
+    return ObjectSpec(digit[-1] if digit else None,
                  DIRECTIONS.index(heading) if heading else None, pace[-1] if pace else None)
 
 
-def describe(things: Sequence[Thing]) -> str:
+def describe(objects: Sequence[ObjectSpec]) -> str:
     """The plain prompt: "a 3 moving left and a 7 moving slowly up"."""
-    return " and ".join(phrase(thing) for thing in things)
+    return " and ".join(object_phrase(thing) for thing in objects)
 
 
-def phrase(thing: Thing, subject: str = "a {digit}", verb: str = "moving",
+def object_phrase(spec: ObjectSpec, subject: str = "a {digit}", verb: str = "moving",
            pace_first: bool = True) -> str:
     """One thing in words. subject: a pattern that may hold {digit}, 3, and {number}, three."""
-    if thing.digit is None:
+    if spec.digit is None:
         subject = "something"
-    number = NUMBERS[thing.digit] if thing.digit in range(10) else thing.digit   # other sprites
-    words = [subject.format(digit=thing.digit, number=number)]
-    if thing.direction is not None or thing.pace:
-        heading = DIRECTIONS[thing.direction] if thing.direction is not None else None
-        rest = (thing.pace, heading) if pace_first else (heading, thing.pace)
+    number = NUMBER_WORDS[spec.digit] if spec.digit in range(10) else spec.digit   # other sprites
+    words = [subject.format(digit=spec.digit, number=number)]
+    if spec.direction is not None or spec.pace:
+        heading = DIRECTIONS[spec.direction] if spec.direction is not None else None
+        rest = (spec.pace, heading) if pace_first else (heading, spec.pace)
         words += [verb, *(w for w in rest if w)]
     return " ".join(words)
 
@@ -135,18 +135,18 @@ SUBJECTS = ("a {digit}", "a {digit}", "the {digit}", "digit {digit}", "the digit
             "{digit}", "a {number}", "digit {number}", "{number}")
 
 
-def paraphrase(things: Sequence[Thing], chance: Iterator[float]) -> str:
+def paraphrase(objects: Sequence[ObjectSpec], uniforms: Iterator[float]) -> str:
     """The same in other words, or a little less: how a training caption is made.
 
     Each thing loses its digit or its heading in one case out of eight each. chance: numbers in
     [0, 1), four a thing.
     """
     def pick(options):
-        return options[int(next(chance) * len(options))]
+        return options[int(next(uniforms) * len(options))]
 
     said = []
-    for thing in things:
+    for thing in objects:
         subject, verb, first = pick(SUBJECTS), pick(VERBS), pick((True, False))
         lost = pick((None,) * 6 + ("digit", "direction"))
-        said.append(phrase(thing._replace(**({lost: None} if lost else {})), subject, verb, first))
+        said.append(object_phrase(thing._replace(**({lost: None} if lost else {})), subject, verb, first))
     return " and ".join(said)

@@ -10,7 +10,7 @@ different hands is one batched product and one distance:
 The format is that of MNIST: white on black, the digit's ink in a box of 20 of 28 pixels, moved by
 whole pixels until its centre of mass is at pixel (14, 14). The points come from how people write,
 their spread from looking at drawn beside real digits and a few trials by hand; no optimiser saw a
-real pixel. benchmarks/strokes_to_mnist.py: how much of MNIST a network reads that saw only these.
+real pixel. benchmarks/studies/strokes_to_mnist.py: how much of MNIST a network reads that saw only these.
 
 E. Catmull and R. Rom, A class of local interpolating splines, 1974.
 """
@@ -21,13 +21,13 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
-BLOCK = 32      # digits drawn together, from one generator
-SAMPLES = 112   # points along a path: a bit more than half a pixel apart
-EDGE = 1.1      # pixels over which ink fades out
+BLOCK_SIZE = 32      # digits drawn together, from one generator
+POINTS_PER_PATH = 112   # points along a path: a bit more than half a pixel apart
+EDGE_WIDTH = 1.1      # pixels over which ink fades out
 
 # A digit, then where the pen goes: "x y" in a box of 100 by 100, y down. A bar lifts the pen,
 # a point given twice is a corner.
-WAYS = """
+GLYPHS = """
 0 50 2, 20 12, 5 50, 20 90, 50 98, 82 88, 95 50, 80 12, 50 2            # round
 0 62 8, 40 2, 15 25, 10 70, 35 100, 70 85, 85 40, 68 5, 45 10           # the end crosses the start
 0 75 15, 60 0, 30 10, 10 50, 20 90, 50 100, 80 80, 90 40, 70 8, 40 2, 25 12
@@ -108,32 +108,32 @@ def catmull_rom(points: Tensor, steps: int = 32) -> Tensor:
     return torch.cat([rearrange(x, "k t d -> (k t) d"), points[-1:]])
 
 
-def pen(way: str) -> tuple[Tensor, Tensor]:
+def parse_glyph(glyph: str) -> tuple[Tensor, Tensor]:
     """The points (K, 2) of a way of writing, and W (SAMPLES, K): equal steps of ink along it."""
-    lines = [[[float(v) / 100 for v in p.split()] for p in s.split(",")] for s in way.split("|")]
+    lines = [[[float(v) / 100 for v in p.split()] for p in s.split(",")] for s in glyph.split("|")]
     lines = [torch.tensor(s) for s in lines]
     curves = [catmull_rom(torch.eye(len(s))) for s in lines]                    # weights of points
     ink = [(w @ s).diff(dim=0).norm(dim=-1) for w, s in zip(curves, lines, strict=True)]
     ink = torch.cat([pad(step, (1, 0)) for step in ink]).cumsum(0)              # a lift costs none
-    even = torch.linspace(0, 1, SAMPLES) * ink[-1]
+    even = torch.linspace(0, 1, POINTS_PER_PATH) * ink[-1]
     return torch.cat(lines), torch.block_diag(*curves)[torch.searchsorted(ink, even)]
 
 
 @cache
-def ways() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def glyphs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """WAYS as points (V, K, 2) and matrices (V, SAMPLES, K); each digit's row count, first row."""
-    lines = [line.split("#")[0].strip() for line in WAYS.strip().splitlines()]
+    lines = [line.split("#")[0].strip() for line in GLYPHS.strip().splitlines()]
     count = torch.tensor([int(line[0]) for line in lines]).bincount()           # (10,)
-    pens = [pen(line[2:]) for line in lines]
+    pens = [parse_glyph(line[2:]) for line in lines]
     most = max(len(points) for points, _ in pens)
     points = torch.stack([pad(p, (0, 0, 0, most - len(p))) for p, _ in pens])
     w = torch.stack([pad(w, (0, most - len(p))) for p, w in pens])
     return points, w, count, count.cumsum(0) - count
 
 
-def write(n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def sample_paths(n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """n digits by n hands: paths (N, M, 2) without unit, pen widths (N,) for size 28, labels."""
-    points, w, count, first = ways()
+    points, w, count, first = glyphs()
     real = {"generator": g, "dtype": torch.float32}
     labels = torch.randint(10, (n,), generator=g)
     way = first[labels] + (torch.rand(n, **real) * count[labels]).long()
@@ -149,21 +149,21 @@ def write(n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     return path, 2.5 * (.3 * bold).exp().clamp(.5, 2), labels
 
 
-def draw(path: Tensor, width: Tensor, size: int) -> Tensor:
+def rasterise(path: Tensor, width: Tensor, size: int) -> Tensor:
     """Ink (N, size, size) in [0, 1] of pens of width (N,) along paths (N, M, 2) in pixels."""
     pixel = torch.arange(size)[:, None] + .5
     x, y = ((rearrange(path, "n m d -> d n 1 m") - pixel) ** 2).unbind()        # (N, size, M)
     distance = (x[:, None] + y[:, :, None]).amin(-1).sqrt()                     # (N, size, size)
-    return ((width[:, None, None] / 2 - distance) / EDGE + .5).clamp(0, 1)
+    return ((width[:, None, None] / 2 - distance) / EDGE_WIDTH + .5).clamp(0, 1)
 
 
-def centred(path: Tensor, width: Tensor, size: int) -> Tensor:
+def centre_paths(path: Tensor, width: Tensor, size: int) -> Tensor:
     """The paths in pixels: ink fits the box, its mass is on the pixel in the middle."""
     low, high = path.amin(1, keepdim=True), path.amax(1, keepdim=True)
-    rim = (width[:, None, None] + EDGE - 1) / 2                                 # ink past the path
+    rim = (width[:, None, None] + EDGE_WIDTH - 1) / 2                                 # ink past the path
     path = (path - low) * (20 * size / 28 - 2 * rim) / (high - low).amax(-1, keepdim=True)
     path = path + rim + size // 7
-    ink, pixel = draw(path, width, size), torch.arange(size) + .5
+    ink, pixel = rasterise(path, width, size), torch.arange(size) + .5
     mass = torch.stack([ink.sum(1) @ pixel, ink.sum(2) @ pixel], -1) / ink.sum((1, 2))[:, None]
     return path + (size // 2 + .5 - mass).round()[:, None]                      # whole pixels
 
@@ -181,10 +181,10 @@ def strokes(n: int, seed: int = 0, size: int = 28) -> tuple[Tensor, Tensor]:
         raise ValueError(f"size={size} pixels are too few to read a digit; use 14 or more")
     images = torch.empty(n, 1, size, size, dtype=torch.float32)
     labels = torch.empty(n, dtype=torch.int64)
-    for i in range(0, n, BLOCK):
-        g = torch.Generator().manual_seed(seed * 1_000_003 + i // BLOCK)
-        path, width, label = write(BLOCK, g)
+    for i in range(0, n, BLOCK_SIZE):
+        g = torch.Generator().manual_seed(seed * 1_000_003 + i // BLOCK_SIZE)
+        path, width, label = sample_paths(BLOCK_SIZE, g)
         width = width * size / 28
-        images[i:i + BLOCK, 0] = draw(centred(path, width, size), width, size)[:n - i]
-        labels[i:i + BLOCK] = label[:n - i]
+        images[i:i + BLOCK_SIZE, 0] = rasterise(centre_paths(path, width, size), width, size)[:n - i]
+        labels[i:i + BLOCK_SIZE] = label[:n - i]
     return images, labels

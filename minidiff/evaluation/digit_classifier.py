@@ -17,19 +17,19 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from minidiff.data.digits import Digits, mnist, strokes
-from minidiff.data.moving_mnist import place, shrink
-from minidiff.evaluation.tracking import ink_centres, windows
+from minidiff.data.moving_mnist import place_sprites, resize_sprites
+from minidiff.evaluation.tracking import crop_windows, ink_centres
 from minidiff.layers import group_norm
 from minidiff.runtime.files import CHECKPOINTS, digest, load_tensors, load_weights, save_tensors
 from minidiff.runtime.seeds import generator
 
-SHIPPED = CHECKPOINTS / "recogniser.safetensors"
-JUNK, SURE = 10, 0.9
-STEPS = 3000
+SHIPPED_CLASSIFIER = CHECKPOINTS / "recogniser.safetensors"
+JUNK_CLASS, CONFIDENCE_THRESHOLD = 10, 0.9
+TRAIN_STEPS = 3000
 STROKES_SEED = 77        # no split of `digits.built_in` has it
 
 
-class Recogniser(nn.Module):
+class DigitClassifier(nn.Module):
     """Windows (N, 16, 16) in [0, 1] -> log-odds (N, 11) and features (N, 32). 74,000 parameters."""
 
     def __init__(self, features: int = 32):
@@ -48,31 +48,31 @@ class Recogniser(nn.Module):
         return self.read(F.silu(h)), h
 
 
-def readings(log_odds: Tensor) -> tuple[Tensor, Tensor]:
+def predict_digits(log_odds: Tensor) -> tuple[Tensor, Tensor]:
     """Log-odds (N, 11) -> the likeliest digit (N,) and whether it is sure (N,).
 
     Sure is a probability of at least .9, with junk among the classes.
     """
-    p = log_odds.softmax(-1)[:, :JUNK]
+    p = log_odds.softmax(-1)[:, :JUNK_CLASS]
     best, digit = p.max(-1)
-    return digit, best >= SURE
+    return digit, best >= CONFIDENCE_THRESHOLD
 
 
 @cache
-def load_recogniser(path: Path = SHIPPED) -> tuple[Recogniser, str]:
+def load_digit_classifier(path: Path = SHIPPED_CLASSIFIER) -> tuple[DigitClassifier, str]:
     """The shipped recogniser, ready to read, and the sha256 of its tensors. Nothing is unpickled.
 
     Raises FileNotFoundError where there is no such file, ValueError for a damaged or foreign one.
     """
     tensors, _ = load_tensors(path)
-    net = Recogniser()
+    net = DigitClassifier()
     load_weights(net, {k: v.float() for k, v in tensors.items()}, path)
     return net.eval().requires_grad_(False), digest(tensors)
 
 
 # Training
 
-def bend(images: Tensor, g: torch.Generator) -> Tensor:
+def augment_digits(images: Tensor, g: torch.Generator) -> Tensor:
     """Digits (N, 1, h, w) as if by other hands: turned, scaled, sheared, bent, bolder, greyer."""
     n = len(images)
     scales = torch.tensor([0.12, 0.12, 0.08, 0.08])[:, None]
@@ -92,19 +92,19 @@ def bend(images: Tensor, g: torch.Generator) -> Tensor:
     return (x * (0.85 + 0.15 * torch.rand(n, 1, 1, 1, generator=g))).clamp(0, 1)
 
 
-def placed(sprites: Tensor, g: torch.Generator, spread: float = 1., size: int = 24) -> Tensor:
+def place_at_random(sprites: Tensor, g: torch.Generator, spread: float = 1., size: int = 24) -> Tensor:
     """Sprites (N, 1, 14, 14) at random sub-pixel places amid frames (N, size, size)."""
     corners = (size - 14 - spread) / 2 + spread * torch.rand(len(sprites), 1, 1, 2, generator=g)
-    return place(sprites[:, None], corners, size)[:, 0, 0, 0]
+    return place_sprites(sprites[:, None], corners, size)[:, 0, 0, 0]
 
 
-def grainy(frames: Tensor, g: torch.Generator) -> Tensor:
+def add_pixel_noise(frames: Tensor, g: torch.Generator) -> Tensor:
     """Frames with a little noise, up to .06 in half of them, which this reader is not to judge."""
     amount = 0.12 * (torch.rand(len(frames), 1, 1, generator=g) - 0.5).clamp(min=0)
     return (frames + amount * torch.randn(frames.shape, generator=g)).clamp(0, 1)
 
 
-def blurred(frames: Tensor, kernel: int = 3) -> Tensor:
+def box_blur(frames: Tensor, kernel: int = 3) -> Tensor:
     """Each pixel the mean of its kernel x kernel neighbours."""
     return F.avg_pool2d(frames[:, None], kernel, 1, kernel // 2)[:, 0]
 
@@ -121,8 +121,8 @@ def junk_noise(a, b, g):
 def junk_blur(a, b, g):
     """A box of 3 or 5 pixels, or 3 twice."""
     which = torch.randint(4, (len(a), 1, 1), generator=g)
-    more = torch.where(which == 2, blurred(a, 5), blurred(blurred(a)))
-    return torch.where(which < 2, blurred(a), more)
+    more = torch.where(which == 2, box_blur(a, 5), box_blur(box_blur(a)))
+    return torch.where(which < 2, box_blur(a), more)
 
 
 def junk_half(a, b, g):
@@ -163,47 +163,47 @@ def junk_shuffled(a, b, g):
 def junk_faint(a, b, g):
     """Digits too faint to be ink, blank frames, blots."""
     n = len(a)
-    blot = blurred(blurred((a > 0.2).float(), 5), 5) * 1.5
+    blot = box_blur(box_blur((a > 0.2).float(), 5), 5) * 1.5
     kind = torch.randint(4, (n, 1, 1), generator=g)
     faint = a * 0.3 * torch.rand(n, 1, 1, generator=g)
     rest = torch.where(kind == 2, blot.clamp(0, 1), torch.zeros_like(a))
     return torch.where(kind < 2, faint, rest)
 
 
-JUNKS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, junk_shuffled,
+JUNK_MAKERS = (junk_noise, junk_blur, junk_half, junk_overlap, junk_fade, junk_smear, junk_shuffled,
          junk_faint)
 
 
-def junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
-    """Frames (N, 24, 24) of no digit, the `JUNKS` in turn, from sprites (N, 1, 14, 14).
+def make_junk(images: Tensor, labels: Tensor, g: torch.Generator) -> Tensor:
+    """Frames (N, 24, 24) of no digit, the `JUNK_MAKERS` in turn, from sprites (N, 1, 14, 14).
 
     Where two digits meet they differ.
     """
     twins = labels.roll(1) == labels
     b = torch.where(twins[:, None, None, None], images.flip(-1, -2), images.roll(1, 0))
-    parts = [x.tensor_split(len(JUNKS)) for x in (placed(images, g), placed(b, g))]
-    return torch.cat([make(a, b, g) for make, a, b in zip(JUNKS, *parts, strict=True)])
+    parts = [x.tensor_split(len(JUNK_MAKERS)) for x in (place_at_random(images, g), place_at_random(b, g))]
+    return torch.cat([make(a, b, g) for make, a, b in zip(JUNK_MAKERS, *parts, strict=True)])
 
 
-def look(frames: Tensor) -> Tensor:
+def centred_windows(frames: Tensor) -> Tensor:
     """Frames (N, H, W) with sprites of 14 px -> the windows (N, 16, 16) that are read."""
-    return windows(frames, ink_centres(frames, 14)[0], 14)
+    return crop_windows(frames, ink_centres(frames, 14)[0], 14)
 
 
-def lesson(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
+def classifier_batch(digits: Digits, g: torch.Generator, batch: int = 256) -> tuple[Tensor, Tensor]:
     """One batch: windows (batch, 16, 16) and labels, a quarter of them junk.
 
     Its rows come in turn from either half of the digits.
     """
     half = len(digits.images) // 2
     rows = torch.randint(half, (batch,), generator=g) + half * (torch.arange(batch) % 2)
-    labels, sprites = digits.labels[rows], shrink(bend(digits.images[rows], g), 14)
+    labels, sprites = digits.labels[rows], resize_sprites(augment_digits(digits.images[rows], g), 14)
     cut = batch * 3 // 4
-    frames = torch.cat([grainy(placed(sprites[:cut], g), g), junk(sprites[cut:], labels[cut:], g)])
-    return look(frames), torch.cat([labels[:cut], torch.full((batch - cut,), JUNK)])
+    frames = torch.cat([add_pixel_noise(place_at_random(sprites[:cut], g), g), make_junk(sprites[cut:], labels[cut:], g)])
+    return centred_windows(frames), torch.cat([labels[:cut], torch.full((batch - cut,), JUNK_CLASS)])
 
 
-def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digits:
+def classifier_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digits:
     """What the recogniser learns from: n of MNIST's "val" digits, repeated, and n drawn ones."""
     real, (drawn, labels) = mnist(Path(folder), "val"), strokes(n, seed=seed)
     rows = torch.arange(n) % len(real.images)
@@ -211,19 +211,19 @@ def own_digits(folder: Path, seed: int = STROKES_SEED, n: int = 10_000) -> Digit
     return Digits(images, labels, "recogniser")
 
 
-def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float = 3e-3,
-                     path: Path = SHIPPED) -> Iterator[dict]:
-    """Train the recogniser on `own_digits` and write it to `path`.
+def train_digit_classifier(folder: Path, seed: int = 0, steps: int = TRAIN_STEPS, lr: float = 3e-3,
+                     path: Path = SHIPPED_CLASSIFIER) -> Iterator[dict]:
+    """Train the recogniser on `classifier_digits` and write it to `path`.
 
     Yields step, loss and accuracy, and last the file's sha256. folder: MNIST's files. Deterministic
     for a number of threads; about three minutes on one core. The weights are averaged over the last
     tenth of the steps. References carry their recogniser's name: build them anew afterwards
-    (`trivial.ship`).
+    (`baselines.ship_reference`).
     """
-    digits, g = own_digits(folder), generator(seed, 1)
+    digits, g = classifier_digits(folder), generator(seed, 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = Recogniser()
+        net = DigitClassifier()
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.05)
     mean = {k: torch.zeros_like(v) for k, v in net.state_dict().items()}
     tail = max(1, steps // 10)
@@ -231,7 +231,7 @@ def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float 
         for group in optimiser.param_groups:
             rise, fall = min(1, (step + 1) / 100), 0.02 + 0.49 * (1 + cos(pi * step / steps))
             group["lr"] = lr * rise * fall
-        x, y = lesson(digits, g)
+        x, y = classifier_batch(digits, g)
         log_odds, _ = net(x)
         loss = F.cross_entropy(log_odds, y)
         optimiser.zero_grad()
@@ -244,5 +244,5 @@ def train_recogniser(folder: Path, seed: int = 0, steps: int = STEPS, lr: float 
     about = {"what": "recogniser", "digits": f"strokes of seed {STROKES_SEED}, MNIST val",
              "seed": seed, "steps": steps}
     sha256 = save_tensors(path, {k: v.half() for k, v in mean.items()}, about)
-    load_recogniser.cache_clear()
+    load_digit_classifier.cache_clear()
     yield {"step": steps, "evaluator": sha256}

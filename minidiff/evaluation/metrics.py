@@ -13,47 +13,56 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.evaluation.digit_classifier import JUNK, SURE, load_recogniser
-from minidiff.evaluation.segmentation import assign, follow, part, pick
+from minidiff.evaluation.digit_classifier import (
+    CONFIDENCE_THRESHOLD,
+    JUNK_CLASS,
+    load_digit_classifier,
+)
+from minidiff.evaluation.segmentation import (
+    min_cost_assignment,
+    reorder,
+    segment_digits,
+    track_digits,
+)
 from minidiff.evaluation.tracking import (
-    Flight,
-    flight,
-    headings,
+    Motion,
+    crop_windows,
+    initial_directions,
     ink_centres,
-    motion,
+    measure_motion,
     outside_mask,
-    windows,
+    speed_similarity,
 )
 from minidiff.runtime.seeds import generator
 
-LOOK = 32                  # features of a frame that the recogniser hands out
-LEAST = 32                 # clips
-NEIGHBOURS = 5             # how many clips away a real clip's neighbourhood ends
-WEIGHTS = 2, 2, 2, 4, 2    # of looks, spread, track, steps, changes of steps: motion counts most
+NUM_FEATURES = 32                  # features of a frame that the recogniser hands out
+MIN_CLIPS = 32                 # clips
+NUM_NEIGHBOURS = 5             # how many clips away a real clip's neighbourhood ends
+GROUP_WEIGHTS = 2, 2, 2, 4, 2    # of looks, spread, track, steps, changes of steps: motion counts most
 
 
-class Measured(NamedTuple):
+class Measurements(NamedTuple):
     """What is measured of N digits over T frames: a row a digit, clip by clip."""
-    looks: Tensor     # (N, T, 32), the recogniser's features
+    features: Tensor     # (N, T, 32), the recogniser's features
     track: Tensor     # (N, T, 2), the ink's centre as a share of the size
-    clip: Tensor      # (N,), the number of the clip
+    clip_index: Tensor      # (N,), the number of the clip
     digit: Tensor     # (N,), the digit that most of the clip shows; -1 where one of several is lost
-    heading: Tensor   # (N,), its sector at frame 0, an index of `text.DIRECTIONS`; -1 not known
+    direction: Tensor   # (N,), its sector at frame 0, an index of `prompts.DIRECTIONS`; -1 not known
     known: Tensor     # (N, T), 1 where its ink can be told from other digits'
-    sure: Tensor      # (N, T), 1 where it is sure and at most a fifth of the ink lies elsewhere
-    picture: Tensor   # (N, 256), the mean of the windows around the digit
+    confident: Tensor      # (N, T), 1 where it is sure and at most a fifth of the ink lies elsewhere
+    mean_window: Tensor   # (N, 256), the mean of the windows around the digit
     flicker: Tensor   # (N,), mean change from frame to frame outside the digit's box
-    flight: Flight
+    motion: Motion
 
-    def points(self) -> Tensor:
+    def embeddings(self) -> Tensor:
         """(N, 64 + 2 T): the looks' mean and spread over time, and the track."""
-        return torch.cat([self.looks.mean(1), self.looks.std(1), self.track.flatten(1)], 1)
+        return torch.cat([self.features.mean(1), self.features.std(1), self.track.flatten(1)], 1)
 
-    def rows(self, r: Tensor) -> "Measured":
-        return Measured(*(x[r] for x in self[:-1]), Flight(*(x[r] for x in self.flight)))
+    def select(self, r: Tensor) -> "Measurements":
+        return Measurements(*(x[r] for x in self[:-1]), Motion(*(x[r] for x in self.motion)))
 
 
-def checked(clips: Tensor) -> Tensor:
+def checked_clips(clips: Tensor) -> Tensor:
     """Clips (N, T, C, S, S) as float32 (N, T, S, S), or a ValueError that says what is wrong."""
     if not isinstance(clips, Tensor):
         raise ValueError("Clips to score must be a float tensor (N, T, C, H, W), "
@@ -61,8 +70,8 @@ def checked(clips: Tensor) -> Tensor:
     if clips.ndim != 5 or not clips.is_floating_point() or clips.shape[-1] != clips.shape[-2]:
         raise ValueError("Clips to score must be floats (N, T, C, S, S), "
                          f"got {tuple(clips.shape)} of {clips.dtype}.")
-    if len(clips) < LEAST or clips.shape[1] < 4:
-        raise ValueError(f"Scoring needs {LEAST} clips of 4 frames, or more; "
+    if len(clips) < MIN_CLIPS or clips.shape[1] < 4:
+        raise ValueError(f"Scoring needs {MIN_CLIPS} clips of 4 frames, or more; "
                          f"got {len(clips)} of {clips.shape[1]}.")
     if not clips.isfinite().all():
         raise ValueError("Clips to score must be finite; these hold NaN or infinity.")
@@ -74,70 +83,70 @@ def checked(clips: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(clips: Tensor, sprite: int, number: int | Tensor = 1) -> Measured:
+def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measurements:
     """Measure clips (N, T, C, S, S) in [0, 1]; sprite: the digit's square in pixels.
 
     number: how many digits are to be seen, in all clips or in each (N,). One digit is taken to be
-    all ink there is; several are told apart as in `inks`, each gives a row, and what the nearest
+    all ink there is; several are told apart as in `segmentation`, each gives a row, and what the nearest
     frame shows of a digit stands for a frame in which it is not known.
-    Raises what `checked` raises.
+    Raises what `checked_clips` raises.
     """
-    x, blocks = checked(clips), []
-    number = torch.as_tensor(number).expand(len(x))
-    for k in number.unique().tolist():
-        at = (number == k).nonzero().flatten()
+    x, blocks = checked_clips(clips), []
+    num_digits = torch.as_tensor(num_digits).expand(len(x))
+    for k in num_digits.unique().tolist():
+        at = (num_digits == k).nonzero().flatten()
         for rows in at.split(max(1, 128 // k**2)):
-            m = measure_block(x[rows], sprite, k)
-            blocks.append(m._replace(clip=rows[m.clip]))
+            m = measure_batch(x[rows], sprite, k)
+            blocks.append(m._replace(clip_index=rows[m.clip_index]))
     *columns, flights = zip(*blocks, strict=True)
-    m = Measured(*map(torch.cat, columns), Flight(*map(torch.cat, zip(*flights, strict=True))))
-    return m if len(number.unique()) == 1 else m.rows(m.clip.argsort(stable=True))
+    m = Measurements(*map(torch.cat, columns), Motion(*map(torch.cat, zip(*flights, strict=True))))
+    return m if len(num_digits.unique()) == 1 else m.select(m.clip_index.argsort(stable=True))
 
 
-class Glance(NamedTuple):
+class FrameFeatures(NamedTuple):
     """What each frame shows of K digits, each by itself; n clips, T frames."""
-    looks: Tensor     # (n, T, K, 32)
-    belief: Tensor    # (n, T, K, 11), the recogniser's probabilities
-    views: Tensor     # (n, T, K, 256), the windows around them
-    alone: Tensor     # (n, T, K) bool, at most a fifth of the ink lies elsewhere
-    seen: Tensor      # (n, T, K) bool
+    features: Tensor     # (n, T, K, 32)
+    probabilities: Tensor    # (n, T, K, 11), the recogniser's probabilities
+    windows: Tensor     # (n, T, K, 256), the windows around them
+    isolated: Tensor     # (n, T, K) bool, at most a fifth of the ink lies elsewhere
+    visible: Tensor      # (n, T, K) bool
     centres: Tensor   # (n, T, K, 2)
 
 
-def glance(inks: Tensor, sprite: int) -> Glance:
+def frame_features(inks: Tensor, sprite: int) -> FrameFeatures:
     """Look at the inks (n, T, K, S, S) of K digits."""
     frames = inks.flatten(0, 2)                                                  # (n T K, S, S)
     centres, seen = ink_centres(frames, sprite)
-    views = windows(frames, centres, sprite)                                     # (n T K, 16, 16)
-    log_odds, looks = load_recogniser()[0](views)
+    views = crop_windows(frames, centres, sprite)                                     # (n T K, 16, 16)
+    log_odds, looks = load_digit_classifier()[0](views)
     away = outside_mask(centres, frames.shape[-1], sprite)
     ink = (frames - 0.1).clamp(min=0)
     alone = (ink * away).sum((1, 2)) <= 0.2 * ink.sum((1, 2))
     found = looks, log_odds.softmax(-1), views.flatten(1), alone, seen, centres
-    return Glance(*(v.unflatten(0, inks.shape[:3]) for v in found))
+    return FrameFeatures(*(v.unflatten(0, inks.shape[:3]) for v in found))
 
 
-def measure_block(x: Tensor, sprite: int, K: int) -> Measured:
+def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
     """Measure clips (n, T, S, S) of K digits."""
     n, T, size = x.shape[:3]
     if K == 1:
-        g = glance(x[:, :, None], sprite)
-        known, hidden = torch.ones_like(g.seen), torch.zeros_like(g.seen)
+        g = frame_features(x[:, :, None], sprite)
+        known, hidden = torch.ones_like(g.visible), torch.zeros_like(g.visible)
     else:
-        inks, whole = (v.unflatten(0, (n, T)) for v in part(x.flatten(0, 1), sprite, K))
-        g = glance(inks, sprite)
-        sure = (g.belief[..., :JUNK].amax(-1) >= SURE) & g.alone
-        order, known, hidden, places = follow(g.centres, whole & g.seen, g.belief, sure, size,
+        inks, whole = (v.unflatten(0, (n, T)) for v in segment_digits(x.flatten(0, 1), sprite, K))
+        g = frame_features(inks, sprite)
+        sure = (g.probabilities[..., :JUNK_CLASS].amax(-1) >= CONFIDENCE_THRESHOLD) & g.isolated
+        order, known, hidden, places = track_digits(g.centres, whole & g.visible, g.probabilities, sure, size,
                                               sprite)
-        g = Glance(*(pick(v, order) for v in g))._replace(centres=places)
-    flicker = flickers(x, g.centres, sprite).repeat_interleave(K)
-    g = Glance(*(rearrange(v, "n t k ... -> (n k) t ...") for v in g))
+        g = FrameFeatures(*(reorder(v, order) for v in g))._replace(centres=places)
+    flicker = background_flicker(x, g.centres, sprite).repeat_interleave(K)
+    g = FrameFeatures(*(rearrange(v, "n t k ... -> (n k) t ...") for v in g))
     known, hidden = (rearrange(v, "n t k -> (n k) t") for v in (known, hidden))
     return measure_tracks(g, known, hidden, size, sprite)._replace(
-        clip=torch.arange(n).repeat_interleave(K), flicker=flicker)
+        clip_index=torch.arange(n).repeat_interleave(K), flicker=flicker)
 
 
-def flickers(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
+def background_flicker(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
     """The mean change (n,) from frame to frame outside the boxes around centres (n, T, K, 2)."""
     away = outside_mask(centres.flatten(0, 2), x.shape[-1], sprite)
     away = away.unflatten(0, centres.shape[:3]).prod(2)                          # (n, T, S, S)
@@ -145,71 +154,71 @@ def flickers(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
     return (x.diff(dim=1).abs() * away).sum((1, 2, 3)) / away.sum((1, 2, 3)).clamp(min=1)
 
 
-def measure_tracks(g: Glance, known: Tensor, hidden: Tensor, size: int, sprite: int) -> Measured:
+def measure_tracks(g: FrameFeatures, known: Tensor, hidden: Tensor, size: int, sprite: int) -> Measurements:
     """Tracks (N, T, ...) -> what is measured of them, but for clip and flicker."""
     n, T = known.shape
     rows, at = torch.arange(n), torch.arange(T)
     gap = (at[:, None] - at).abs() + 2 * T * ~known[:, None]                     # (N, T, T)
     looks, belief, views = (v[rows[:, None], gap.argmin(-1)]                     # where it is known
-                            for v in (g.looks, g.belief, g.views))
-    seen = g.seen & known
-    digit = belief[..., :JUNK].mean(1).argmax(-1)                                # (N,)
-    sure = (belief[rows, :, digit] >= SURE) & g.alone & seen
+                            for v in (g.features, g.probabilities, g.windows))
+    seen = g.visible & known
+    digit = belief[..., :JUNK_CLASS].mean(1).argmax(-1)                                # (N,)
+    sure = (belief[rows, :, digit] >= CONFIDENCE_THRESHOLD) & g.isolated & seen
     digit = torch.where(known.any(1), digit, -1)
-    fly = flight(g.centres, seen, size, sprite, hidden=hidden)
-    return Measured(looks, g.centres / size, rows, digit,
-                    headings(g.centres, seen, fly, size, sprite), known.float(), sure.float(),
-                    views.mean(1), flicker=rows.float(), flight=fly)
+    fly = measure_motion(g.centres, seen, size, sprite, occluded=hidden)
+    return Measurements(looks, g.centres / size, rows, digit,
+                    initial_directions(g.centres, seen, fly, size, sprite), known.float(), sure.float(),
+                    views.mean(1), flicker=rows.float(), motion=fly)
 
 
-def tracking(m: Measured) -> dict[str, float]:
+def tracking_rates(m: Measurements) -> dict[str, float]:
     """tracked: the share of frames in which digits can be told apart; unread: of unread headings.
 
     A heading is unread where no three frames on end are free of walls and of other digits.
     """
-    return {"tracked": float(m.known.mean()), "unread": float((m.heading < 0).float().mean())}
+    return {"tracked": float(m.known.mean()), "unread": float((m.direction < 0).float().mean())}
 
 
 # Prompts
 
-def slots(m: Measured, values: Tensor, K: int) -> Tensor:
+def tracks_by_clip(m: Measurements, values: Tensor, K: int) -> Tensor:
     """A track's values (N, ...) by clip, (clips, K, ...); -1 where a clip has fewer tracks."""
-    place = torch.arange(len(m.clip)) - torch.searchsorted(m.clip, m.clip)       # within its clip
-    out = values.new_full((int(m.clip[-1]) + 1, K, *values.shape[1:]), -1)
-    out[m.clip, place] = values
+    place = torch.arange(len(m.clip_index)) - torch.searchsorted(m.clip_index, m.clip_index)       # within its clip
+    out = values.new_full((int(m.clip_index[-1]) + 1, K, *values.shape[1:]), -1)
+    out[m.clip_index, place] = values
     return out
 
 
-def matched(right: Tensor) -> Tensor:
+def all_matched(right: Tensor) -> Tensor:
     """Whether things and tracks (N, K, K) can be paired so that all are right, (N,)."""
-    ways = assign(1 - right.float())                                             # (N, K)
+    ways = min_cost_assignment(1 - right.float())                                             # (N, K)
     return right.gather(2, ways[..., None]).all(1)[:, 0]
 
 
-def prompt_hits(m: Measured, labels: Tensor, directions: Tensor | None = None) -> dict[str, Tensor]:
+def prompt_hits(m: Measurements, labels: Tensor, directions: Tensor | None = None) -> dict[str, Tensor]:
     """What each clip does of what it was asked, (N,) bool by name.
 
     labels: (N, K), -1 where a clip is to have fewer digits; directions: (N, K), indices of
-    `text.DIRECTIONS`, -1 where none was asked. "digit": all its digits are right, whichever track
+    `prompts.DIRECTIONS`, -1 where none was asked. "digit": all its digits are right, whichever track
     shows which; and with directions "direction": all headings are; "joint": both at once;
     "shuffled": both, by the prompts of other clips, all in one ring drawn by lot.
     """
-    digit, heading = (slots(m, v, labels.shape[1])[:, None] for v in (m.digit, m.heading))
+    digit, heading = (tracks_by_clip(m, v, labels.shape[1])[:, None] for v in (m.digit, m.direction))
 
     def right(rows):
         asked, whereto = labels[rows, :, None], directions[rows, :, None]        # (N, K, 1)
         return asked == digit, (whereto == heading) | (whereto < 0) | (asked < 0)
 
     if directions is None:
-        return {"digit": matched(labels[..., None] == digit)}
+        return {"digit": all_matched(labels[..., None] == digit)}
     ring = torch.randperm(len(labels), generator=generator(len(labels), 6))
     other = torch.empty_like(ring).index_put_((ring,), ring.roll(1))
     (a, b), (c, d) = right(torch.arange(len(labels))), right(other)
-    return {"digit": matched(a), "direction": matched(b), "joint": matched(a & b),
-            "shuffled": matched(c & d)}
+    return {"digit": all_matched(a), "direction": all_matched(b), "joint": all_matched(a & b),
+            "shuffled": all_matched(c & d)}
 
 
-def prompt_rates(m: Measured, labels: Tensor, directions: Tensor | None = None) -> dict[str, float]:
+def prompt_rates(m: Measurements, labels: Tensor, directions: Tensor | None = None) -> dict[str, float]:
     """The shares of clips in `prompt_hits`."""
     return {k: float(v.float().mean()) for k, v in prompt_hits(m, labels, directions).items()}
 
@@ -217,7 +226,7 @@ def prompt_rates(m: Measured, labels: Tensor, directions: Tensor | None = None) 
 # What guidance changes
 
 @torch.no_grad()
-def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]:
+def guidance_metrics(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]:
     """What guidance changes, a number a clip: clips (N, T, C, S, S) in [0, 1], labels (N,) asked.
 
     adherence: 1 where most of the clip shows the digit asked for; diversity: how far its look (the
@@ -226,8 +235,8 @@ def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]
     limit; contrast: the standard deviation of its pixels.
     """
     x, labels = clips.cpu().float().mean(2, keepdim=True), labels.cpu()
-    seen = glance(x, sprite)
-    digit, look = seen.belief[:, :, 0, :JUNK].mean(1).argmax(-1), seen.looks[:, :, 0].mean(1)
+    seen = frame_features(x, sprite)
+    digit, look = seen.probabilities[:, :, 0, :JUNK_CLASS].mean(1).argmax(-1), seen.features[:, :, 0].mean(1)
     alike = labels[:, None] == labels
     alike &= ~torch.eye(len(labels), dtype=torch.bool)
     x = x.flatten(1)
@@ -239,23 +248,23 @@ def traits(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]
 
 # Points and their distances
 
-def steps(points: Tensor) -> Tensor:
+def displacements(embeddings: Tensor) -> Tensor:
     """The steps of the track inside points (N, 64 + 2 T), (N, T - 1, 2)."""
-    return rearrange(points[:, 2 * LOOK:], "n (t d) -> n t d", d=2).diff(dim=1)
+    return rearrange(embeddings[:, 2 * NUM_FEATURES:], "n (t d) -> n t d", d=2).diff(dim=1)
 
 
-def split(points: Tensor) -> list[Tensor]:
+def split_groups(embeddings: Tensor) -> list[Tensor]:
     """Points (N, 64 + 2 T) -> the looks' mean and spread, the track, its steps, their changes."""
-    d = steps(points)
-    return [points[:, :LOOK], points[:, LOOK:2 * LOOK], points[:, 2 * LOOK:],
+    d = displacements(embeddings)
+    return [embeddings[:, :NUM_FEATURES], embeddings[:, NUM_FEATURES:2 * NUM_FEATURES], embeddings[:, 2 * NUM_FEATURES:],
             d.flatten(1), d.diff(dim=1).flatten(1)]
 
 
-def gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
+def mean_and_cov(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.double().mean(0), x.double().T.cov()
 
 
-def frechet(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
+def frechet_distance(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
     """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of two Gaussians (m, C) (Heusel 2017 eq. 6)."""
     values, vectors = torch.linalg.eigh(a[1])
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
@@ -263,53 +272,53 @@ def frechet(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
     return max(0., float((a[0] - b[0]).square().sum() + a[1].trace() + b[1].trace() - 2 * cross))
 
 
-class Yard(NamedTuple):
+class RealStatistics(NamedTuple):
     """Real clips to compare n clips with: all for Fréchet's distance, the first n for coverage."""
     scale: Tensor     # (D,)
-    points: Tensor    # (n, D)
+    embeddings: Tensor    # (n, D)
     labels: Tensor    # (n,)
     radii: Tensor     # (n,), from each to its 5th neighbour
-    gauss: tuple[Tensor, Tensor]
+    mean_cov: tuple[Tensor, Tensor]
     speeds: Tensor    # of all
 
-    def put(self, points: Tensor, digit: Tensor) -> "Put":
-        z = torch.cat(split(points), 1) / self.scale
-        return Put(z, torch.cdist(self.points, z), digit, steps(points).norm(dim=-1))
+    def project(self, embeddings: Tensor, digit: Tensor) -> "Projected":
+        z = torch.cat(split_groups(embeddings), 1) / self.scale
+        return Projected(z, torch.cdist(self.embeddings, z), digit, displacements(embeddings).norm(dim=-1))
 
 
-class Put(NamedTuple):
+class Projected(NamedTuple):
     """N clips put into a yard of n real ones."""
-    points: Tensor    # (N, D)
-    across: Tensor    # (n, N), distances
+    embeddings: Tensor    # (N, D)
+    distances: Tensor    # (n, N), distances
     digit: Tensor     # (N,)
     speeds: Tensor    # (N, T - 1)
 
-    def rows(self, r: Tensor, real: int) -> "Put":
+    def select(self, r: Tensor, real: int) -> "Projected":
         """Some of the clips, amid the first so many real ones."""
-        return Put(self.points[r], self.across[:real, r], self.digit[r], self.speeds[r])
+        return Projected(self.embeddings[r], self.distances[:real, r], self.digit[r], self.speeds[r])
 
 
-def yard(points: Tensor, labels: Tensor, n: int) -> Yard:
+def real_statistics(embeddings: Tensor, labels: Tensor, n: int) -> RealStatistics:
     """The yard of real points (R, 64 + 2 T) in which n clips are compared."""
-    parts = split(points)
+    parts = split_groups(embeddings)
     spread = [x.var(0).sum().sqrt() for x in parts]
     spread[1], spread[4] = spread[0], spread[3]                  # changes, in units of what changes
     scale = torch.cat([(s / w).expand(x.shape[1])
-                       for s, w, x in zip(spread, WEIGHTS, parts, strict=True)])
+                       for s, w, x in zip(spread, GROUP_WEIGHTS, parts, strict=True)])
     z = torch.cat(parts, 1) / scale
     n = min(n, len(z))
-    nearest = min(NEIGHBOURS + 1, n)                             # the first is itself
+    nearest = min(NUM_NEIGHBOURS + 1, n)                             # the first is itself
     radii = torch.cdist(z[:n], z[:n]).kthvalue(nearest, 1).values
-    return Yard(scale, z[:n], labels[:n], radii, gaussian(z), steps(points).norm(dim=-1))
+    return RealStatistics(scale, z[:n], labels[:n], radii, mean_and_cov(z), displacements(embeddings).norm(dim=-1))
 
 
-def distances(p: Put, y: Yard) -> dict[str, float]:
+def distribution_metrics(projected: Projected, real: RealStatistics) -> dict[str, float]:
     """fvd_local, coverage, precision and motion.
 
     Coverage is the share of real clips near which one shows the same digit.
     """
-    near = p.across <= y.radii[:, None]                                          # (n, N)
-    same = near & (p.digit == y.labels[:, None])
-    return {"fvd_local": frechet(y.gauss, gaussian(p.points)),
+    near = projected.distances <= real.radii[:, None]                                          # (n, N)
+    same = near & (projected.digit == real.labels[:, None])
+    return {"fvd_local": frechet_distance(real.mean_cov, mean_and_cov(projected.embeddings)),
             "coverage": float(same.any(1).float().mean()),
-            "precision": float(near.any(0).float().mean()), "motion": motion(p.speeds, y.speeds)}
+            "precision": float(near.any(0).float().mean()), "motion": speed_similarity(projected.speeds, real.speeds)}

@@ -12,7 +12,7 @@ COVER   share of real clips near which one shows the same digit (any digit at al
 PROMPT  share of clips that show what was asked for, where labels are given: the digits, and with
         directions the digits and their first headings.
 
-Clips of several digits give a track each (see `inks`); all parts but PROMPT are of tracks. Where
+Clips of several digits give a track each (see `segmentation`); all parts but PROMPT are of tracks. Where
 inks touch nobody can tell them apart: such frames count as not sure in ID and not at all in PHY,
 in real clips just the same. "tracked" says how many frames are left, "real_tracked" how many real
 clips leave.
@@ -29,39 +29,39 @@ import torch
 from torch import Tensor
 
 from minidiff.evaluation.metrics import (
-    WEIGHTS,
-    Measured,
-    Put,
-    Yard,
-    checked,
-    distances,
-    frechet,
-    gaussian,
+    GROUP_WEIGHTS,
+    Measurements,
+    Projected,
+    RealStatistics,
+    checked_clips,
+    distribution_metrics,
+    frechet_distance,
+    mean_and_cov,
     measure,
     prompt_hits,
     prompt_rates,
-    tracking,
-    yard,
+    real_statistics,
+    tracking_rates,
 )
-from minidiff.evaluation.references import Reference, memo, reference_for, said
-from minidiff.evaluation.tracking import physics
+from minidiff.evaluation.references import Reference, digits_text, memorisation_rate, reference_for
+from minidiff.evaluation.tracking import physics_metrics
 from minidiff.runtime.seeds import generator
 
-HALVES, COPIER, SHORT = 16, 0.25, 0.3
-HEADLINES = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
+NUM_HALVES, MEMORISATION_LIMIT, MAX_SHORTFALL = 16, 0.25, 0.3
+HEADLINE_METRICS = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
 
 
 def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None = None, *,
           held_out: tuple[Tensor, Tensor, Tensor] | None = None,
           reference: Reference | str | Path = "builtin", sprite: int | None = None,
-          number: int | tuple[int, int] | None = None, seeds: tuple[int, ...] = ()) -> dict:
+          num_digits: int | tuple[int, int] | None = None, seeds: tuple[int, ...] = ()) -> dict:
     """One row of the scoreboard for clips (N, T, C, S, S) in [0, 1]: plain numbers, fit for JSON.
 
     labels: the digits asked for, (N,) or (N, K), -1 where a clip is to have fewer than others; the
     row then has PROMPT, and the real clips are taken with digits in the same proportions. Those
     must be at least as many as the clips: up to about 190 for one digit asked. Where all ten are
     asked, 30 % fewer will do, since digits in turn leave 1,500 to 1,800 of a reference's 2,000.
-    directions: the first headings asked for, shaped as the labels, indices of `text.DIRECTIONS`, -1
+    directions: the first headings asked for, shaped as the labels, indices of `prompts.DIRECTIONS`, -1
     where one was left open. PROMPT is then that all digits and headings of a clip are right, in any
     order; prompt_joint_shuffled is the same by the captions of other clips.
     held_out: clips, labels and directions of pairs that training never showed, for
@@ -79,35 +79,35 @@ def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None
     number, for prompts that do not fit them or leave too few real clips, and for an unknown
     reference.
     """
-    n, T, size, _ = checked(clips).shape
-    labels, directions = asked(labels, directions, n)
+    n, T, size, _ = checked_clips(clips).shape
+    labels, directions = checked_labels(labels, directions, n)
     ref = reference
     if not isinstance(ref, Reference):
-        ref = reference_for(reference, size, T, sprite, number or usual_number(labels))
-    about = ref.about
+        ref = reference_for(reference, size, T, sprite, num_digits or labelled_digits(labels))
+    about = ref.metadata
     if (about["frames"], about["size"]) != (T, size) or n > about["n"]:
         raise ValueError(
             f"This reference judges at most {about['n']} clips of {about['frames']} frames of "
             f"{about['size']} px, got {n} of {T} frames of {size} px.")
-    m, hits = measure(clips, about["sprite"], counted(labels, ref, n)), {}
+    m, hits = measure(clips, about["sprite"], digit_counts(labels, ref, n)), {}
     if labels is not None:
-        ref, hits = cut(ref, labels[labels >= 0]), prompt_hits(m, labels, directions)
-    real = ref.real_at(len(m.clip))
-    row = whole_and_halves(m, hits, ref, real, size) | told(hits, real)
+        ref, hits = match_label_mix(ref, labels[labels >= 0]), prompt_hits(m, labels, directions)
+    real = ref.real_metrics(len(m.clip_index))
+    row = score_with_intervals(m, hits, ref, real, size) | prompt_keys(hits, real)
     if held_out is not None:
-        row["prompt_joint_heldout"] = joint_rate(*held_out, ref)
+        row["prompt_joint_heldout"] = joint_prompt_rate(*held_out, ref)
     if "tracked" in real:
-        row |= tracking(m) | {f"real_{k}": real[k] for k in tracking(m)}
-    row |= {"real_real": real["fvd_local"], "fvd_frames": frame_distance(m, ref),
+        row |= tracking_rates(m) | {f"real_{k}": real[k] for k in tracking_rates(m)}
+    row |= {"real_real": real["fvd_local"], "fvd_frames": frame_frechet_distance(m, ref),
             "chi_square": chi_square(m, ref), "flicker": float(m.flicker.mean()),
-            "memo": memo(m, ref), "n": n, "seeds": list(seeds), "evaluator": about["evaluator"],
+            "memo": memorisation_rate(m, ref), "n": n, "seeds": list(seeds), "evaluator": about["evaluator"],
             "reference": ref.name()}
-    if row["memo"] > COPIER:
+    if row["memo"] > MEMORISATION_LIMIT:
         row["SCORE"] = row["interval"]["SCORE"] = None
     return row
 
 
-def asked(labels: Tensor | None, directions: Tensor | None,
+def checked_labels(labels: Tensor | None, directions: Tensor | None,
           n: int) -> tuple[Tensor | None, Tensor | None]:
     """Labels and directions as (n, K) each, or a ValueError that says what is wrong with them."""
     if labels is None:
@@ -130,7 +130,7 @@ def asked(labels: Tensor | None, directions: Tensor | None,
     return labels, directions
 
 
-def usual_number(labels: Tensor | None) -> int | tuple[int, int]:
+def labelled_digits(labels: Tensor | None) -> int | tuple[int, int]:
     """The number of digits that a reference should have for these labels (N, K)."""
     if labels is None:
         return 1
@@ -138,9 +138,9 @@ def usual_number(labels: Tensor | None) -> int | tuple[int, int]:
     return int(most) if least == most else (int(least), int(most))
 
 
-def counted(labels: Tensor | None, ref: Reference, n: int) -> Tensor:
+def digit_counts(labels: Tensor | None, ref: Reference, n: int) -> Tensor:
     """How many digits each clip is to show, (n,). Raises ValueError unless the reference fits."""
-    number = ref.number()
+    number = ref.digits_per_clip()
     least, most = (number, number) if isinstance(number, int) else number
     if labels is None:
         if least != most:
@@ -149,12 +149,12 @@ def counted(labels: Tensor | None, ref: Reference, n: int) -> Tensor:
         return torch.full((n,), most)
     counts = (labels >= 0).sum(1)
     if counts.min() < least or counts.max() > most:
-        raise ValueError(f"This reference has clips of {said(number)} digits; the labels ask for "
-                         f"{said(usual_number(labels))}.")
+        raise ValueError(f"This reference has clips of {digits_text(number)} digits; the labels ask for "
+                         f"{digits_text(labelled_digits(labels))}.")
     return counts
 
 
-def told(hits: dict[str, Tensor], real: dict) -> dict[str, float]:
+def prompt_keys(hits: dict[str, Tensor], real: dict) -> dict[str, float]:
     """The keys of prompts with directions, each beside what real clips reach if that is known."""
     if "joint" not in hits:
         return {}
@@ -164,66 +164,66 @@ def told(hits: dict[str, Tensor], real: dict) -> dict[str, float]:
     return row | {f"real_{k}": real[k] for k in (*row, "prompt_joint_heldout") if k in real}
 
 
-def joint_rate(clips: Tensor, labels: Tensor, directions: Tensor, ref: Reference) -> float:
+def joint_prompt_rate(clips: Tensor, labels: Tensor, directions: Tensor, ref: Reference) -> float:
     """The share of clips that show all digits and headings asked for. Raises as `score`."""
-    n = len(checked(clips))
-    labels, directions = asked(labels, directions, n)
+    n = len(checked_clips(clips))
+    labels, directions = checked_labels(labels, directions, n)
     if directions is None:
         raise ValueError("Held-out prompts must be clips with labels and directions.")
-    m = measure(clips, ref.about["sprite"], counted(labels, ref, n))
+    m = measure(clips, ref.metadata["sprite"], digit_counts(labels, ref, n))
     return prompt_rates(m, labels, directions)["joint"]
 
 
-def cut(ref: Reference, labels: Tensor) -> Reference:
+def match_label_mix(ref: Reference, labels: Tensor) -> Reference:
     """The reference's tracks that show digits as the labels (N,) do.
 
     Raises ValueError where they are fewer than the labels; where all ten digits are asked, 30 %
     fewer.
     """
     ref = ref.with_labels(labels)
-    have, kinds = len(ref.read), len(labels.unique())
-    if have < len(labels) * (1 - SHORT if kinds == 10 else 1):
+    have, kinds = len(ref.predicted), len(labels.unique())
+    if have < len(labels) * (1 - MAX_SHORTFALL if kinds == 10 else 1):
         raise ValueError(f"The reference holds only {have} real clips of these digits in these "
                          "proportions; score at most so many.")
     return ref
 
 
-def chi_square(m: Measured, ref: Reference) -> float:
+def chi_square(m: Measurements, ref: Reference) -> float:
     """How far the digits shown are from the reference's in number; 9 or so where they agree."""
-    usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * len(m.clip)
+    usual = torch.bincount(ref.labels.flatten(), minlength=10) / ref.labels.numel() * len(m.clip_index)
     seen = torch.bincount(m.digit[m.digit >= 0], minlength=10)
     return float(((seen - usual) ** 2 / usual.clamp(min=0.5)).sum())
 
 
-def frame_distance(m: Measured, ref: Reference) -> float:
+def frame_frechet_distance(m: Measurements, ref: Reference) -> float:
     """Fréchet's distance of single frames' looks, in fvd_local's units; it cannot see time."""
-    mean, cov = ref.looks[0].double(), ref.looks[1:].double()
-    distance = frechet((mean, cov), gaussian(m.looks.flatten(0, 1)))
-    return distance * WEIGHTS[0] ** 2 / float(cov.trace())
+    mean, cov = ref.frame_mean_cov[0].double(), ref.frame_mean_cov[1:].double()
+    distance = frechet_distance((mean, cov), mean_and_cov(m.features.flatten(0, 1)))
+    return distance * GROUP_WEIGHTS[0] ** 2 / float(cov.trace())
 
 
-def whole_and_halves(m: Measured, hits: dict[str, Tensor], ref: Reference, real: dict,
+def score_with_intervals(m: Measurements, hits: dict[str, Tensor], ref: Reference, real: dict,
                      size: int) -> dict:
     """The parts of all clips, with intervals from random halves of them."""
-    n, tracks = int(m.clip[-1]) + 1, len(m.clip)
-    y, y_half = (yard(ref.points[0], ref.labels[0], k) for k in (tracks, tracks // 2))
-    put, real_half = y.put(m.points(), m.digit), ref.real_at(tracks // 2)
-    row, found = judged(m, put, y, real, hits, size), []
-    for i in range(HALVES):
+    n, tracks = int(m.clip_index[-1]) + 1, len(m.clip_index)
+    y, y_half = (real_statistics(ref.embeddings[0], ref.labels[0], k) for k in (tracks, tracks // 2))
+    put, real_half = y.project(m.embeddings(), m.digit), ref.real_metrics(tracks // 2)
+    row, found = score_parts(m, put, y, real, hits, size), []
+    for i in range(NUM_HALVES):
         clips = torch.randperm(n, generator=generator(n, 2, i))[:n // 2]
-        r = (clips[:, None] == m.clip).nonzero()[:, 1]                           # their tracks
-        found.append(judged(m.rows(r), put.rows(r, len(y_half.points)), y_half, real_half,
+        r = (clips[:, None] == m.clip_index).nonzero()[:, 1]                           # their tracks
+        found.append(score_parts(m.select(r), put.select(r, len(y_half.embeddings)), y_half, real_half,
                             {k: v[clips] for k, v in hits.items()}, size))
-    interval = {k: limits(row[k], [f[k] for f in found]) for k in HEADLINES if k in row}
+    interval = {k: confidence_interval(row[k], [f[k] for f in found]) for k in HEADLINE_METRICS if k in row}
     return row | {"interval": interval}
 
 
-def judged(m: Measured, put: Put, y: Yard, real: dict, hits: dict[str, Tensor],
+def score_parts(m: Measurements, projected: Projected, real_stats: RealStatistics, real: dict, hits: dict[str, Tensor],
            size: int) -> dict[str, float]:
     """SCORE, its parts, each divided by what real clips reach, and what they are made of."""
-    row = physics(m.flight, size) | distances(put, y)
+    row = physics_metrics(m.motion, size) | distribution_metrics(projected, real_stats)
     row["motion"] = min(1., row["motion"] / real["motion"])
-    parts = {"ID": float(m.sure.mean()) / real["ID"],
+    parts = {"ID": float(m.confident.mean()) / real["ID"],
              "PHY": (row["smooth"] * row["bounce"] * row["motion"]
                      / (real["smooth"] * real["bounce"])),
              "FIT": (log(real["noise"] / max(row["fvd_local"], 1e-9))
@@ -238,13 +238,13 @@ def judged(m: Measured, put: Put, y: Yard, real: dict, hits: dict[str, Tensor],
     return {"SCORE": prod(parts.values()) ** (1 / len(parts))} | parts | row
 
 
-def limits(value: float, halves: list[float]) -> list[float]:
+def confidence_interval(value: float, halves: list[float]) -> list[float]:
     """95 % limits about a value, from its values on random halves."""
     reach = 1.96 * float(torch.tensor(halves).std())
     return [max(0., value - reach), min(1., value + reach)]
 
 
-def combine(rows: list[dict]) -> dict:
+def combine_rows(rows: list[dict]) -> dict:
     """The rows of several sampling seeds as one: means of all numbers, seeds and n together.
 
     Half an interval is the larger of what the rows' own intervals give and what their spread gives.
@@ -256,7 +256,7 @@ def combine(rows: list[dict]) -> dict:
                          "with one recogniser, one reference and the same parts.")
     out, k = dict(rows[0]), len(rows)
     numbers = [key for key, v in out.items() if isinstance(v, float) or key == "SCORE"]
-    out |= {key: mean(r[key] for r in rows) for key in numbers}
+    out |= {key: mean_or_none(r[key] for r in rows) for key in numbers}
     out |= {"n": sum(r["n"] for r in rows), "seeds": [s for r in rows for s in r["seeds"]],
             "interval": {}}
     for key in rows[0]["interval"]:
@@ -271,6 +271,6 @@ def combine(rows: list[dict]) -> dict:
     return out
 
 
-def mean(values) -> float | None:
+def mean_or_none(values) -> float | None:
     values = list(values)
     return None if None in values else sum(values) / len(values)

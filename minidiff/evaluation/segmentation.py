@@ -12,23 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.evaluation.tracking import glide, walls
+from minidiff.evaluation.tracking import reflect, wall_positions
 
-INK = 0.15        # what counts as ink where blobs are told apart; the fainter edges go with them
-NEVER = 1e6       # frames
+INK_THRESHOLD = 0.15        # what counts as ink where blobs are told apart; the fainter edges go with them
+UNREACHABLE = 1e6       # frames
 
 
-class Followed(NamedTuple):
+class Tracks(NamedTuple):
     """Which blob is which digit's; n clips, T frames, K digits."""
-    order: Tensor    # (n, T, K), the blob of each track
+    assignment: Tensor    # (n, T, K), the blob of each track
     known: Tensor    # (n, T, K) bool, that blob is the track's digit and nothing else
-    hidden: Tensor   # (n, T, K) bool, not known because another digit is near
-    places: Tensor   # (n, T, K, 2), the ink's centre, where it is not known carried on
+    occluded: Tensor   # (n, T, K) bool, not known because another digit is near
+    centres: Tensor   # (n, T, K, 2), the ink's centre, where it is not known carried on
 
 
 # One frame: which ink hangs together
 
-def spread(x: Tensor) -> Tensor:
+def dilate(x: Tensor) -> Tensor:
     """The largest value among a pixel and its eight neighbours, of x (N, S, S).
 
     Shifts are several times as fast as max_pool2d, which keeps indices.
@@ -38,21 +38,21 @@ def spread(x: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(x[:, :-2], x[:, 1:-1]), x[:, 2:])
 
 
-def blobs(frames: Tensor) -> Tensor:
+def connected_components(frames: Tensor) -> Tensor:
     """Frames (N, S, S) in [0, 1] -> a number per blob at its ink, 0 elsewhere, (N, S, S).
 
     The highest number spreads from pixel to pixel of ink until nothing changes. To join ink across
     gaps of one or two pixels, as broken digits have them, was tried: it joined two digits more
     often than one digit's pieces (frames that show both apart: .79 without, .75 and .71 with).
     """
-    ink = (frames > INK).float()
+    ink = (frames > INK_THRESHOLD).float()
     names = ink * torch.arange(1, ink[0].numel() + 1, device=ink.device).view(ink[0].shape)
-    while not torch.equal(wider := spread(names) * ink, names):
+    while not torch.equal(wider := dilate(names) * ink, names):
         names = wider
     return names
 
 
-def extent(own: Tensor) -> Tensor:
+def bounding_box_side(own: Tensor) -> Tensor:
     """Masks (..., S, S) -> the larger side of the box around each, (...)."""
     sides = []
     for axis in (-1, -2):
@@ -61,28 +61,28 @@ def extent(own: Tensor) -> Tensor:
     return torch.maximum(*sides)
 
 
-def part(frames: Tensor, sprite: int, number: int) -> tuple[Tensor, Tensor]:
+def segment_digits(frames: Tensor, sprite: int, num_digits: int) -> tuple[Tensor, Tensor]:
     """Frames (N, S, S) -> the ink of the `number` largest blobs alone, and which look like digits.
 
     (N, K, S, S) and (N, K) bool: a sixth of a digit's usual ink or more, and no larger. What is
     left of a frame's ink, faint edges, pieces, haze, goes to the blob it touches or lies nearest.
     """
-    names, S = blobs(frames), frames.shape[-1]
+    names, S = connected_components(frames), frames.shape[-1]
     amount = frames.new_zeros(len(frames), S * S + 1)
     amount.scatter_add_(1, names.flatten(1).long(), frames.flatten(1))
     amount[:, 0] = 0
-    most, which = amount.topk(number)                                            # (N, K)
+    most, which = amount.topk(num_digits)                                            # (N, K)
     there, which = most > 0, which[..., None, None]
     own = (names[:, None] == which) & there[..., None, None]                     # (N, K, S, S)
-    whole = (most >= sprite**2 / 50) & (extent(own) <= sprite + 2)
+    whole = (most >= sprite**2 / 50) & (bounding_box_side(own) <= sprite + 2)
     pixels = torch.arange(S, device=frames.device) + 0.5
     ink = frames[:, None] * own
     middle = torch.stack([ink.sum(-1) @ pixels, ink.sum(-2) @ pixels], -1)       # (N, K, 2)
-    middle = torch.where(there[..., None], middle / most[..., None], NEVER)
+    middle = torch.where(there[..., None], middle / most[..., None], UNREACHABLE)
     down, across = ((pixels - middle[..., None])**2).unbind(2)                   # (N, K, S) each
     far = down[..., None] + across[..., None, :]                                 # (N, K, S, S)
     for _ in range(2):                                                           # its edges
-        names = torch.where(names > 0, names, spread(names))
+        names = torch.where(names > 0, names, dilate(names))
     wide = (names[:, None] == which) & there[..., None, None]
     lies = far <= far.amin(1, keepdim=True)
     return frames[:, None] * torch.where(wide.any(1, keepdim=True), wide, lies), whole
@@ -90,7 +90,7 @@ def part(frames: Tensor, sprite: int, number: int) -> tuple[Tensor, Tensor]:
 
 # Frame after frame: which blob is which digit's
 
-def assign(cost: Tensor) -> Tensor:
+def min_cost_assignment(cost: Tensor) -> Tensor:
     """Costs (..., K, K) of giving row i column j -> the columns that cost least, (..., K)."""
     k = cost.shape[-1]
     ways = torch.tensor(list(permutations(range(k))), device=cost.device)        # (K!, K)
@@ -98,14 +98,14 @@ def assign(cost: Tensor) -> Tensor:
     return ways[sums.argmin(-1)]
 
 
-def pick(x: Tensor, order: Tensor) -> Tensor:
+def reorder(x: Tensor, order: Tensor) -> Tensor:
     """x (..., K, *rest) with its K entries in the order (..., K)."""
     rest = x.shape[order.ndim:]
     index = order.view(*order.shape, *[1] * len(rest)).expand(*order.shape, *rest)
     return x.gather(order.ndim - 1, index)
 
 
-def link(centres: Tensor, full: Tensor, belief: Tensor, size: int, sprite: int) -> Tensor:
+def link_tracks(centres: Tensor, full: Tensor, probabilities: Tensor, size: int, sprite: int) -> Tensor:
     """Which blob is which track's, (n, T, K), in the frames that are full (n, T).
 
     centres: (n, T, K, 2); belief: (n, T, K, C), what each blob reads as. A blob's price is how far
@@ -113,34 +113,34 @@ def link(centres: Tensor, full: Tensor, belief: Tensor, size: int, sprite: int) 
     less how well it reads as the track has read.
     """
     n, T, K, _ = centres.shape
-    low, high = walls(size, sprite)
-    at, v, read = centres.new_zeros(n, K, 2), centres.new_zeros(n, K, 2), belief[:, 0] * 0
-    ways, age = [], torch.full((n,), NEVER, device=centres.device)
+    low, high = wall_positions(size, sprite)
+    at, v, read = centres.new_zeros(n, K, 2), centres.new_zeros(n, K, 2), probabilities[:, 0] * 0
+    ways, age = [], torch.full((n,), UNREACHABLE, device=centres.device)
     for t in range(T):
-        ahead, turned = glide(at, v, low, high)
+        ahead, turned = reflect(at, v, low, high)
         far = torch.cdist(ahead, centres[:, t]) * 32 / size / (1 + age)[:, None, None]
-        alike = F.normalize(read, dim=-1) @ belief[:, t].mT                      # (n, K, K)
-        ways.append(assign(far - 2 * alike))
-        c, now = pick(centres[:, t], ways[-1]), full[:, t, None, None]
+        alike = F.normalize(read, dim=-1) @ probabilities[:, t].mT                      # (n, K, K)
+        ways.append(min_cost_assignment(far - 2 * alike))
+        c, now = reorder(centres[:, t], ways[-1]), full[:, t, None, None]
         straight = (age == 1)[:, None, None] & (turned == v)
         v = torch.where(now & straight, c - at, turned)
         at = torch.where(now, c, ahead)
-        read = read + pick(belief[:, t], ways[-1]) * now
+        read = read + reorder(probabilities[:, t], ways[-1]) * now
         age = torch.where(full[:, t], 1, age + 1)
     return torch.stack(ways, 1)
 
 
-def carry(centres: Tensor, known: Tensor, size: int, sprite: int) -> tuple[Tensor, Tensor]:
+def extrapolate_tracks(centres: Tensor, known: Tensor, size: int, sprite: int) -> tuple[Tensor, Tensor]:
     """Places (n, T, K, 2) and frames since the last known one (n, T, K).
 
     Where a place is not known, the flight goes on from the last one that is; before the first it is
     the middle.
     """
     at, v = torch.full_like(centres[:, 0], size / 2), torch.zeros_like(centres[:, 0])
-    age, (low, high) = torch.full_like(known[:, 0], NEVER, dtype=centres.dtype), walls(size, sprite)
+    age, (low, high) = torch.full_like(known[:, 0], UNREACHABLE, dtype=centres.dtype), wall_positions(size, sprite)
     places, ages = [], []
     for c, now in zip(centres.unbind(1), known.unbind(1), strict=True):
-        ahead, turned = glide(at, v, low, high)
+        ahead, turned = reflect(at, v, low, high)
         straight = (age == 0)[..., None] & (turned == v)
         v = torch.where(now[..., None] & straight, c - at, turned)
         at = torch.where(now[..., None], c, ahead)
@@ -150,24 +150,24 @@ def carry(centres: Tensor, known: Tensor, size: int, sprite: int) -> tuple[Tenso
     return torch.stack(places, 1), torch.stack(ages, 1)
 
 
-def fill(centres: Tensor, known: Tensor, size: int, sprite: int) -> Tensor:
+def interpolate_gaps(centres: Tensor, known: Tensor, size: int, sprite: int) -> Tensor:
     """Centres (n, T, K, 2), where not known between the flight carried on and carried back."""
     (on, since), (back, until) = (
-        carry(centres, known, size, sprite),
-        (x.flip(1) for x in carry(centres.flip(1), known.flip(1), size, sprite)))
+        extrapolate_tracks(centres, known, size, sprite),
+        (x.flip(1) for x in extrapolate_tracks(centres.flip(1), known.flip(1), size, sprite)))
     share = (since / (since + until).clamp(min=1))[..., None]
     return torch.where(known[..., None], centres, on + share * (back - on))
 
 
-def close(places: Tensor, sprite: int) -> Tensor:
+def near_another(centres: Tensor, sprite: int) -> Tensor:
     """Where another digit is near enough for the inks to touch: (n, T, K, 2) -> (n, T, K)."""
-    apart = (places[..., :, None, :] - places[..., None, :, :]).abs().amax(-1)   # (n, T, K, K)
-    apart = apart + NEVER * torch.eye(places.shape[2], device=places.device)
+    apart = (centres[..., :, None, :] - centres[..., None, :, :]).abs().amax(-1)   # (n, T, K, K)
+    apart = apart + UNREACHABLE * torch.eye(centres.shape[2], device=centres.device)
     return (apart < sprite + 2).any(-1)
 
 
-def follow(centres: Tensor, whole: Tensor, belief: Tensor, sure: Tensor, size: int,
-           sprite: int) -> Followed:
+def track_digits(centres: Tensor, whole: Tensor, probabilities: Tensor, confident: Tensor, size: int,
+           sprite: int) -> Tracks:
     """Follow K digits through the blobs of T frames.
 
     centres: (n, T, K, 2) of the blobs; whole: (n, T, K), such as may be digits; belief:
@@ -177,13 +177,13 @@ def follow(centres: Tensor, whole: Tensor, belief: Tensor, sure: Tensor, size: i
     digit.
     """
     full = whole.all(2)                                                          # (n, T)
-    ways = link(centres, full, belief, size, sprite)
-    places = fill(pick(centres, ways), full[..., None].expand_as(whole), size, sprite)
-    may_touch = close(places, sprite) & full.any(1)[:, None, None]
-    lone = whole & sure & ~full[..., None]                                       # (n, T, K), blobs
+    ways = link_tracks(centres, full, probabilities, size, sprite)
+    places = interpolate_gaps(reorder(centres, ways), full[..., None].expand_as(whole), size, sprite)
+    may_touch = near_another(places, sprite) & full.any(1)[:, None, None]
+    lone = whole & confident & ~full[..., None]                                       # (n, T, K), blobs
     far = torch.cdist(places, centres) * lone[..., None, :]
-    order = torch.where(full[..., None], ways, assign(far))
-    known = full[..., None] | (pick(lone, order) & ~may_touch)
-    places = fill(pick(centres, order), known, size, sprite)
-    hidden = ~known & close(places, sprite) & full.any(1)[:, None, None]
-    return Followed(order, known, hidden, places)
+    order = torch.where(full[..., None], ways, min_cost_assignment(far))
+    known = full[..., None] | (reorder(lone, order) & ~may_touch)
+    places = interpolate_gaps(reorder(centres, order), known, size, sprite)
+    hidden = ~known & near_another(places, sprite) & full.any(1)[:, None, None]
+    return Tracks(order, known, hidden, places)

@@ -11,17 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-WINDOW = 16            # the recogniser sees 16 x 16 samples, on which a sprite measures 14
-OFF = (-0.002, 0.038)  # how far past a sprite's middle its mass lies, in sprites: MNIST, built-in
+WINDOW_SIZE = 16            # the recogniser sees 16 x 16 samples, on which a sprite measures 14
+CENTRE_OFFSET = (-0.002, 0.038)  # how far past a sprite's middle its mass lies, in sprites: MNIST, built-in
 
 
-class Flight(NamedTuple):
+class Motion(NamedTuple):
     """How the digits of N clips with T frames move; lengths in pixels."""
     speeds: Tensor   # (N, T - 1), from frame to frame; 0 where a frame has no ink
-    jolts: Tensor    # (N, T - 2), size of second differences at frames 1 .. T - 2; inf without ink
+    accelerations: Tensor    # (N, T - 2), size of second differences at frames 1 .. T - 2; inf without ink
     free: Tensor     # (N, T - 2) bool, no wall within a step before or after
-    contact: Tensor  # (N, T - 3, 2) bool, a wall is in the way (y, x) from frame k >= 1 to k + 1
-    turned: Tensor   # (N, T - 3, 2) bool, the velocity on that axis turns there and keeps its size
+    wall_contact: Tensor  # (N, T - 3, 2) bool, a wall is in the way (y, x) from frame k >= 1 to k + 1
+    reflected: Tensor   # (N, T - 3, 2) bool, the velocity on that axis turns there and keeps its size
 
 
 def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def ink_centres(frames: Tensor, sprite: int) -> tuple[Tensor, Tensor]:
     return centres, seen
 
 
-def windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
+def crop_windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
     """Cut (N, 16, 16) around the centres out of frames (N, H, W), where a sprite measures 14.
 
     Sub-pixel: each sample is the mean under a hat function as wide as its step, bilinear at 14 px,
@@ -56,7 +56,7 @@ def windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
     """
     step = sprite / 14
     pixels = torch.arange(frames.shape[-1], device=frames.device) + 0.5
-    grid = (torch.arange(WINDOW, device=frames.device) - (WINDOW - 1) / 2) * step
+    grid = (torch.arange(WINDOW_SIZE, device=frames.device) - (WINDOW_SIZE - 1) / 2) * step
     at = centres[..., None] + grid                                             # (N, 2, WINDOW)
     hats = (1 - (at[..., None] - pixels).abs() / max(step, 1)).clamp(min=0) / max(step, 1)
     rows, columns = hats.unbind(1)                                             # (N, WINDOW, S) each
@@ -71,8 +71,8 @@ def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
     return 1 - rows[:, :, None] * columns[:, None, :]
 
 
-def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
-           off: tuple[float, float] = OFF, hidden: Tensor | None = None) -> Flight:
+def measure_motion(centres: Tensor, visible: Tensor, size: int, sprite: int,
+           offset: tuple[float, float] = CENTRE_OFFSET, occluded: Tensor | None = None) -> Motion:
     """Centres (N, T, 2) and seen (N, T), T >= 4 -> speeds, jolts, free steps and wall contacts.
 
     A step is free where the flight carried on and the flight carried back both stay clear of the
@@ -82,11 +82,11 @@ def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
     without ink count as free, and as infinitely far off.
     off: how far the ink's centre lies from the middle of the digit's square, least and most, as a
     share of the sprite.
-    hidden: (N, T), frames not seen that nobody could see (see `inks`); their steps do not count.
+    hidden: (N, T), frames not seen that nobody could see (see `segmentation`); their steps do not count.
     """
-    low, high = ([wall + o * sprite for o in off] for wall in (sprite / 2, size - sprite / 2))
+    low, high = ([wall + o * sprite for o in offset] for wall in (sprite / 2, size - sprite / 2))
     d = centres.diff(dim=1)                                                # (N, T-1, 2)
-    both = seen[:, 1:] & seen[:, :-1]                                      # (N, T-1)
+    both = visible[:, 1:] & visible[:, :-1]                                      # (N, T-1)
     ahead = centres[:, 1:-1] + d[:, :-1]                                   # (N, T-2, 2), carried on
     back = centres[:, 1:-1] - d[:, 1:]                                     # carried back
     known = both[:, 1:] & both[:, :-1]                                     # (N, T-2)
@@ -100,31 +100,31 @@ def flight(centres: Tensor, seen: Tensor, size: int, sprite: int,
     before, after = d[:, :-2], d[:, 2:]                                    # (N, T-3, 2)
     kept = (after.abs() - before.abs()).abs() <= (0.2 * before.abs()).clamp(min=size / 128)
     free = (clear[0] & clear[1]).all(-1) | ~known
-    if hidden is not None:
-        free &= ~(hidden[:, 2:] | hidden[:, 1:-1] | hidden[:, :-2])
-    return Flight(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)
+    if occluded is not None:
+        free &= ~(occluded[:, 2:] | occluded[:, 1:-1] | occluded[:, :-2])
+    return Motion(d.norm(dim=-1) * both, jolts, free, contact, (before * after < 0) & kept)
 
 
 # Whereto at first
 
-def walls(size: int, sprite: int, off: float = sum(OFF) / 2) -> tuple[float, float]:
-    """Between which coordinates the ink's centre flies; off: one of `OFF`, or their mean."""
-    return sprite * (0.5 + off), size - sprite * (0.5 - off)
+def wall_positions(size: int, sprite: int, offset: float = sum(CENTRE_OFFSET) / 2) -> tuple[float, float]:
+    """Between which coordinates the ink's centre flies; off: one of `CENTRE_OFFSET`, or their mean."""
+    return sprite * (0.5 + offset), size - sprite * (0.5 - offset)
 
 
-def glide(at: Tensor, v: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def reflect(position: Tensor, velocity: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
     """Places and velocities one frame on, turned round at walls on each axis."""
-    ahead = at + v
+    ahead = position + velocity
     past = ahead - ahead.clamp(low, high)
-    return (ahead - 2 * past).clamp(low, high), torch.where(past == 0, v, -v)
+    return (ahead - 2 * past).clamp(low, high), torch.where(past == 0, velocity, -velocity)
 
 
 def sectors(v: Tensor) -> Tensor:
-    """Velocities (..., 2) as (y, x) -> their sectors of 45 degrees, as in `text.DIRECTIONS`."""
+    """Velocities (..., 2) as (y, x) -> their sectors of 45 degrees, as in `prompts.DIRECTIONS`."""
     return (torch.atan2(v[..., 0], v[..., 1]) * 4 / pi).round().long() % 8
 
 
-def headings(centres: Tensor, seen: Tensor, f: Flight, size: int, sprite: int) -> Tensor:
+def initial_directions(centres: Tensor, visible: Tensor, motion: Motion, size: int, sprite: int) -> Tensor:
     """Into which of eight sectors digits move at frame 0, (N,); -1 where they do not or none knows.
 
     centres: (N, T, 2); seen: (N, T). The velocity is the mean over the first free steps without
@@ -134,17 +134,17 @@ def headings(centres: Tensor, seen: Tensor, f: Flight, size: int, sprite: int) -
     """
     n, T, _ = centres.shape
     rows, at = torch.arange(n), torch.arange(T - 2)
-    good = (f.free & (f.jolts < size / 32)) | (f.jolts < size / 1280)            # (N, T-2)
+    good = (motion.free & (motion.accelerations < size / 32)) | (motion.accelerations < size / 1280)            # (N, T-2)
     first = good.int().argmax(1)
     later = (at >= first[:, None]) & (at < first[:, None] + 4)
     steps = 1 + (later & ((later & ~good).cumsum(1) == 0)).sum(1)                # of the first run
     c = centres[rows, first]
     v = (centres[rows, first + steps] - c) / steps[:, None]
-    inner = walls(size, sprite, OFF[1])[0], walls(size, sprite, OFF[0])[1]
-    low, high = walls(size, sprite)
+    inner = wall_positions(size, sprite, CENTRE_OFFSET[1])[0], wall_positions(size, sprite, CENTRE_OFFSET[0])[1]
+    low, high = wall_positions(size, sprite)
     for t in range(T - 4, -1, -1):
-        now, there = (first > t)[:, None], seen[:, t, None]
-        q, turned = glide(c, -v, low, high)
+        now, there = (first > t)[:, None], visible[:, t, None]
+        q, turned = reflect(c, -v, low, high)
         past, was = c - v, torch.where(there, centres[:, t], q)
         missed = ((past < inner[0]) | (past > inner[1])) & ((past - was).abs() > size / 1280)
         v = torch.where(now & torch.where(there, missed, turned != -v), -v, v)
@@ -155,20 +155,20 @@ def headings(centres: Tensor, seen: Tensor, f: Flight, size: int, sprite: int) -
 
 # Figures
 
-def share(hits: Tensor, among: Tensor) -> float:
+def masked_mean(hits: Tensor, mask: Tensor) -> float:
     """The mean of the hits among those that count; 0 where none does."""
-    return float(hits[among].float().mean()) if among.any() else 0.
+    return float(hits[mask].float().mean()) if mask.any() else 0.
 
 
-def physics(f: Flight, size: int) -> dict[str, float]:
+def physics_metrics(motion: Motion, size: int) -> dict[str, float]:
     """smooth, bounce, and the shares of free steps off by over half a pixel and one (of 32)."""
     limits = {"off_half": size / 64, "off_one": size / 32}
-    off = {name: share(f.jolts > limit, f.free) for name, limit in limits.items()}
-    return {"smooth": share((-f.jolts * 64 / size).exp(), f.free),
-            "bounce": share(f.turned, f.contact)} | off
+    off = {name: masked_mean(motion.accelerations > limit, motion.free) for name, limit in limits.items()}
+    return {"smooth": masked_mean((-motion.accelerations * 64 / size).exp(), motion.free),
+            "bounce": masked_mean(motion.reflected, motion.wall_contact)} | off
 
 
-def motion(speeds: Tensor, real: Tensor) -> float:
+def speed_similarity(speeds: Tensor, real: Tensor) -> float:
     """1 - W1(speeds, real) / W1(0, real), at least 0; W1: the area between two quantile curves."""
     levels = torch.linspace(0, 1, 513)
     a, b = (s.flatten().quantile(levels) for s in (speeds, real))

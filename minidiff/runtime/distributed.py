@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def start() -> None:
+def init_process_group() -> None:
     """Join the others, if torchrun started this process; else nothing happens."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         return
@@ -25,14 +25,14 @@ def start() -> None:
     dist.init_process_group("nccl" if on_gpus else "gloo")
 
 
-def stop() -> None:
+def destroy_process_group() -> None:
     """Leave, when all have come so far."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
-def processes() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -40,29 +40,29 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that prints and saves."""
     return rank() == 0
 
 
-def rows(n: int) -> slice:
+def shard(n: int) -> slice:
     """This process's rows of a batch of n. Raises ValueError unless all get as many."""
-    each, rest = divmod(n, processes())
+    each, rest = divmod(n, world_size())
     if rest:
-        raise ValueError(f"A batch of {n} cannot be shared equally by {processes()} processes; "
-                         f"--set batch={(each + 1) * processes()}, for example.")
+        raise ValueError(f"A batch of {n} cannot be shared equally by {world_size()} processes; "
+                         f"--set batch={(each + 1) * world_size()}, for example.")
     return slice(rank() * each, (rank() + 1) * each)
 
 
-def drawn(n: int, draw: Callable[[int], Tensor]) -> Tensor:
+def sharded_draw(n: int, draw: Callable[[int], Tensor]) -> Tensor:
     """`draw(number of rows)` made for the whole batch; the n rows of this process."""
-    whole = draw(n * processes())
+    whole = draw(n * world_size())
     return whole[rank() * n:(rank() + 1) * n]
 
 
-def agreed(value: float) -> float:
+def broadcast(value: float) -> float:
     """The first process's value, in every process."""
-    if processes() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     dist.broadcast_object_list(box, src=0)
@@ -70,13 +70,13 @@ def agreed(value: float) -> float:
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor]) -> None:
+def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in one message."""
     tensors = list(tensors)
-    if processes() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     flat = torch.cat([t.reshape(-1).float() for t in tensors])
     dist.all_reduce(flat)
-    flat /= processes()
+    flat /= world_size()
     for t, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         t.copy_(mean.view(t.shape))

@@ -21,7 +21,7 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"   # what comes with the 
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`: it becomes `path` if the block ends well, or vanishes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def beside(path: Path) -> Iterator[Path]:
         raise
 
 
-def lock(folder: Path) -> IO:
+def lock_folder(folder: Path) -> IO:
     """Hold a folder until the returned file is closed or the process ends.
 
     Raises BlockingIOError if another process holds it.
@@ -60,7 +60,7 @@ def lock(folder: Path) -> IO:
 
 
 def write_text(path: Path, text: str) -> None:
-    with beside(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
@@ -74,20 +74,20 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return h.hexdigest()
 
 
-def seal(tensors: dict[str, Tensor], text: str) -> str:
+def file_checksum(tensors: dict[str, Tensor], text: str) -> str:
     """The sha256 of tensors and description together: no part of a file changes unnoticed."""
     return hashlib.sha256((digest(tensors) + text).encode()).hexdigest()
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict) -> str:
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> str:
     """Write tensors and a description (anything JSON can hold) as one safetensors file.
 
     Returns the tensors' sha256.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    text = json.dumps(about)
-    with beside(path) as draft:
-        save_file(tensors, draft, {"minidiff": text, "sha256": seal(tensors, text)})
+    text = json.dumps(metadata)
+    with atomic_write(path) as draft:
+        save_file(tensors, draft, {"minidiff": text, "sha256": file_checksum(tensors, text)})
     return digest(tensors)
 
 
@@ -108,9 +108,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
                          "it is truncated, damaged or of another kind.") from None
     if "minidiff" not in head:
         raise ValueError(f"{path} is a safetensors file, but minidiff did not write it.")
-    if seal(tensors, head["minidiff"]) != head.get("sha256"):
+    if file_checksum(tensors, head["minidiff"]) != head.get("sha256"):
         raise ValueError(f"{path} was altered or damaged: its sha256 is not the one written in it.")
-    return tensors, json.loads(head["minidiff"])
+    metadata = json.loads(head["minidiff"])
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path} describes nothing: its description is no JSON object.")
+    return tensors, metadata
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -45,12 +45,12 @@ class Muon(torch.optim.Optimizer):
             mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
             mean.lerp_(p.grad, 1 - momentum)
             ahead.append(p.grad.lerp(mean, momentum).flatten(1))                 # Nesterov momentum
-        for p, update in zip(params, orthogonal(torch.stack(ahead)), strict=True):
+        for p, update in zip(params, orthogonalise(torch.stack(ahead)), strict=True):
             size = 0.2 * max(update.shape) ** 0.5                                # as Adam's updates
             p.mul_(1 - lr * weight_decay).add_(update.view(p.shape), alpha=-lr * size)
 
 
-def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """(k, m, n) -> (k, m, n): singular vectors kept, singular values near 1 (Jordan 2024).
 
     Near is .7 to 1.2.
@@ -66,7 +66,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-def split(module: nn.Module, least: int = 16) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(module: nn.Module, min_channels: int = 16) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """A module's parameters as (matrices for Muon, all others).
 
     Embeddings, and weights with fewer than `least` channels in or out
@@ -76,6 +76,6 @@ def split(module: nn.Module, least: int = 16) -> tuple[list[nn.Parameter], list[
     tables = {id(p) for m in embeddings for p in m.parameters()}
     matrices, others = [], []
     for p in module.parameters():
-        hidden = p.ndim >= 2 and min(p.shape[:2]) >= least and id(p) not in tables
+        hidden = p.ndim >= 2 and min(p.shape[:2]) >= min_channels and id(p) not in tables
         (matrices if hidden else others).append(p)
     return matrices, others

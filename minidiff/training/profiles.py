@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from minidiff.recipes import Recipe, recipe
+from minidiff.recipes import Recipe, get_recipe
 
 
 class Profile(NamedTuple):
@@ -18,21 +18,21 @@ class Profile(NamedTuple):
     steps: int | None
     clips: int
 
-    def plan(self) -> Recipe:
+    def get_recipe(self) -> Recipe:
         """The recipe with its settings; how to sample it travels with the model."""
-        return recipe(self.recipe, **self.settings)._replace(sampling=self.sampling)
+        return get_recipe(self.recipe, **self.settings)._replace(sampling=self.sampling)
 
 
 # A model trained for minutes errs less in smaller steps.
-FEW = dict(steps=40, guidance=2.0, autoguidance=0.5)
+CPU_SAMPLING = dict(steps=40, guidance=2.0, autoguidance=0.5)
 PROFILES = {p.name: p for p in (
     Profile("smoke", "tiny", {}, {}, None, 30, 32),
-    Profile("cpu", "mmnist32", {"channels": [32, 64, 128], "attention": 1}, FEW, 6.1, None, 128),
+    Profile("cpu", "mmnist32", {"channels": [32, 64, 128], "attention": 1}, CPU_SAMPLING, 6.1, None, 128),
     Profile("gpu", "mmnist32", {"batch": 64}, {}, 1.0, None, 512),
 )}
 
 
-def profile(name: str | None = None) -> Profile:
+def get_profile(name: str | None = None) -> Profile:
     """The profile asked for, or the one in MINIDIFF_PROFILE, or gpu where there is one, else cpu.
 
     Raises ValueError that names the profiles there are.

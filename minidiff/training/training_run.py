@@ -13,15 +13,22 @@ from pathlib import Path
 import torch
 
 from minidiff.data import digits
-from minidiff.pipeline import checkpoint, save_model, vae_of
-from minidiff.recipes import Recipe, build, objective, stream, whole_clips
+from minidiff.pipeline import checkpoint_path, load_recipe_vae, save_model
+from minidiff.recipes import (
+    Recipe,
+    build_model,
+    build_objective,
+    latent_stats_clips,
+    training_batches,
+)
 from minidiff.runtime import files
-from minidiff.runtime.distributed import agreed, leads, rows
-from minidiff.train import Record, Run, steps_within, train
+from minidiff.runtime.distributed import broadcast, is_main_process, shard
+from minidiff.runtime.old_files import with_new_names
+from minidiff.train import Record, TrainState, steps_within, train
 from minidiff.vae import VAE
 
 
-class Fit:
+class TrainingRun:
     """One training in one folder, which it locks until `close`. Iterate over `steps()` to train.
 
     minutes or steps: the budget; minutes become steps at the start, by a probe on this machine.
@@ -32,108 +39,109 @@ class Fit:
     Raises FileExistsError if the folder already holds a training and `resume` is off,
     FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive or
     already spent, or for another recipe's folder, BlockingIOError if another training is there.
-    Of several processes (`parallel`) the first one locks, logs and saves.
+    Of several processes (`distributed`) the first one locks, logs and saves.
     """
 
-    def __init__(self, folder: Path, plan: Recipe | None = None, source: str = "builtin",
+    def __init__(self, folder: Path, recipe: Recipe | None = None, source: str = "builtin",
                  minutes: float | None = None, steps: int | None = None, seed: int = 0,
-                 resume: bool = False, device="cpu", begin: str | Path | None = None):
-        self.folder, self.saved = Path(folder), Path(folder) / "training.safetensors"
-        if not resume and (plan is None or not (steps or minutes or 0) > 0):
+                 resume: bool = False, device="cpu", init_from: str | Path | None = None):
+        self.folder, self.state_path = Path(folder), Path(folder) / "training.safetensors"
+        if not resume and (recipe is None or not (steps or minutes or 0) > 0):
             raise ValueError("A training needs a recipe and a budget: "
                              "more than 0 steps or more than 0 minutes.")
-        self.lock = files.lock(self.folder) if leads() else None
+        self.lock = files.lock_folder(self.folder) if is_main_process() else None
         try:
             if resume:
-                self.resume(plan, minutes, steps, device)
+                self.resume(recipe, minutes, steps, device)
             else:
-                self.start(plan, source, minutes, steps, seed, device, begin)
+                self.start(recipe, source, minutes, steps, seed, device, init_from)
         except BaseException:
             self.close()
             raise
 
-    def start(self, plan: Recipe, source: str, minutes: float | None, steps: int | None,
-              seed: int, device, begin: str | Path | None) -> None:
-        if self.saved.exists():
+    def start(self, recipe: Recipe, source: str, minutes: float | None, steps: int | None,
+              seed: int, device, init_from: str | Path | None) -> None:
+        if self.state_path.exists():
             raise FileExistsError(f"{self.folder} already holds a training. "
                                   "Give --resume to go on with it, or another --out folder.")
         torch.manual_seed(seed)
-        self.plan, self.source, self.seed, self.device = plan, str(source), seed, device
+        self.recipe, self.source, self.seed, self.device = recipe, str(source), seed, device
         self.prepare()
-        self.begun = None if begin is None else self.begin_with(begin)
+        self.initial_model = None if init_from is None else self.load_initial_weights(init_from)
         for draft in self.folder.glob(".*-*.safetensors"):       # what a kill left half-written
             draft.unlink(missing_ok=True)
-        self.total = steps or self.steps_within(minutes)
+        self.total_steps = steps or self.steps_within(minutes)
         self.seconds = 0.0
 
-    def resume(self, plan: Recipe | None, minutes: float | None, steps: int | None,
+    def resume(self, recipe: Recipe | None, minutes: float | None, steps: int | None,
                device) -> None:
-        if not self.saved.exists():
+        if not self.state_path.exists():
             raise FileNotFoundError(f"{self.folder} holds no training to resume: "
-                                    f"there is no {self.saved.name} in it.")
-        notes = notes_of(self.saved)
-        self.plan, self.source = Recipe(**notes["recipe"]), notes["digits"]
+                                    f"there is no {self.state_path.name} in it.")
+        notes = load_notes(self.state_path)
+        self.recipe, self.source = Recipe(**notes["recipe"]), notes["digits"]
         self.seed, self.device = notes["seed"], device
-        if plan is not None and plan.name != self.plan.name:
-            raise ValueError(f"{self.folder} holds a training of {self.plan.name}, "
-                             f"not of {plan.name}; resume that, or choose another --out.")
-        self.total, self.seconds, self.begun = notes["total"], notes["seconds"], notes.get("begun")
+        if recipe is not None and recipe.name != self.recipe.name:
+            raise ValueError(f"{self.folder} holds a training of {self.recipe.name}, "
+                             f"not of {recipe.name}; resume that, or choose another --out.")
+        self.total_steps, self.seconds, self.initial_model = notes["total"], notes["seconds"], notes.get("begun")
         self.prepare()
-        self.run.load(self.saved)
+        self.state.load(self.state_path)
         if minutes:
-            steps = self.run.step + self.steps_within(minutes)
-        self.total = steps or self.total
-        if self.total < self.run.step:
-            raise ValueError(f"{self.folder} already holds {self.run.step} steps, "
-                             f"more than the {self.total} asked for.")
+            steps = self.state.step + self.steps_within(minutes)
+        self.total_steps = steps or self.total_steps
+        if self.total_steps < self.state.step:
+            raise ValueError(f"{self.folder} already holds {self.state.step} steps, "
+                             f"more than the {self.total_steps} asked for.")
 
     def prepare(self) -> None:
         """The run, the digits, a latent model's VAE, and the settings that the plan asks for."""
-        model, training = self.plan.model, self.plan.training
-        rows(training["batch"])                                      # or say that it does not fit
-        self.run = Run(build(model).to(self.device), training["lr"], training["ema"])
+        model, training = self.recipe.model, self.recipe.training
+        shard(training["batch"])                                      # or say that it does not fit
+        self.state = TrainState(build_model(model).to(self.device), training["lr"], training["ema"])
         self.digits = digits.load(self.source, "train")
-        self.vae = vae_of(self.plan, self.device)
+        self.vae = load_recipe_vae(self.recipe, self.device)
         if model["network"] == "vae":
-            self.yardstick = whole_clips(self.plan, self.digits, self.seed)
+            self.latent_stats_clips = latent_stats_clips(self.recipe, self.digits, self.seed)
             if training.get("decoder_only"):
-                self.run.model.freeze_encoder()
-        self.settings = dict(objective=objective(self.plan), seed=self.seed)
+                self.state.model.freeze_encoder()
+        self.settings = dict(objective=build_objective(self.recipe), seed=self.seed)
 
-    def begin_with(self, name: str | Path) -> dict:
+    def load_initial_weights(self, name: str | Path) -> dict:
         """Take over a trained model's weights; returns what is to be remembered of it.
 
         Layers that it lacks stay as they are: attention, for example, begins as the identity.
         """
-        tensors, about = files.load_tensors(checkpoint(name))
-        for model in (self.run.model, self.run.ema.model):
-            files.load_weights(model, model.state_dict() | tensors, Path(name))
+        tensors, about = files.load_tensors(checkpoint_path(name))
+        weights = with_new_names(tensors, about)[0]
+        for model in (self.state.model, self.state.ema.model):
+            files.load_weights(model, model.state_dict() | weights, Path(name))
         return {"model": str(name), "sha256": files.digest(tensors),
                 **{k: about.get(k) for k in ("digits", "seed", "steps", "clips", "minutes")}}
 
     def batches(self, start: int) -> Iterator[tuple]:
         """The training's batches from number `start` on."""
-        return stream(self.plan, self.digits, self.seed, start, self.device, self.vae)
+        return training_batches(self.recipe, self.digits, self.seed, start, self.device, self.vae)
 
     def steps_within(self, minutes: float) -> int:
         """How many steps fit into so many minutes here."""
-        return agreed(steps_within(60 * minutes, self.run, self.batches(self.run.step),
+        return broadcast(steps_within(60 * minutes, self.state, self.batches(self.state.step),
                                    **self.settings))
 
-    def steps(self, every: float = 60.0) -> Iterator[Record]:
+    def steps(self, save_every: float = 60.0) -> Iterator[Record]:
         """Train to the end, a `Record` a step. Saves every so many seconds, and however it ends."""
         began, last = time.perf_counter(), time.perf_counter()
         before = self.seconds
-        log = Log(self.folder / "log.csv", self.run.step) if leads() else None
+        log = CSVLogger(self.folder / "log.csv", self.state.step) if is_main_process() else None
         # the log goes first to the disk: it may be ahead of the weights, never behind them
         try:
-            for record in train(self.run, self.batches(self.run.step), self.total,
+            for record in train(self.state, self.batches(self.state.step), self.total_steps,
                                 **self.settings):
                 self.seconds = before + time.perf_counter() - began
                 if log:
                     log.add(record, self.seconds)
                 yield record
-                if log and time.perf_counter() - last > every:
+                if log and time.perf_counter() - last > save_every:
                     log.flush()
                     self.save()
                     last = time.perf_counter()
@@ -143,23 +151,23 @@ class Fit:
                 self.save()
 
     def save(self) -> None:
-        self.run.notes = dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
-                              total=self.total, seconds=self.seconds, begun=self.begun)
-        self.run.save(self.saved)
-        if isinstance(self.run.ema.model, VAE) and not self.plan.training.get("decoder_only"):
-            self.run.ema.model.calibrate(self.yardstick.to(self.device))
-        save_model(self.folder / "model.safetensors", self.run.ema.model, self.facts())
+        self.state.notes = dict(recipe=self.recipe._asdict(), digits=self.source, seed=self.seed,
+                              total=self.total_steps, seconds=self.seconds, begun=self.initial_model)
+        self.state.save(self.state_path)
+        if isinstance(self.state.ema.model, VAE) and not self.recipe.training.get("decoder_only"):
+            self.state.ema.model.fit_latent_stats(self.latent_stats_clips.to(self.device))
+        save_model(self.folder / "model.safetensors", self.state.ema.model, self.metadata())
 
-    def facts(self) -> dict:
+    def metadata(self) -> dict:
         """What the model's file says about its making."""
-        return dict(recipe=self.plan._asdict(), digits=self.source, seed=self.seed,
-                    steps=self.run.step, total=self.total,
-                    clips=self.run.step * self.plan.training["batch"],
+        return dict(recipe=self.recipe._asdict(), digits=self.source, seed=self.seed,
+                    steps=self.state.step, total=self.total_steps,
+                    clips=self.state.step * self.recipe.training["batch"],
                     minutes=round(self.seconds / 60, 2),
-                    **({"vae": self.vae.about["sha256"]} if self.vae else {}),
-                    **({"begun": self.begun} if self.begun else {}))
+                    **({"vae": self.vae.metadata["sha256"]} if self.vae else {}),
+                    **({"begun": self.initial_model} if self.initial_model else {}))
 
-    def log(self) -> list[Record]:
+    def read_log(self) -> list[Record]:
         """All records so far, those from before a resume too."""
         with (self.folder / "log.csv").open(newline="") as f:
             return [Record(int(r["step"]), *(float(r[k]) for k in ("loss", "grad_norm", "lr")))
@@ -170,7 +178,7 @@ class Fit:
             self.lock.close()
 
 
-def notes_of(path: Path) -> dict:
+def load_notes(path: Path) -> dict:
     """What a saved training says of itself. Raises ValueError that names a file of another kind."""
     about = files.load_tensors(path)[1]
     if "notes" not in about:
@@ -178,7 +186,7 @@ def notes_of(path: Path) -> dict:
     return about["notes"]
 
 
-class Log:
+class CSVLogger:
     """A CSV file of records. Opened again after a kill, it drops the lines of unsaved steps."""
 
     def __init__(self, path: Path, step: int):
@@ -187,10 +195,10 @@ class Log:
                 if row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
         files.write_text(path, "\n".join(["step,loss,grad_norm,lr,seconds", *kept, ""]))
         self.file = path.open("a", newline="")
-        self.rows = csv.writer(self.file)
+        self.writer = csv.writer(self.file)
 
     def add(self, record: Record, seconds: float) -> None:
-        self.rows.writerow([record.step, f"{record.loss:.6g}", f"{record.grad_norm:.4g}",
+        self.writer.writerow([record.step, f"{record.loss:.6g}", f"{record.grad_norm:.4g}",
                             f"{record.lr:.4g}", f"{seconds:.2f}"])
 
     def flush(self) -> None:

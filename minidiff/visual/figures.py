@@ -1,6 +1,6 @@
 """Pictures: figures of schedules, denoising, motion, training and scores.
 
-Nothing here shows anything by itself: every function returns a `Picture`, which a notebook displays
+Nothing here shows anything by itself: every function returns a `NotebookFigure`, which a notebook displays
 when it is a cell's last line and which saves itself with `.savefig(path)`. No display, window
 system or global figure is involved. x_t = alpha x0 + sigma eps as everywhere; x0-hat is a
 denoiser's guess, eps-hat = (x_t - alpha x0-hat) / sigma what it leaves as noise.
@@ -19,25 +19,25 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
 from minidiff.data import media
-from minidiff.evaluation.scoreboard import HEADLINES
+from minidiff.evaluation.scoreboard import HEADLINE_METRICS
 from minidiff.samplers import State
 from minidiff.schedules import Schedule
 
 # Okabe and Ito's, which colour-blind readers tell apart, too
 COLOURS = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 BLUE, ORANGE = COLOURS[:2]
-INK, LIGHT = "#333333", "#F1F1F1"
+TEXT_COLOUR, LIGHT_GREY = "#333333", "#F1F1F1"
 STYLE = {
     "font.size": 10, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.labelsize": 10,
     "legend.fontsize": 9, "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
     "lines.linewidth": 1.8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#888888", "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#E6E6E6", "grid.linewidth": 0.8, "text.color": INK, "axes.labelcolor": INK,
-    "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "figure.facecolor": "white",
+    "grid.color": "#E6E6E6", "grid.linewidth": 0.8, "text.color": TEXT_COLOUR, "axes.labelcolor": TEXT_COLOUR,
+    "xtick.color": TEXT_COLOUR, "ytick.color": TEXT_COLOUR, "legend.frameon": False, "figure.facecolor": "white",
 }
 
 
-class Picture(Figure):
+class NotebookFigure(Figure):
     """A matplotlib figure that a notebook displays without pyplot: sharp, as wide as it says."""
 
     def _repr_png_(self) -> tuple[bytes, dict]:
@@ -47,17 +47,17 @@ class Picture(Figure):
         return out.getvalue(), size
 
 
-def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+def styled(draw: Callable[..., NotebookFigure]) -> Callable[..., NotebookFigure]:
     """A drawing function with the package's look, which it takes off again."""
     @functools.wraps(draw)
-    def dressed(*args, **kwargs) -> Picture:
+    def dressed(*args, **kwargs) -> NotebookFigure:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
     return dressed
 
 
-def picture(width: float, height: float) -> Picture:
-    return Picture(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float) -> NotebookFigure:
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def eps_hat(state: State, schedule: Schedule) -> Tensor:
@@ -68,7 +68,7 @@ def eps_hat(state: State, schedule: Schedule) -> Tensor:
     return torch.full_like(state.x, torch.nan)
 
 
-def denoising(states: Sequence[State], schedule: Schedule, sample: int, steps: Sequence[int],
+def trajectory_arrays(states: Sequence[State], schedule: Schedule, sample: int, steps: Sequence[int],
               frames: Sequence[int]) -> dict[str, Tensor]:
     """What `trajectory` draws: x, x0, eps and change, each (S, F, C, H, W), S steps by F frames.
 
@@ -88,7 +88,7 @@ def denoising(states: Sequence[State], schedule: Schedule, sample: int, steps: S
 
 @styled
 def trajectory(states: Iterable[State], schedule: Schedule, sample: int = 0,
-               frame: int | None = None, steps: int | Sequence[int] | None = None) -> Picture:
+               frame: int | None = None, steps: int | Sequence[int] | None = None) -> NotebookFigure:
     """How noise becomes a clip: x_t, x0-hat, eps-hat and the change of x0-hat, one column per step.
 
     states: all of a sampler's, for images (B, C, H, W) or videos (B, T, C, H, W), in [-1, 1]; what
@@ -105,28 +105,28 @@ def trajectory(states: Iterable[State], schedule: Schedule, sample: int = 0,
     steps = (5 if len(frames) > 1 else 8) if steps is None else steps
     if isinstance(steps, int):
         steps = torch.linspace(0, len(states) - 1, min(steps, len(states))).round().int().tolist()
-    drawn = denoising(states, schedule, sample, steps, frames)
+    drawn = trajectory_arrays(states, schedule, sample, steps, frames)
     rows = [("x", r"$x_t$", "what the sampler has\nclipped to −1 … 1", "gray", 1),
             ("x0", r"$\hat{x}_0$", "the guess", "gray", 1),
             ("eps", r"$\hat{\epsilon}$",
              r"$(x_t - \alpha \hat{x}_0) / \sigma$" + "\nclipped to −3 … 3", "gray", 3),
             ("change", r"$\Delta \hat{x}_0$",
              "since the column before\nblue: more ink, red: less", "RdBu", 1)]
-    return strips(drawn, rows, [f"{float(states[i].t):.2f}" for i in steps], frames, length)
+    return trajectory_grid(drawn, rows, [f"{float(states[i].t):.2f}" for i in steps], frames, length)
 
 
-def strips(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[int],
-           length: int) -> Picture:
+def trajectory_grid(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[int],
+           length: int) -> NotebookFigure:
     """The figure of `trajectory`: per row one axes that holds a single picture of all cells."""
     f, (h, w) = len(frames), drawn["x"].shape[-2:]
     gap = w // 5
     pitch = f * (w + 1) + gap                                # from one cell's left edge to the next
     middle = [(k + 0.5) * pitch - gap / 2 for k in range(len(times))]
     wide = min(8.4, 1.4 * f * len(times))                    # inches, without the labels
-    fig = picture(wide + 1.6, len(rows) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
+    fig = new_figure(wide + 1.6, len(rows) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
     places = fig.subplots(len(rows), 1)
     for axes, (key, name, about, shade, reach) in zip(places, rows, strict=True):
-        tiles = colours(drawn[key], shade, reach)
+        tiles = apply_colormap(drawn[key], shade, reach)
         tiles = np.pad(tiles, 3 * [(0, 0)] + [(0, 1), (0, 0)], constant_values=1)
         cells = rearrange(tiles, "s f h w c -> s h (f w) c")
         cells = np.pad(cells, 2 * [(0, 0)] + [(0, gap), (0, 0)], constant_values=1)
@@ -138,7 +138,7 @@ def strips(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[
             why = r"$\sigma = 0$" if key == "eps" else "first"
             axes.text(middle[k], h / 2, why, ha="center", va="center")
         axes.set(xticks=middle if key == "x" else [], yticks=[])
-        bare(axes)
+        hide_axes(axes)
         if key == "x":
             axes.set_xticks(middle, [f"$t$ = {t}" if k == 0 else t for k, t in enumerate(times)])
             axes.tick_params(labeltop=True, labelbottom=False)
@@ -148,24 +148,24 @@ def strips(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[
     return fig
 
 
-def bare(axes) -> None:
+def hide_axes(axes) -> None:
     """Neither frame nor grid nor ticks, for what is a picture already."""
     axes.spines[:].set_visible(False)
     axes.grid(False)
     axes.tick_params(length=0)
 
 
-def colours(images: Tensor, shade: str, reach: float) -> np.ndarray:
+def apply_colormap(images: Tensor, cmap: str, vmax: float) -> np.ndarray:
     """(..., C, H, W) clipped to [-reach, reach] -> (..., H, W, 3); one channel by a colour map.
 
     NaN becomes pale grey.
     """
-    value = np.moveaxis(((images.clamp(-reach, reach) / reach + 1) / 2).numpy(), -3, -1)
-    rgb = value if value.shape[-1] == 3 else matplotlib.colormaps[shade](value[..., 0])[..., :3]
+    value = np.moveaxis(((images.clamp(-vmax, vmax) / vmax + 1) / 2).numpy(), -3, -1)
+    rgb = value if value.shape[-1] == 3 else matplotlib.colormaps[cmap](value[..., 0])[..., :3]
     return np.where(np.isnan(value).any(-1, keepdims=True), 0.93, rgb)
 
 
-def slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[int] | None]:
+def xt_slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[int] | None]:
     """x-t slices (N, T, W) of clips (N, T, C, H, W), channels averaged, and the row of each.
 
     row: a row's number, "auto" = the row through the clip's mean ink, None = no row: the maximum
@@ -184,16 +184,16 @@ def slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[in
 
 
 @styled
-def xt_slice(clips: Tensor, row: int | str | None = None) -> Picture:
+def xt_slice(clips: Tensor, row: int | str | None = None) -> NotebookFigure:
     """x-t slices beside their clips, time downwards.
 
     Steady motion is a straight line, a bounce a kink, jitter zigzags. clips: (N, T, C, H, W) in
-    [0, 1]. row: as for `slices`; it is marked in the frames.
+    [0, 1]. row: as for `xt_slices`; it is marked in the frames.
     """
-    cut, rows = slices(clips, row)
+    cut, rows = xt_slices(clips, row)
     clips = media.check_clips(clips)
     n, frames, _, h, w = clips.shape
-    fig = picture(10, max(0.8, 7.8 * h / (frames * (w + 1))) * n + 0.7)
+    fig = new_figure(10, max(0.8, 7.8 * h / (frames * (w + 1))) * n + 0.7)
     axes = fig.subplots(n, 2, squeeze=False, width_ratios=[5, 1])
     for k, (strip, slice_) in enumerate(axes):
         strip.imshow(media.contact_sheet(clips[k:k + 1], 1), cmap="gray", vmin=0, vmax=255,
@@ -207,7 +207,7 @@ def xt_slice(clips: Tensor, row: int | str | None = None) -> Picture:
         strip.set_xlabel("frame" if k == n - 1 else "")
         slice_.set_xlabel("x in pixels" if k == n - 1 else "")
         for ax in (strip, slice_):
-            bare(ax)
+            hide_axes(ax)
             ax.set_anchor("W")
             ax.tick_params(labelbottom=k == n - 1)
     axes[0, 0].set_title("the clip")
@@ -215,7 +215,7 @@ def xt_slice(clips: Tensor, row: int | str | None = None) -> Picture:
     return fig
 
 
-def binned(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
+def loss_per_bin(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
     """Per bin of t, of equal width over [0, 1]: centre, mean loss, half its 95 % interval, count.
 
     Each (bins,). The interval is 1.96 standard errors, NaN below two losses; the mean is NaN where
@@ -234,13 +234,13 @@ def binned(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
 
 
 @styled
-def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> Picture:
+def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> NotebookFigure:
     """Mean loss per bin of t with its 95 % interval: where a denoiser has it hard.
 
-    t, loss: (B,) each, see `binned`.
+    t, loss: (B,) each, see `loss_per_bin`.
     """
-    centre, mean, half, count = binned(t, loss, bins)
-    fig = picture(6.4, 3.6)
+    centre, mean, half, count = loss_per_bin(t, loss, bins)
+    fig = new_figure(6.4, 3.6)
     axes = fig.subplots()
     axes.hlines(mean, centre - 0.5 / bins, centre + 0.5 / bins, color=BLUE, linewidth=2)
     axes.errorbar(centre, mean, half, fmt="o", color=BLUE, markersize=4, capsize=3, elinewidth=1.2)
@@ -252,10 +252,10 @@ def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> Picture:
 
 
 @styled
-def snr_curves(schedules: dict[str, Schedule]) -> Picture:
+def snr_curves(schedules: dict[str, Schedule]) -> NotebookFigure:
     """log-SNR = log(alpha^2 / sigma^2), and alpha and sigma, against t, for each named schedule."""
     t = torch.linspace(0, 1, 501, dtype=torch.float64)
-    fig = picture(10, 3.8)
+    fig = new_figure(10, 3.8)
     left, right = fig.subplots(1, 2)
     for (name, schedule), colour in zip(schedules.items(), cycle(COLOURS)):
         alpha, sigma = schedule(t)
@@ -274,7 +274,7 @@ def snr_curves(schedules: dict[str, Schedule]) -> Picture:
     return fig
 
 
-def smoothed(values: Sequence[float], window: int) -> np.ndarray:
+def moving_average(values: Sequence[float], window: int) -> np.ndarray:
     """The mean of each value and its neighbours, up to window // 2 on each side. Same length."""
     n, half = len(values), window // 2
     box = np.ones(2 * half + 1)
@@ -283,7 +283,7 @@ def smoothed(values: Sequence[float], window: int) -> np.ndarray:
 
 
 @styled
-def loss_curve(records: Iterable, window: int | None = None) -> Picture:
+def loss_curve(records: Iterable, window: int | None = None) -> NotebookFigure:
     """The training's loss against its step, raw and smoothed, and the learning rate below.
 
     records: what `train` yields, or anything with step, loss and lr. window: how many steps to
@@ -294,10 +294,10 @@ def loss_curve(records: Iterable, window: int | None = None) -> Picture:
         raise ValueError("A loss curve needs at least one record.")
     step, loss, lr = np.array([(r.step, r.loss, r.lr) for r in records], float).T
     window = window or max(1, len(step) // 40)
-    fig = picture(8, 4)
+    fig = new_figure(8, 4)
     top, low = fig.subplots(2, 1, sharex=True, height_ratios=[5, 1])
     top.plot(step, loss, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
-    top.plot(step, smoothed(loss, window), color=BLUE,
+    top.plot(step, moving_average(loss, window), color=BLUE,
              label=f"mean over {2 * (window // 2) + 1} steps")
     top.set(yscale="log", ylabel="loss")
     top.legend()
@@ -307,7 +307,7 @@ def loss_curve(records: Iterable, window: int | None = None) -> Picture:
 
 
 @styled
-def curves(x: Sequence[float], lines: dict[str, Sequence], **axes) -> Picture:
+def line_plot(x: Sequence[float], lines: dict[str, Sequence], **axes) -> NotebookFigure:
     """Lines over x, one per name, markers at every x. axes: what `Axes.set` takes.
 
     lines: name -> values like x, or (values, half intervals), drawn as error bars; values may be
@@ -315,18 +315,18 @@ def curves(x: Sequence[float], lines: dict[str, Sequence], **axes) -> Picture:
     """
     if not lines:
         raise ValueError("curves needs at least one line.")
-    fig = picture(6.4, 3)
+    fig = new_figure(6.4, 3)
     ax = fig.subplots()
     for (name, line), colour in zip(lines.items(), cycle(COLOURS)):
         values, half = line if isinstance(line, tuple) else (line, None)
         ax.errorbar(x, values, half, fmt="o-", markersize=3, color=colour, label=name)
     ax.set(**axes)
-    plain_ticks(ax, *({"x", "y"} - {name[0] for name in axes if name[1:] == "ticks"}))
+    plain_log_ticks(ax, *({"x", "y"} - {name[0] for name in axes if name[1:] == "ticks"}))
     ax.legend()
     return fig
 
 
-def plain_ticks(axes, *sides: str) -> None:
+def plain_log_ticks(axes, *sides: str) -> None:
     """Logarithmic sides ("x", "y") with 1, 2 and 5 of every decade in plain numbers, not powers.
 
     Below one decade all nine. No tick between them has a label, on the other side neither.
@@ -342,38 +342,38 @@ def plain_ticks(axes, *sides: str) -> None:
 
 
 @styled
-def score_bars(rows: dict[str, dict]) -> Picture:
+def score_bars(rows: dict[str, dict]) -> NotebookFigure:
     """The scoreboard as bars: a line per name, a panel for SCORE and each part, all from 0 to 1.
 
     What a row lacks is a dash; an interval of SCORE is a black line. Raises ValueError for no rows.
     """
     if not rows:
         raise ValueError("score_bars needs at least one row.")
-    fig = picture(10, 0.34 * len(rows) + 0.7)
+    fig = new_figure(10, 0.34 * len(rows) + 0.7)
     y = np.arange(len(rows))
-    panels = fig.subplots(1, len(HEADLINES), sharey=True)
-    for axes, part in zip(panels, HEADLINES, strict=True):
+    panels = fig.subplots(1, len(HEADLINE_METRICS), sharey=True)
+    for axes, part in zip(panels, HEADLINE_METRICS, strict=True):
         for k, row in enumerate(rows.values()):
             value = row.get(part)
-            axes.barh(k, 1, 0.62, color=LIGHT)
+            axes.barh(k, 1, 0.62, color=LIGHT_GREY)
             colour = BLUE if part == "SCORE" else "#7FB3D5"
-            axes.barh(k, 0 if missing(value) else value, 0.62, color=colour)
-            axes.text(1.04, k, "–" if missing(value) else f"{value:.2f}", va="center", fontsize=9)
-            if part == "SCORE" and (ends := interval(row)):
+            axes.barh(k, 0 if is_missing(value) else value, 0.62, color=colour)
+            axes.text(1.04, k, "–" if is_missing(value) else f"{value:.2f}", va="center", fontsize=9)
+            if part == "SCORE" and (ends := score_interval(row)):
                 axes.plot(ends, (k, k), color="white", linewidth=4)
                 axes.plot(ends, (k, k), color="black", linewidth=1.5)
         axes.set(xlim=(0, 1.4), xticks=[], yticks=y, yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
         axes.set_title(part, fontweight="bold" if part == "SCORE" else "normal")
-        bare(axes)
+        hide_axes(axes)
     return fig
 
 
-def missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a row has nothing there: None, or NaN."""
     return value is None or value != value
 
 
-def interval(row: dict, part: str = "SCORE") -> tuple[float, float] | None:
+def score_interval(row: dict, part: str = "SCORE") -> tuple[float, float] | None:
     """A part's interval in a row of the scoreboard, row["interval"][part], or None."""
     low, high = (row.get("interval") or {}).get(part) or (None, None)
-    return None if missing(low) or missing(high) else (low, high)
+    return None if is_missing(low) or is_missing(high) else (low, high)

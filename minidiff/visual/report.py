@@ -12,12 +12,12 @@ from torch import Tensor
 
 from minidiff.data import media
 from minidiff.data.media import data_uri
-from minidiff.evaluation.scoreboard import HEADLINES
+from minidiff.evaluation.scoreboard import HEADLINE_METRICS
 from minidiff.runtime import files
-from minidiff.visual.figures import Picture, interval, missing
+from minidiff.visual.figures import NotebookFigure, is_missing, score_interval
 
-OWN = "this training"
-COLUMNS = {  # of the scoreboard -> what it says
+OWN_ROW = "this training"
+COLUMN_HELP = {  # of the scoreboard -> what it says
     "SCORE": "The geometric mean of the parts after it (one at zero makes it zero) and its "
              "interval; copies get none.",
     "ID": "In how many frames the recogniser is sure of one and the same digit per clip, with "
@@ -35,15 +35,15 @@ COLUMNS = {  # of the scoreboard -> what it says
                  "with so many clips.",
     "n": "How many clips were judged.",
 }
-DENOISING = ("One clip on its way, from noise at t = 1 to data at t = 0. At first the guess is a "
+TRAJECTORY_TEXT = ("One clip on its way, from noise at t = 1 to data at t = 0. At first the guess is a "
              "blur, the mean of all the clips that could still come of this noise; it sharpens as "
              "t falls and fewer remain.")
-TRAINING = ("The faint line is the loss of each step, noisy because every step draws its own "
+TRAINING_TEXT = ("The faint line is the loss of each step, noisy because every step draws its own "
             "clips, noise and times; the solid line is its running mean.")
-SCOREBOARD = ("From 0 to 1, where 1 is what real clips reach. A good row is near the real clips "
+SCOREBOARD_TEXT = ("From 0 to 1, where 1 is what real clips reach. A good row is near the real clips "
               "and far from the trivial answers: each of them fools one part or another, and none "
               "fools them all.")
-NEXT = ("Train longer: the loss falls slowly while the motion still improves.",
+NEXT_STEPS = ("Train longer: the loss falls slowly while the motion still improves.",
         "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows "
         "of the scoreboard.",
         "Open notebooks/00_welcome.ipynb: the course builds all that the demo did, step by step.")
@@ -108,58 +108,58 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
 
 
 def report_html(title: str, facts: Mapping[str, object], *, clips: Tensor | None = None,
-                asked: Sequence | None = None, trajectory: Picture | None = None,
-                curve: Picture | None = None, own: dict | None = None, shipped: dict | None = None,
-                real: dict | None = None, trivial: Mapping[str, dict] | None = None,
-                following: Sequence[str] = NEXT) -> str:
+                prompts: Sequence | None = None, trajectory: NotebookFigure | None = None,
+                curve: NotebookFigure | None = None, own_row: dict | None = None, shipped_row: dict | None = None,
+                real_row: dict | None = None, baseline_rows: Mapping[str, dict] | None = None,
+                next_steps: Sequence[str] = NEXT_STEPS) -> str:
     """A whole page. Parts that are not given are left away.
 
     facts: what was trained, as label -> value; the value of "command" is set as code.
     clips: (N, T, C, H, W) in [0, 1]; asked: the N digits (or words) asked for.
-    trajectory, curve: figures of `viz`.
+    trajectory, curve: figures of `figures`.
     own, shipped, real: rows of the scoreboard; trivial: named ones.
     following: sentences on how to go on.
     Raises ValueError for unfit clips, or where `asked` has another length.
     """
-    table = {OWN: own, "the shipped model": shipped, "real clips (the ceiling)": real,
-             **(trivial or {})}
+    table = {OWN_ROW: own_row, "the shipped model": shipped_row, "real clips (the ceiling)": real_row,
+             **(baseline_rows or {})}
     table = {name: row for name, row in table.items() if row}
-    body = [f"<h1>{text(title)}</h1>"]
+    body = [f"<h1>{escape_text(title)}</h1>"]
     if facts:
         body += section("What was trained", "", facts_table(facts))
     if clips is not None:
-        lead = "." if asked is None else "; beneath each is what it was asked to show."
-        body += section("The clips", "Made from noise alone" + lead, clip_grid(clips, asked))
+        lead = "." if prompts is None else "; beneath each is what it was asked to show."
+        body += section("The clips", "Made from noise alone" + lead, clip_grid(clips, prompts))
     if trajectory:
-        strip = plot(trajectory, "the denoising of one clip, step by step")
-        body += section("From noise to a clip", DENOISING, strip)
+        strip = figure_html(trajectory, "the denoising of one clip, step by step")
+        body += section("From noise to a clip", TRAJECTORY_TEXT, strip)
     if curve:
-        lines = plot(curve, "loss and learning rate against the step")
-        body += section("The training", TRAINING, lines)
+        lines = figure_html(curve, "loss and learning rate against the step")
+        body += section("The training", TRAINING_TEXT, lines)
     if table:
-        body += section("The scoreboard", SCOREBOARD, scoreboard(table) + explained(table))
-    if following:
-        items = "".join(f"<li>{text(s)}</li>" for s in following)
+        body += section("The scoreboard", SCOREBOARD_TEXT, scoreboard_table(table) + column_glossary(table))
+    if next_steps:
+        items = "".join(f"<li>{escape_text(s)}</li>" for s in next_steps)
         body += section("How to go on", "", f"<ul>{items}</ul>")
-    return PAGE.format(title=text(title), css=CSS, body="\n".join(body))
+    return PAGE.format(title=escape_text(title), css=CSS, body="\n".join(body))
 
 
-def write(path: str | Path, title: str, facts: Mapping[str, object], **parts) -> None:
+def write_report(path: str | Path, title: str, facts: Mapping[str, object], **parts) -> None:
     """Write `report_html(title, facts, **parts)` to a file, whole or not at all."""
     files.write_text(Path(path), report_html(title, facts, **parts))
 
 
-def text(value: object) -> str:
+def escape_text(value: object) -> str:
     """Anything as escaped text.
 
     Thousands are set apart by thin spaces, nothing is a dash, mappings are "name value".
     """
-    if missing(value):
+    if is_missing(value):
         return "–"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}".replace(",", "\u202f")
     if isinstance(value, Mapping):
-        return ", ".join(f"{html.escape(str(k))} {text(v)}" for k, v in value.items())
+        return ", ".join(f"{html.escape(str(k))} {escape_text(v)}" for k, v in value.items())
     return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
@@ -169,21 +169,21 @@ def section(heading: str, lead: str, content: str) -> list[str]:
 
 
 def facts_table(facts: Mapping[str, object]) -> str:
-    cells = {k: f"<code>{text(v)}</code>" if k == "command" else text(v) for k, v in facts.items()}
-    rows = "".join(f'<tr><th scope="row">{text(k)}</th><td>{v}</td></tr>\n'
+    cells = {k: f"<code>{escape_text(v)}</code>" if k == "command" else escape_text(v) for k, v in facts.items()}
+    rows = "".join(f'<tr><th scope="row">{escape_text(k)}</th><td>{v}</td></tr>\n'
                    for k, v in cells.items())
     return f'<table class="facts">\n{rows}</table>'
 
 
-def clip_grid(clips: Tensor, asked: Sequence | None) -> str:
+def clip_grid(clips: Tensor, prompts: Sequence | None) -> str:
     """One GIF per clip, each above what it was asked to show."""
     clips = media.check_clips(clips)
-    asked = [None] * len(clips) if asked is None else list(asked)
-    if len(asked) != len(clips):
-        raise ValueError(f"There are {len(clips)} clips, but {len(asked)} were asked for.")
+    prompts = [None] * len(clips) if prompts is None else list(prompts)
+    if len(prompts) != len(clips):
+        raise ValueError(f"There are {len(clips)} clips, but {len(prompts)} were asked for.")
     tiles = []
-    for clip, want in zip(clips, asked, strict=True):
-        want = text(want.item() if isinstance(want, Tensor) else want) if want is not None else ""
+    for clip, want in zip(clips, prompts, strict=True):
+        want = escape_text(want.item() if isinstance(want, Tensor) else want) if want is not None else ""
         gif = data_uri("gif", media.gif_bytes(clip[None], scale=1))
         caption = f"<figcaption>{want}</figcaption>" if want else ""
         alt = f"a clip of {want}" if want else "a clip"
@@ -192,22 +192,22 @@ def clip_grid(clips: Tensor, asked: Sequence | None) -> str:
     return f'<div class="clips" style="--columns: {columns}">\n{"".join(tiles)}</div>'
 
 
-def plot(figure: Picture, alt: str) -> str:
+def figure_html(figure: NotebookFigure, alt: str) -> str:
     """A figure as a picture, on white by night, too; it scrolls sideways on narrow screens."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=144)
-    image = f'<img src="{data_uri("png", out.getvalue())}" alt="{text(alt)}">'
+    image = f'<img src="{data_uri("png", out.getvalue())}" alt="{escape_text(alt)}">'
     return f'<div class="wide plot">{image}</div>'
 
 
-def scoreboard(table: Mapping[str, dict]) -> str:
+def scoreboard_table(table: Mapping[str, dict]) -> str:
     """Rows x columns; the reader's own row is marked."""
-    head = "".join(f'<th scope="col">{c}</th>' for c in ("", *COLUMNS))
+    head = "".join(f'<th scope="col">{c}</th>' for c in ("", *COLUMN_HELP))
     rows = []
     for name, row in table.items():
-        cells = "".join(score_cell(row, c) for c in COLUMNS)
-        kind = "own" if name == OWN else "other"
-        rows.append(f'<tr class="{kind}"><th scope="row">{text(name)}</th>{cells}</tr>\n')
+        cells = "".join(score_cell(row, c) for c in COLUMN_HELP)
+        kind = "own" if name == OWN_ROW else "other"
+        rows.append(f'<tr class="{kind}"><th scope="row">{escape_text(name)}</th>{cells}</tr>\n')
     inside = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>"
     return f'<div class="wide"><table class="scores">\n{inside}</table></div>'
 
@@ -217,16 +217,16 @@ def score_cell(row: dict, column: str) -> str:
 
     Beneath SCORE stands its interval, or why there is none.
     """
-    value, ends = row.get(column), interval(row, column) if column == "SCORE" else None
-    shown = f"{value:.2f}" if column in HEADLINES and not missing(value) else text(value)
-    copies = column == "SCORE" and missing(value) and row.get("memo")
+    value, ends = row.get(column), score_interval(row, column) if column == "SCORE" else None
+    shown = f"{value:.2f}" if column in HEADLINE_METRICS and not is_missing(value) else escape_text(value)
+    copies = column == "SCORE" and is_missing(value) and row.get("memo")
     below = f"{ends[0]:.2f}–{ends[1]:.2f}" if ends else "copies" if copies else ""
     below = f"<small>{below}</small>" if below else ""
     return f'<td class="{"main" if column == "SCORE" else "part"}">{shown}{below}</td>'
 
 
-def explained(table: Mapping[str, dict]) -> str:
+def column_glossary(table: Mapping[str, dict]) -> str:
     """A sentence for each column that any row has something in."""
-    used = [c for c in COLUMNS if not all(missing(row.get(c)) for row in table.values())]
-    terms = "".join(f"<dt>{c}</dt><dd>{text(COLUMNS[c])}</dd>\n" for c in used)
+    used = [c for c in COLUMN_HELP if not all(is_missing(row.get(c)) for row in table.values())]
+    terms = "".join(f"<dt>{c}</dt><dd>{escape_text(COLUMN_HELP[c])}</dd>\n" for c in used)
     return f"<dl>{terms}</dl>"

@@ -1,6 +1,6 @@
 """What a sampler duel shows: clips and differences to leaf through, the errors as lines, a still.
 
-runs: `duel.Run`s, a budget after the other for a sampler after the other. shown: by sampler, and
+runs: `sampler_duel.DuelRun`s, a budget after the other for a sampler after the other. shown: by sampler, and
 "reference" last, one sample (A, T, C, H, W) in [-1, 1], A budgets (1 for the reference).
 """
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from einops import rearrange
 from torch import Tensor
 
 from minidiff.visual import figures
-from minidiff.visual.viewer import Panel, Slider, tiles
+from minidiff.visual.viewer import Slider, ViewerPanel, quantised_tiles
 
-REACH = 0.5                                      # of a difference, in ink: full colour from here on
-WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 480, 230, 52, 360, 26, 190         # the plot, in SVG's units
+MAX_DIFFERENCE = 0.5                                      # of a difference, in ink: full colour from here on
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 230, 52, 360, 26, 190         # the plot, in SVG's units
 
 
-def clips(runs: Sequence, reference: Tensor, decode: Callable[[Tensor], Tensor],
+def decoded_runs(runs: Sequence, reference: Tensor, decode: Callable[[Tensor], Tensor],
           sample: int) -> dict[str, Tensor]:
     """`shown`: what `decode` makes of one sample of each run."""
     def seen(x: Tensor) -> Tensor:
@@ -30,18 +30,18 @@ def clips(runs: Sequence, reference: Tensor, decode: Callable[[Tensor], Tensor],
     return shown | {"reference": seen(reference)[None]}
 
 
-def panels(runs: Sequence, shown: dict[str, Tensor]) -> list[Panel]:
+def panels(runs: Sequence, shown: dict[str, Tensor]) -> list[ViewerPanel]:
     """Two rows: what each sampler made, and its difference from the reference."""
     exact, above, below = shown["reference"], [], []
     for name, made in shown.items():
         notes = tuple(f"{r.calls} calls, {r.steps} steps\nerror {r.error:#.2g}"
                       for r in runs if r.sampler == name)
-        above.append(Panel(name, name, tiles(made, "gray", 1, 31), notes=notes,
-                           about="the same noise,\nsolved finely"))
+        above.append(ViewerPanel(name, name, quantised_tiles(made, "gray", 1, 31), captions=notes,
+                           caption="the same noise,\nsolved finely"))
         away = ((made - exact) / 2).mean(2, keepdim=True)                        # in ink: [0, 1]
-        below.append(Panel(f"{name} minus the reference, blue more ink, red less",
+        below.append(ViewerPanel(f"{name} minus the reference, blue more ink, red less",
                            "<small>minus the reference</small>",
-                           tiles(away, "RdBu", REACH, 31), bar=("less ink", "more")))
+                           quantised_tiles(away, "RdBu", MAX_DIFFERENCE, 31), colourbar=("less ink", "more")))
     return above + below[:-1]
 
 
@@ -52,7 +52,7 @@ def sliders(runs: Sequence, frames: int) -> list[Slider]:
     return [calls, Slider("frame", says, frames // 2, 125)][:1 + (frames > 1)]
 
 
-def plot(runs: Sequence) -> tuple[str, tuple[float, ...]]:
+def error_plot_svg(runs: Sequence) -> tuple[str, tuple[float, ...]]:
     """Error against calls, both logarithmic, as SVG; and where its cursor stands, by budget."""
     budgets = list(dict.fromkeys(r.budget for r in runs))
     calls = [r.calls for r in runs] + budgets
@@ -68,7 +68,7 @@ def plot(runs: Sequence) -> tuple[str, tuple[float, ...]]:
 
     parts = [f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y(e)}" y2="{y(e)}" class="grid"/>'
              f'<text x="{LEFT - 8}" y="{y(e) + 4}" text-anchor="end">10<tspan dy="-5" '
-             f'font-size="9">{minus(e)}</tspan></text>' for e in range(low, high + 1)]
+             f'font-size="9">{signed_text(e)}</tspan></text>' for e in range(low, high + 1)]
     parts += [f'<text x="{x(b)}" y="{BOTTOM + 18}" text-anchor="middle">{b}</text>'
               for b in budgets]
     parts += [f'<line class="cursor" x1="{x(budgets[0])}" x2="{x(budgets[0])}" y1="{TOP}" '
@@ -81,22 +81,22 @@ def plot(runs: Sequence) -> tuple[str, tuple[float, ...]]:
         dots = "".join(f'<circle cx="{a}" cy="{b}" r="3.5"/>' for a, b in points)
         parts.append(f'<g stroke="{colour}" fill="{colour}"><polyline points="{path}" '
                      f'fill="none" stroke-width="2"/>{dots}</g>')
-    for name, at in apart(ends).items():
+    for name, at in spread_labels(ends).items():
         colour = figures.COLOURS[names.index(name) % len(figures.COLOURS)]
         parts.append(f'<circle cx="{RIGHT + 14}" cy="{at}" r="4" fill="{colour}"/>'
                      f'<text x="{RIGHT + 24}" y="{at + 4}">{name}</text>')
     label = f"error against network calls, for {', '.join(names)}; the table says the same"
-    return (f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{label}">'
+    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
             f'<text x="4" y="12">error</text>{"".join(parts)}'
-            f'<text x="{(LEFT + RIGHT) / 2}" y="{HIGH - 4}" text-anchor="middle">network calls'
+            f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">network calls'
             '</text></svg>', tuple(x(b) for b in budgets))
 
 
-def minus(e: int) -> str:
+def signed_text(e: int) -> str:
     return f"−{-e}" if e < 0 else str(e)
 
 
-def apart(ends: dict[str, float], gap: float = 15) -> dict[str, float]:
+def spread_labels(ends: dict[str, float], gap: float = 15) -> dict[str, float]:
     """Heights of labels, moved so that none covers another: upwards from the lowest."""
     placed, floor_ = {}, BOTTOM + gap
     for name in sorted(ends, key=ends.get, reverse=True):
@@ -105,22 +105,22 @@ def apart(ends: dict[str, float], gap: float = 15) -> dict[str, float]:
 
 
 @figures.styled
-def still(runs: Sequence, shown: dict[str, Tensor]) -> figures.Picture:
+def fallback_figure(runs: Sequence, shown: dict[str, Tensor]) -> figures.NotebookFigure:
     """For readers that run no script: the middle frame by sampler and calls, and the errors."""
     budgets = list(dict.fromkeys(r.budget for r in runs))
     names = list(shown)
-    fig = figures.picture(10, 0.85 * len(names) + 0.9)
+    fig = figures.new_figure(10, 0.85 * len(names) + 0.9)
     left, right = fig.subplots(1, 2, width_ratios=[1.1, 1])
     middle = shown["reference"].shape[1] // 2
     rows = [made[:, middle].expand(len(budgets), *made.shape[2:]) for made in shown.values()]
-    rgb = figures.colours(torch.stack(rows), "gray", 1)                              # (R, A, H, W, 3)
+    rgb = figures.apply_colormap(torch.stack(rows), "gray", 1)                              # (R, A, H, W, 3)
     h, w = rgb.shape[2:4]
     rgb = np.pad(rgb, [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)], constant_values=1)
     left.imshow(rearrange(rgb, "r a h w c -> (r h) (a w) c"), interpolation="nearest")
     left.set_xticks((w + 1) * (np.arange(len(budgets)) + 0.5), budgets)
     left.set_yticks((h + 1) * (np.arange(len(names)) + 0.5), names)
     left.set_title("after at most so many network calls")
-    figures.bare(left)
+    figures.hide_axes(left)
     for name in names[:-1]:
         row = [r for r in runs if r.sampler == name]
         right.loglog([r.calls for r in row], [r.error for r in row], "o-", label=name)

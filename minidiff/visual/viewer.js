@@ -23,17 +23,17 @@
     canvas.style.aspectRatio = spec.panels[0].w + " / " + spec.panels[0].h;
     const blank = make(tile, "div", { class: "blank" });
     const mark = p.row === null ? null : make(tile, "div", { class: "row" });
-    if (p.bar.length) {
+    if (p.colourbar.length) {
       const bar = make(figure, "figcaption", { class: "bar" });
-      make(bar, "span", {}, p.bar[0]); make(bar, "i"); make(bar, "span", {}, p.bar[1]);
+      make(bar, "span", {}, p.colourbar[0]); make(bar, "i"); make(bar, "span", {}, p.colourbar[1]);
     }
-    const note = make(figure, "figcaption", {}, p.about);
+    const note = make(figure, "figcaption", {}, p.caption);
     const context = canvas.getContext("2d");
     return (sheet, at, says) => {
       const i = Math.min(at[0], p.rows - 1), j = Math.min(at[1], p.columns - 1);
       context.drawImage(sheet, p.x + j * p.w, p.y + i * p.h, p.w, p.h, 0, 0, p.w, p.h);
-      blank.textContent = (p.blanks || {})[i] || "";
-      if (p.notes.length) note.textContent = p.notes[Math.min(i, p.notes.length - 1)];
+      blank.textContent = (p.blank_texts || {})[i] || "";
+      if (p.captions.length) note.textContent = p.captions[Math.min(i, p.captions.length - 1)];
       canvas.setAttribute("aria-label", p.name + ", " + says + ". " + note.textContent);
       if (mark) mark.style.top = 100 * ((p.row === "second" ? at[1] : p.row) + 0.5) / p.h + "%";
     };
@@ -50,12 +50,12 @@
     const controls = make(live, "div", { class: "sliders" }), ranges = [], outputs = [];
 
     function show() {
-      const says = spec.sliders.map((s, k) => s.name + " " + s.says[at[k]]).join(", ");
+      const says = spec.sliders.map((s, k) => s.name + " " + s.value_labels[at[k]]).join(", ");
       for (const draw of panels) draw(sheet, [at[0], at[1] || 0], says);
       spec.sliders.forEach((s, k) => {
         ranges[k].value = at[k];
-        ranges[k].setAttribute("aria-valuetext", s.says[at[k]]);
-        outputs[k].textContent = s.says[at[k]];
+        ranges[k].setAttribute("aria-valuetext", s.value_labels[at[k]]);
+        outputs[k].textContent = s.value_labels[at[k]];
       });
       for (const line of root.querySelectorAll(".cursor")) {
         line.setAttribute("x1", spec.cursor[at[0]]); line.setAttribute("x2", spec.cursor[at[0]]);
@@ -65,7 +65,7 @@
       root.dataset.at = at.join(",");
     }
     function move(k, by, wrap = false) {
-      const n = spec.sliders[k].says.length, to = at[k] + by;
+      const n = spec.sliders[k].value_labels.length, to = at[k] + by;
       at[k] = wrap ? (to + n) % n : Math.max(0, Math.min(n - 1, to));
       show();
     }
@@ -73,7 +73,7 @@
     spec.sliders.forEach((s, k) => {
       const button = make(controls, "button", { type: "button" });
       make(controls, "span", {}, s.name).onclick = () => range.focus();
-      const range = make(controls, "input", { type: "range", min: 0, max: s.says.length - 1 });
+      const range = make(controls, "input", { type: "range", min: 0, max: s.value_labels.length - 1 });
       range.setAttribute("aria-label", s.name);
       ranges.push(range); outputs.push(make(controls, "output"));
       range.addEventListener("input", () => { at[k] = +range.value; show(); });

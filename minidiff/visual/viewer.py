@@ -44,12 +44,12 @@ body {{ margin: 1.5rem auto; padding: 0 1rem; max-width: 64rem;
 class Slider(NamedTuple):
     """One direction to leaf in: `says` what each position is; ms from one to the next in play."""
     name: str
-    says: list[str]
+    value_labels: list[str]
     start: int = 0
     ms: int = 250
 
 
-class Panel(NamedTuple):
+class ViewerPanel(NamedTuple):
     """Tiles (A, B, h, w, 3), bytes, by the positions of the first and the second slider.
 
     A or B is 1 where that slider changes nothing. about: below the tiles; notes: A texts instead;
@@ -59,11 +59,11 @@ class Panel(NamedTuple):
     name: str
     title: str                                                                   # as HTML
     tiles: np.ndarray
-    about: str = ""
-    notes: tuple[str, ...] = ()
-    blanks: dict[int, str] | None = None
+    caption: str = ""
+    captions: tuple[str, ...] = ()
+    blank_texts: dict[int, str] | None = None
     row: int | str | None = None
-    bar: tuple[str, ...] = ()
+    colourbar: tuple[str, ...] = ()
 
 
 class Viewer:
@@ -74,12 +74,12 @@ class Viewer:
     places (one for each position of the first slider).
     """
 
-    def __init__(self, caption: str, sliders: list[Slider], panels: list[Panel], still: figures.Picture,
-                 text: str, columns: int, after: str = "", plot: str = "",
-                 cursor: tuple[float, ...] = ()):
-        self.caption, self.text, self.still, self.after = caption, text, png(still), after
-        self.sheet, places = sheet([p.tiles for p in panels])
-        spec = {"caption": caption, "columns": columns, "plot": plot, "cursor": cursor,
+    def __init__(self, caption: str, sliders: list[Slider], panels: list[ViewerPanel], fallback: figures.NotebookFigure,
+                 text: str, columns: int, footer_html: str = "", plot_html: str = "",
+                 cursor_positions: tuple[float, ...] = ()):
+        self.caption, self.text, self.fallback_png, self.footer_html = caption, text, figure_png(fallback), footer_html
+        self.sheet, places = pack_tiles([p.tiles for p in panels])
+        spec = {"caption": caption, "columns": columns, "plot": plot_html, "cursor": cursor_positions,
                 "sliders": [s._asdict() for s in sliders],
                 "panels": [p._asdict() | place for p, place in zip(panels, places, strict=True)],
                 "sheet": data_uri("png", self.sheet)}
@@ -92,7 +92,7 @@ class Viewer:
         return self.text
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/html": self.html(), "image/png": b64encode(self.still).decode(),
+        return {"text/html": self.html(), "image/png": b64encode(self.fallback_png).decode(),
                 "text/plain": repr(self)}
 
     def html(self) -> str:
@@ -101,8 +101,8 @@ class Viewer:
         script = script.replace('"@ID"', json.dumps(self.id)).replace('"@SPEC"', self.spec)
         return (f'<style>{css}</style>\n'
                 f'<div class="minidiff-viewer" data-minidiff="{self.id}">'
-                f'<img class="still" src="{data_uri("png", self.still)}" '
-                f'alt="{html.escape(self.text)}" style="max-width: 100%">{self.after}</div>\n'
+                f'<img class="still" src="{data_uri("png", self.fallback_png)}" '
+                f'alt="{html.escape(self.text)}" style="max-width: 100%">{self.footer_html}</div>\n'
                 f'<script>{script}</script>')
 
     def save(self, path: str | Path) -> None:
@@ -114,14 +114,14 @@ class Viewer:
         files.write_text(path, PAGE.format(title=title, body=self.html()))
 
 
-def tiles(images: Tensor, shade: str, reach: float, levels: int) -> np.ndarray:
+def quantised_tiles(images: Tensor, cmap: str, vmax: float, levels: int) -> np.ndarray:
     """(A, B, C, H, W) in [-reach, reach], else clipped -> bytes (A, B, H, W, 3) of few levels."""
-    unit = (images.clamp(-reach, reach) / reach + 1) / 2
+    unit = (images.clamp(-vmax, vmax) / vmax + 1) / 2
     few = (unit * (levels - 1)).round() / (levels - 1)
-    return (figures.colours((2 * few - 1) * reach, shade, reach) * 255).round().astype(np.uint8)
+    return (figures.apply_colormap((2 * few - 1) * vmax, cmap, vmax) * 255).round().astype(np.uint8)
 
 
-def sheet(blocks: list[np.ndarray]) -> tuple[bytes, list[dict]]:
+def pack_tiles(blocks: list[np.ndarray]) -> tuple[bytes, list[dict]]:
     """All tiles on one PNG, a block per panel, and where each block is: x, y, w, h, rows, columns.
 
     Blocks are (A, B, h, w, 3); the first slider's positions go down, the second's to the right.
@@ -134,10 +134,10 @@ def sheet(blocks: list[np.ndarray]) -> tuple[bytes, list[dict]]:
         strips.append(np.pad(strip, [(0, 0), (0, wide - b * w), (0, 0)]))
         places.append({"x": 0, "y": y, "w": w, "h": h, "rows": a, "columns": b})
         y += a * h
-    return encoded(np.concatenate(strips)), places
+    return encode_png(np.concatenate(strips)), places
 
 
-def encoded(rgb: np.ndarray) -> bytes:
+def encode_png(rgb: np.ndarray) -> bytes:
     """Bytes (H, W, 3) as a PNG, exactly; with a palette where 256 colours are enough."""
     packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, index = np.unique(packed, return_inverse=True)
@@ -150,7 +150,7 @@ def encoded(rgb: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def png(figure: figures.Picture, colours: int = 64) -> bytes:
+def figure_png(figure: figures.NotebookFigure, colours: int = 64) -> bytes:
     """A figure as a small PNG, about 900 pixels wide, of few colours."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=90)

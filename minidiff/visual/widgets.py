@@ -1,6 +1,6 @@
 """What a notebook plays with: the trajectory microscope, the sampler duel, and a playground.
 
-Microscope and duel hold all their pictures and need no kernel (see `canvas`). A playground is for
+Microscope and duel hold all their pictures and need no kernel (see `viewer`). A playground is for
 what only Python can answer, another guidance scale or prompt: sliders, menus and a Play button of
 ipywidgets, where they are installed, that call a function and show what it returns.
 """
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 from minidiff.visual.microscope import microscope
-from minidiff.visual.sampler_duel import duel
+from minidiff.visual.sampler_duel import sampler_duel
 
-__all__ = ["Playground", "duel", "microscope", "playground"]
+__all__ = ["Playground", "microscope", "playground", "sampler_duel"]
 
 # A kernel may run callbacks in a thread beside a cell; torch and matplotlib are shared: one a time
-DRAWING = threading.RLock()
-STRICT = "MINIDIFF_STRICT", "NBGRADER_EXECUTION", "PYTEST_VERSION"          # nbval runs in pytest
+RENDER_LOCK = threading.RLock()
+STRICT_VARIABLES = "MINIDIFF_STRICT", "NBGRADER_EXECUTION", "PYTEST_VERSION"          # nbval runs in pytest
 
 
-def playground(draw: Callable[..., object], **controls) -> "Playground":
+def playground(render: Callable[..., object], **controls) -> "Playground":
     """Controls for draw's arguments, and what draw returns for them.
 
     draw: `draw(**values)` returns anything that a notebook displays. Its defaults are where the
@@ -30,7 +30,7 @@ def playground(draw: Callable[..., object], **controls) -> "Playground":
     a menu, a str for a line of text, a bool for a box to tick.
     Raises ValueError for no controls, or one that is none of these.
     """
-    return Playground(draw, controls)
+    return Playground(render, controls)
 
 
 class Playground:
@@ -39,18 +39,18 @@ class Playground:
     It draws once when it is made, so that a cell whose first picture fails is a cell that fails.
     """
 
-    def __init__(self, draw: Callable[..., object], controls: Mapping[str, object]):
+    def __init__(self, render: Callable[..., object], controls: Mapping[str, object]):
         if not controls:
             raise ValueError("A playground needs at least one control, guidance=(0, 15, 1) say.")
-        known = inspect.signature(draw).parameters
+        known = inspect.signature(render).parameters
         for name, control in controls.items():
-            check(name, control)
-        self.draw, self.controls = draw, dict(controls)
-        self.values = {name: first(control, known.get(name)) for name, control in controls.items()}
-        self.turn, self.latest = count(), -1
-        self.start = self.show(self.values)
+            check_control(name, control)
+        self.render, self.controls = render, dict(controls)
+        self.values = {name: initial_value(control, known.get(name)) for name, control in controls.items()}
+        self.request_numbers, self.latest_request = count(), -1
+        self.initial_output = self.output_for(self.values)
 
-    def walk(self) -> list[dict]:
+    def try_all(self) -> list[dict]:
         """Call draw over the whole range of every control, one at a time: the values it was given.
 
         Sliders at both ends and in the middle, menus and boxes at every option, the other controls
@@ -58,30 +58,30 @@ class Playground:
         """
         tried = []
         for name, control in self.controls.items():
-            for value in reach(control, self.values[name]):
+            for value in values_to_try(control, self.values[name]):
                 values = self.values | {name: value}
                 try:
-                    with DRAWING:
-                        bundle(self.draw(**values))
+                    with RENDER_LOCK:
+                        mime_bundle(self.render(**values))
                 except Exception as e:
                     e.add_note(f"A playground drew this with {values}.")
                     raise
                 tried.append(values)
         return tried
 
-    def show(self, values: dict) -> dict | None:
+    def output_for(self, values: dict) -> dict | None:
         """What to display for these values: MIME types and contents.
 
         None if newer values came in while it waited. An error is one sentence, or raised if strict.
         """
-        turn = self.latest = next(self.turn)
-        with DRAWING:
-            if turn != self.latest:
+        turn = self.latest_request = next(self.request_numbers)
+        with RENDER_LOCK:
+            if turn != self.latest_request:
                 return None
             try:
-                return bundle(self.draw(**values))
+                return mime_bundle(self.render(**values))
             except Exception as e:
-                if any(os.environ.get(name, "0") != "0" for name in STRICT):
+                if any(os.environ.get(name, "0") != "0" for name in STRICT_VARIABLES):
                     raise
                 return {"text/plain": " ".join(f"{type(e).__name__}: {e}".split())}
 
@@ -94,21 +94,21 @@ class Playground:
         try:
             import ipywidgets
         except ImportError:
-            return self.start
-        return self.start | self.box(ipywidgets)
+            return self.initial_output
+        return self.initial_output | self.build_controls(ipywidgets)
 
-    def box(self, ipywidgets) -> dict:
+    def build_controls(self, ipywidgets) -> dict:
         """The controls and their output, as a notebook displays them."""
         output, rows, inputs = ipywidgets.Output(), [], {}
-        output.outputs = (displayed(self.start),)
+        output.outputs = (display_output(self.initial_output),)
         for name, control in self.controls.items():
-            inputs[name], row = widget(ipywidgets, name, control, self.values[name])
+            inputs[name], row = make_widget(ipywidgets, name, control, self.values[name])
             rows.append(row)
 
         def changed(_) -> None:
-            data = self.show({name: control.value for name, control in inputs.items()})
+            data = self.output_for({name: control.value for name, control in inputs.items()})
             if data is not None:
-                output.outputs = (displayed(data),)
+                output.outputs = (display_output(data),)
 
         for control in inputs.values():
             control.observe(changed, "value")
@@ -116,7 +116,7 @@ class Playground:
         return ipywidgets.VBox([*rows, output])._repr_mimebundle_()
 
 
-def check(name: str, control: object) -> None:
+def check_control(name: str, control: object) -> None:
     """Raises ValueError unless this is a control."""
     fine = isinstance(control, bool | str) or (isinstance(control, list) and control)
     if isinstance(control, tuple) and len(control) == 3:
@@ -127,7 +127,7 @@ def check(name: str, control: object) -> None:
                          f"step > 0, a list of options, a str or a bool, got {control!r}.")
 
 
-def first(control: object, parameter: inspect.Parameter | None) -> object:
+def initial_value(control: object, parameter: inspect.Parameter | None) -> object:
     """Where a control starts: at draw's own default, if it can stand there."""
     usual = inspect.Parameter.empty if parameter is None else parameter.default
     if isinstance(control, tuple):
@@ -138,7 +138,7 @@ def first(control: object, parameter: inspect.Parameter | None) -> object:
     return control
 
 
-def reach(control: object, start: object) -> Iterator[object]:
+def values_to_try(control: object, start: object) -> Iterator[object]:
     """The values that `walk` tries of a control."""
     if isinstance(control, tuple):
         low, high, step = control
@@ -149,7 +149,7 @@ def reach(control: object, start: object) -> Iterator[object]:
     return iter(control if isinstance(control, list) else [start])
 
 
-def widget(ipywidgets, name: str, control: object, start: object) -> tuple:
+def make_widget(ipywidgets, name: str, control: object, start: object) -> tuple:
     """An ipywidget for a control, and the row that shows it: with Play where it counts."""
     common = {"value": start, "description": name.replace("_", " "),
               "style": {"description_width": "9em"}, "layout": {"width": "32em"}}
@@ -170,7 +170,7 @@ def widget(ipywidgets, name: str, control: object, start: object) -> tuple:
     return slider, ipywidgets.HBox([slider, play])
 
 
-def bundle(shown: object) -> dict:
+def mime_bundle(shown: object) -> dict:
     """An object's MIME types and contents, as a notebook would show it; without metadata."""
     data = {"text/plain": repr(shown)}
     if isinstance(shown, str):
@@ -186,6 +186,6 @@ def bundle(shown: object) -> dict:
     return data
 
 
-def displayed(data: dict) -> dict:
+def display_output(data: dict) -> dict:
     """The same as an output of a notebook's cell."""
     return {"output_type": "display_data", "data": data, "metadata": {}}

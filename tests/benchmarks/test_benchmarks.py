@@ -19,32 +19,40 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results_table  # noqa: E402
 from benchmarks.release import average_weights
 from benchmarks.speed import comparisons, paired_timing
-from benchmarks.speed.benchmark_config import FAST, OURS, PEERS, Setting, named  # noqa: E402
-from benchmarks.speed.flops import flops  # noqa: E402
-from benchmarks.speed.naive_clips import place as plain_place  # noqa: E402
-from benchmarks.speed.naive_clips import plain_clips  # noqa: E402
+from benchmarks.speed.benchmark_config import (  # noqa: E402
+    ALL_OPTIMISATIONS,
+    OURS,
+    PEERS,
+    BenchmarkConfig,
+    optimisations_label,
+)
+from benchmarks.speed.flops import count_flops  # noqa: E402
+from benchmarks.speed.naive_clips import naive_clips  # noqa: E402
+from benchmarks.speed.naive_clips import place_sprite as plain_place  # noqa: E402
 from benchmarks.speed.paired_timing import (
     Comparison,
     NotMeasurable,
     Turn,
     Worker,
     WorkerFailed,
-    blocks,
-    compared,
-    interval,
-    level,
-    warm,
+    bootstrap_interval,
+    check_self_ratio,
+    compare_blocks,
+    time_blocks,
+    warm_up,
 )
 from benchmarks.speed.peers import build  # noqa: E402
-from benchmarks.studies.denoise_from_noise_level import denoised  # noqa: E402
-from benchmarks.studies.motion_errors_by_distance import steps as near_or_apart  # noqa: E402
+from benchmarks.studies.denoise_from_noise_level import noise_and_denoise  # noqa: E402
+from benchmarks.studies.motion_errors_by_distance import motion_rows as near_or_apart  # noqa: E402
 from minidiff import load  # noqa: E402
 from minidiff.data import digits
-from minidiff.data.media import unit  # noqa: E402
-from minidiff.data.moving_mnist import moving_mnist, place, things  # noqa: E402
-from minidiff.layers import attend  # noqa: E402
-from minidiff.recipes import build as build_model  # noqa: E402
-from minidiff.recipes import recipe  # noqa: E402
+from minidiff.data.media import to_unit  # noqa: E402
+from minidiff.data.moving_mnist import moving_mnist, object_specs, place_sprites  # noqa: E402
+from minidiff.layers import attention  # noqa: E402
+from minidiff.recipes import (
+    build_model,
+    get_recipe,
+)
 from minidiff.runtime import files
 from minidiff.schedules import Flow  # noqa: E402
 
@@ -86,13 +94,13 @@ class FakeSide:
 
 def test_turns_are_a_b_b_a():
     clock = Clock()
-    made = blocks(clock.side("A", 1), clock.side("B", 1), 3)
+    made = time_blocks(clock.side("A", 1), clock.side("B", 1), 3)
     assert "".join(clock.order) == "ABBA" * 3 and len(made) == 3
 
 
 def test_a_machine_that_slows_down_evenly_does_not_change_the_ratio():
     clock = Clock(slower=0.2)
-    found = compared(blocks(clock.side("A", 0.1), clock.side("B", 0.3), 8))
+    found = compare_blocks(time_blocks(clock.side("A", 0.1), clock.side("B", 0.3), 8))
     assert (found.ratio, found.low, found.high, found.cpu) == pytest.approx((3, 3, 3, 3))
     assert found.b.peak == 1600 and found.b.cpu == pytest.approx(found.b.wall / 2)
 
@@ -100,14 +108,14 @@ def test_a_machine_that_slows_down_evenly_does_not_change_the_ratio():
 def test_the_ratio_says_how_many_times_as_fast_a_is_and_lies_in_its_interval():
     noise, clock = Random(0), Clock()
     slow = [0.4 * noise.uniform(0.8, 1.2) for _ in range(30)]
-    found = compared(blocks(clock.side("A", 0.1), clock.side("B", *slow)))
+    found = compare_blocks(time_blocks(clock.side("A", 0.1), clock.side("B", *slow)))
     assert found.low < found.ratio < found.high and found.low < 4 < found.high
     assert found.blocks == 15
 
 
 def test_two_processes_that_sleep():
     with worker("time.sleep(0.01)") as a, worker("time.sleep(0.04)") as b:
-        found = compared(blocks(a, b, 4))
+        found = compare_blocks(time_blocks(a, b, 4))
     assert found.a.wall >= 0.01 and found.b.wall >= 0.04
     assert found.low <= found.ratio <= found.high and 1.5 < found.ratio < 5
     assert found.a.cpu < found.a.wall                              # sleeping takes no processor
@@ -115,10 +123,10 @@ def test_two_processes_that_sleep():
 
 def test_a_side_against_itself():
     clock = Clock()
-    assert level("A", blocks(clock.side("A", 1.0), clock.side("A", 1.04))) == pytest.approx(1.04)
+    assert check_self_ratio("A", time_blocks(clock.side("A", 1.0), clock.side("A", 1.04))) == pytest.approx(1.04)
     for other in (1.06, 0.94):
         with pytest.raises(NotMeasurable, match=r"A against itself gave (1\.06|0\.94)"):
-            level("A", blocks(clock.side("A", 1.0), clock.side("A", other)))
+            check_self_ratio("A", time_blocks(clock.side("A", 1.0), clock.side("A", other)))
 
 
 @pytest.fixture
@@ -136,14 +144,14 @@ def uneven(monkeypatch):
         worker = clock.side(f"{side} {len(mine)}", pace)
         worker.facts, worker.close = {}, lambda: clock.closed.append(worker.name)
         yield worker
-    monkeypatch.setattr(Setting, "start", start)
+    monkeypatch.setattr(BenchmarkConfig, "start", start)
     return clock
 
 
 def test_sets_of_processes_average_what_differs_between_them(uneven):
     """Each of ours against the next: as many faster as slower; theirs differ, too."""
     uneven.pace = lambda side, i: (0.9, 1.1)[(i if side == OURS else i // 2) % 2]
-    found, same, *_ = comparisons.in_turn(Setting([0], blocks=8, sets=8), {}, dict(side=PEERS[0]))
+    found, same, *_ = comparisons.compare_in_turn(BenchmarkConfig([0], blocks=8, process_sets=8), {}, dict(side=PEERS[0]))
     assert len(uneven.started) == 17 and found.blocks == 8 and same == pytest.approx(1, abs=0.03)
     assert found.ratio == pytest.approx(3, rel=0.03) and found.low < 3 < found.high
     assert uneven.closed == [f"{PEERS[0]} {i}" for i in range(8)]
@@ -151,36 +159,36 @@ def test_sets_of_processes_average_what_differs_between_them(uneven):
 
 def test_one_set_works_through_all_blocks(uneven):
     uneven.pace = lambda *_: 1.0
-    found, same, *_ = comparisons.in_turn(Setting([0], blocks=8, sets=1), {}, dict(side=PEERS[0]))
+    found, same, *_ = comparisons.compare_in_turn(BenchmarkConfig([0], blocks=8, process_sets=1), {}, dict(side=PEERS[0]))
     assert uneven.started == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (3, 1)
     assert found.blocks == 8 and f"{OURS} 1" in uneven.order
 
 
 def test_sets_share_the_blocks_and_an_uneven_machine_is_told_before_the_long_part(uneven):
     uneven.pace = lambda *_: 1.0
-    assert comparisons.in_turn(Setting([0], blocks=7, sets=4), {}, dict(side=PEERS[0]))[0].blocks == 7
+    assert comparisons.compare_in_turn(BenchmarkConfig([0], blocks=7, process_sets=4), {}, dict(side=PEERS[0]))[0].blocks == 7
     uneven.started.clear(), uneven.order.clear()
     uneven.pace = lambda side, i: 1.2 ** i
     with pytest.raises(NotMeasurable, match=r"against itself gave 1\.20"):
-        comparisons.in_turn(Setting([0], blocks=3, sets=3), {}, dict(side=PEERS[0]))
+        comparisons.compare_in_turn(BenchmarkConfig([0], blocks=3, process_sets=3), {}, dict(side=PEERS[0]))
     assert not any(name.startswith(PEERS[0]) for name in uneven.order)
 
 
 def test_warming_up_ends_when_three_turns_agree():
     side = Clock().side("A", 9.0, 0.1, 0.5, 0.2, 0.11, 0.105, 0.102, 7.0)
-    assert warm(side, least=0.3).wall == 0.105 and side.turns == 7
+    assert warm_up(side, min_seconds=0.3).wall == 0.105 and side.turns == 7
     assert side.repeats == 3                                       # turns of .3 s and more
 
 
 def test_two_turns_that_were_disturbed_do_not_keep_a_side_from_settling():
     side = Clock().side("A", 9.0, 1.0, 3.0, 1.05, 2.0, 1.02, 7.0)
-    assert warm(side).wall == 1.02 and side.turns == 6
-    assert warm(Clock().side("A", 1.0, 1.02, 0.98, 7.0)).wall == 1.0         # warm from the start
+    assert warm_up(side).wall == 1.02 and side.turns == 6
+    assert warm_up(Clock().side("A", 1.0, 1.02, 0.98, 7.0)).wall == 1.0         # warm from the start
 
 
 def test_a_side_that_never_settles():
     with pytest.raises(NotMeasurable, match="A did not settle: its last turns took"):
-        warm(Clock().side("A", *[2.0 ** i for i in range(40)]), most=12)
+        warm_up(Clock().side("A", *[2.0 ** i for i in range(40)]), max_turns=12)
 
 
 @pytest.mark.parametrize("free, fits, tried, found", [
@@ -203,18 +211,18 @@ def test_peak_bytes_are_measured_where_they_fit(monkeypatch, free, fits, tried, 
             steps.append(n)
             return Turn(1.0, 1.0, (3 * batch + 2 * (sum(steps) > 1) + (batch == 8)) * 2**20)
         yield SimpleNamespace(go=go)
-    monkeypatch.setattr(Setting, "start", start)
+    monkeypatch.setattr(BenchmarkConfig, "start", start)
     monkeypatch.setattr(comparisons, "free_bytes", lambda: free and free * 2**20)
-    assert (comparisons.peak(Setting([0]), OURS, ()), batches) == (found, tried)
+    assert (comparisons.peak_memory(BenchmarkConfig([0]), OURS, ()), batches) == (found, tried)
 
 
 def test_the_interval_covers_the_median():
     random = Random(1)
-    found = [interval([random.gauss(2, 0.3) for _ in range(15)], draws=200, seed=i)
+    found = [bootstrap_interval([random.gauss(2, 0.3) for _ in range(15)], draws=200, seed=i)
              for i in range(200)]
     assert 0.88 <= sum(low <= 2 <= high for low, high in found) / 200 <= 1
     assert median(high - low for low, high in found) < 0.6         # a third of the values' spread
-    assert interval([1.5] * 15) == (1.5, 1.5)
+    assert bootstrap_interval([1.5] * 15) == (1.5, 1.5)
 
 
 def test_a_worker_that_dies_gives_one_sentence():
@@ -222,9 +230,9 @@ def test_a_worker_that_dies_gives_one_sentence():
     with (worker(code, name="theirs") as dies,
           pytest.raises(WorkerFailed, match=r"^theirs ended with status 1: ValueError: .*'x'\.$")):
         for _ in range(3):
-            dies.go()
+            dies.run_turn()
     with pytest.raises(WorkerFailed, match="status 3: it said nothing"):
-        worker("0", "sys.exit(3)", name="theirs").go()
+        worker("0", "sys.exit(3)", name="theirs").run_turn()
 
 
 @pytest.mark.parametrize("raises, says", [
@@ -240,15 +248,15 @@ def test_a_side_that_cannot_begin_says_why(raises, says):
 def test_what_a_library_prints_does_not_mix_with_answers():
     with worker("print('{}')", "{'calls': 20, 'printed': print('no JSON')}") as noisy:
         assert noisy.facts == {"calls": 20, "printed": None}
-        assert noisy.go(5).wall > 0
+        assert noisy.run_turn(5).wall > 0
 
 
 def test_peak_memory_is_what_was_needed_beyond_imports():
     held = "b'x' * (8 << 20)"
     facts = f"{{'big': len({held} * 4), 'imports': peak_bytes()}}"
     with worker(f"kept.append({held})", facts) as grows:
-        assert grows.go(2).peak < 8 << 20                          # the imports' peak was higher
-        grown = grows.go(6).peak
+        assert grows.run_turn(2).peak < 8 << 20                          # the imports' peak was higher
+        grown = grows.run_turn(6).peak
     assert 16 << 20 < grown < 32 << 20                             # 8 x 8 MiB less 40 at import
 
 
@@ -257,41 +265,41 @@ def test_peak_memory_is_what_was_needed_beyond_imports():
                                                2 * 36 * 4 * 2 * 9)])
 def test_flops_of_known_layers(layer, shape, each):
     x = torch.randn(shape, requires_grad=True)
-    assert flops(lambda: layer(x)) == each
-    assert flops(lambda: layer(x).sum().backward()) == 3 * each
+    assert count_flops(lambda: layer(x)) == each
+    assert count_flops(lambda: layer(x).sum().backward()) == 3 * each
 
 
 def test_flops_of_attention_fused_and_written_out():
     q = torch.randn(2, 3, 8, 16, requires_grad=True)
     expected = 2 * 2 * (2 * 3 * 8 * 8 * 16)                        # q k^T, and its product with v
-    assert flops(lambda: attend(q, q, q)) == expected
-    assert flops(lambda: F.scaled_dot_product_attention(q, q, q)) == expected
-    back = flops(lambda: F.scaled_dot_product_attention(q, q, q).sum().backward()) - expected
+    assert count_flops(lambda: attention(q, q, q)) == expected
+    assert count_flops(lambda: F.scaled_dot_product_attention(q, q, q)) == expected
+    back = count_flops(lambda: F.scaled_dot_product_attention(q, q, q).sum().backward()) - expected
     assert back == 2.5 * expected                                  # the scores are computed again
 
 
 def test_the_plain_loop_places_digits_as_the_fast_one_does():
     image, corner = torch.rand(14, 14), torch.tensor([3.3, 11.85])
-    fast = place(image[None, None, None], corner[None, None, None], 32)[0, 0, 0, 0]
+    fast = place_sprites(image[None, None, None], corner[None, None, None], 32)[0, 0, 0, 0]
     assert_close(torch.from_numpy(plain_place(image.numpy(), *corner.tolist(), 32)), fast,
                  atol=1e-5, rtol=0)
     for edge in (0.0, 18.0):
         assert plain_place(image.numpy(), edge, edge, 32).sum() == pytest.approx(image.sum().item())
-    clips = plain_clips(np.ones((1, 14, 14), np.float32), 5, np.random.default_rng(0))
+    clips = naive_clips(np.ones((1, 14, 14), np.float32), 5, np.random.default_rng(0))
     assert clips.shape == (5, 8, 1, 32, 32) and clips.min() == -1 and clips.max() == 1
     ink = (clips + 1).sum((2, 3, 4)) / 2
     assert_close(ink, np.full_like(ink, 14 * 14), rtol=1e-4, atol=0)         # bounces, never leaves
 
 
 def test_our_side_trains_samples_and_is_counted():
-    side = build(OURS, 32, 8, FAST)
+    side = build(OURS, 32, 8, ALL_OPTIMISATIONS)
     labels, clips = torch.arange(1), torch.zeros(1, 8, 1, 32, 32)
     with torch.no_grad():
-        once = flops(lambda: side.loss(clips, labels))
-    step = side.sample(labels)
-    assert flops(step) == side.seen * once             # guidance: the network sees each clip twice
+        once = count_flops(lambda: side.loss(clips, labels))
+    step = side.sampling_step(labels)
+    assert count_flops(step) == side.passes_per_call * once             # guidance: the network sees each clip twice
     assert step().t > step().t
-    train = side.train(clips, labels)
+    train = side.training_step(clips, labels)
     assert [train().step, train().step] == [1, 2] and side.calls == 20
 
 
@@ -302,9 +310,9 @@ def test_diffusers_transformer_is_as_large_as_ours_and_its_attention_counted(mon
     assert 0.7 < size / 2_818_916 < 1.4
     labels, clips = torch.arange(1), torch.zeros(1, 8, 1, 32, 32)
     with torch.no_grad():
-        whole = flops(lambda: side.loss(clips, labels))
-        monkeypatch.setattr("benchmarks.speed.flops.MISSED", {})
-        fused = whole - flops(lambda: side.loss(clips, labels))
+        whole = count_flops(lambda: side.loss(clips, labels))
+        monkeypatch.setattr("benchmarks.speed.flops.UNCOUNTED_OPS", {})
+        fused = whole - count_flops(lambda: side.loss(clips, labels))
     frames, places, width, depth = 8, 256, 160, 4
     space = frames * places * places + frames * places             # to each other, and to the word
     assert fused == depth * 4 * width * (space + places * frames * frames)
@@ -324,57 +332,57 @@ def measured(monkeypatch):
         if peer == PEERS[0]:
             raise WorkerFailed(f"{peer}: it is not installed here.")
         return ("bf16",)
-    monkeypatch.setattr(comparisons, "in_turn", in_turn)
-    monkeypatch.setattr(comparisons, "best", best)
+    monkeypatch.setattr(comparisons, "compare_in_turn", in_turn)
+    monkeypatch.setattr(comparisons, "fastest_optimisations", best)
     monkeypatch.setattr(comparisons, "PEERS", PEERS[:3])
 
 
 def test_a_row_is_stored_for_each_way_and_number_of_calls(measured, tmp_path, capsys):
-    setting = Setting([0], batch=2, folder=tmp_path)
-    comparisons.sample(setting)
+    setting = BenchmarkConfig([0], batch=2, folder=tmp_path)
+    comparisons.compare_sampling(setting)
     said = capsys.readouterr().out
     assert f"sample, {PEERS[0]}: {PEERS[0]}: it is not installed here." in said
     assert f"sample, {PEERS[2]}: not measurable now (minidiff against itself gave 1.20" in said
-    made = comparisons.table(setting, "sample", comparisons.SPEED, ("peer",)).rows
+    made = comparisons.open_table(setting, "sample", comparisons.SPEED_COLUMNS, ("peer",)).rows
     assert {r["peer"] for r in made} == {PEERS[1]}
     assert [(r["peer_is"], r["calls_peer"], r["times"], r["seconds_peer"]) for r in made] == [
         ("float32", "1000", "200", "1000"), ("float32", "20", "4", "20"),
         ("bf16", "1000", "200", "1000"), ("bf16", "20", "4", "20")]
-    comparisons.sample(setting)                                           # what is there is left alone
+    comparisons.compare_sampling(setting)                                           # what is there is left alone
     assert PEERS[1] not in capsys.readouterr().out
 
 
 def test_a_way_that_is_stored_is_not_measured_again(measured, tmp_path, capsys):
-    setting = Setting([0], batch=2, folder=tmp_path)
-    comparisons.sample(setting)
+    setting = BenchmarkConfig([0], batch=2, folder=tmp_path)
+    comparisons.compare_sampling(setting)
     table = tmp_path / "sample.csv"
     whole = table.read_text().splitlines(True)
     table.write_text("".join(line for line in whole if "bf16,bf16" not in line))
     capsys.readouterr()
-    comparisons.sample(setting)                                           # as after a run that was stopped
+    comparisons.compare_sampling(setting)                                           # as after a run that was stopped
     said = capsys.readouterr().out
     assert f"{PEERS[1]} (bf16, 20 calls)" in said and "(float32" not in said
     assert sorted(whole) == sorted(table.read_text().splitlines(True))
 
 
 def test_training_is_compared_at_the_same_dtype(measured, tmp_path):
-    setting = Setting([0], folder=tmp_path)
-    comparisons.training(setting)
-    made = comparisons.table(setting, "train", comparisons.SPEED, ("peer",)).rows
+    setting = BenchmarkConfig([0], folder=tmp_path)
+    comparisons.compare_training(setting)
+    made = comparisons.open_table(setting, "train", comparisons.SPEED_COLUMNS, ("peer",)).rows
     assert [("bf16" in r["peer_is"], "bf16" in r["ours_is"]) for r in made] == [
         (False, False), (True, True)]
     assert (tmp_path / "train.csv").read_text().startswith("# python ")
 
 
 def test_ways_have_names_and_blocks_a_default():
-    assert (named(()), named(FAST)) == ("float32", "bf16 + channels_last")
+    assert (optimisations_label(()), optimisations_label(ALL_OPTIMISATIONS)) == ("float32", "bf16 + channels_last")
     assert paired_timing.BLOCKS >= 15 and paired_timing.TOLERANCE == 0.05
 
 
 def test_a_stored_command_tells_no_folder_of_this_machine(monkeypatch, tmp_path):
     python = tmp_path / "bin" / "python"
-    monkeypatch.setattr(sys, "argv", ["benchmarks/calls.py", "--peers", str(python), "two words"])
-    assert results_table.command() == "python benchmarks/calls.py --peers python 'two words'"
+    monkeypatch.setattr(sys, "argv", ["benchmarks/studies/score_vs_network_calls.py", "--peers", str(python), "two words"])
+    assert results_table.command_line() == "python -m benchmarks.studies.score_vs_network_calls --peers python 'two words'"
 
 
 def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
@@ -388,11 +396,11 @@ def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
             seen.append((float(t), x.std().item()))
             return x0[which]
     model = SimpleNamespace(denoiser=Knows(), device=torch.device("cpu"))
-    found = denoised(model, x0, torch.arange(40), 0.6, steps=3, seed=0)
+    found = noise_and_denoise(model, x0, torch.arange(40), 0.6, steps=3, seed=0)
     assert_close(found, x0, rtol=0, atol=1e-5)
     assert [t for t, _ in seen[:3]] == pytest.approx([0.6, 0.4, 0.2]) and len(seen) == 6
     assert seen[0][1] == pytest.approx((0.4**2 + 0.6**2) ** 0.5, rel=0.05)
-    assert denoised(model, x0, torch.arange(40), 0, steps=3, seed=0) is x0
+    assert noise_and_denoise(model, x0, torch.arange(40), 0, steps=3, seed=0) is x0
 
 
 def test_steps_near_another_digit_are_told_from_steps_apart():
@@ -417,12 +425,12 @@ def test_steps_near_another_digit_are_told_from_steps_apart():
 def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
     """Real clips do as their captions say, and none does as captions with headings turned round."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    from benchmarks.studies.prompt_errors_by_angle import angles, lines
-    assert angles(torch.tensor([[0, 4], [0, 7], [3, 3], [6, 1]])).tolist() == [4, 1, 0, 3]
+    from benchmarks.studies.prompt_errors_by_angle import heading_angles, result_rows
+    assert heading_angles(torch.tensor([[0, 4], [0, 7], [3, 3], [6, 1]])).tolist() == [4, 1, 0, 3]
     real = moving_mnist(digits.load("builtin", "test"), 40, seed=3, size=64, frames=16, sprite=20,
-                        number=2)
-    shown = torch.tensor([[t.direction for t in row] for row in things(real)])
-    kept, turned = (lines("real", unit(real.x), real.labels, asked, 20)
+                        num_digits=2)
+    shown = torch.tensor([[t.direction for t in row] for row in object_specs(real)])
+    kept, turned = (result_rows("real", to_unit(real.x), real.labels, asked, 20)
                     for asked in (shown, (shown + 4) % 8))
     for rows_, least, most in ((kept, 0.8, 1), (turned, 0, 0.1)):
         *by_angle, whole = rows_
@@ -433,7 +441,7 @@ def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
 
 def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, capsys):
     """Two files of half precision become one that loads; another network, or no model, does not."""
-    plans = {"one": recipe("tiny"), "two": recipe("tiny"), "other": recipe("tiny", patch=8)}
+    plans = {"one": get_recipe("tiny"), "two": get_recipe("tiny"), "other": get_recipe("tiny", patch=8)}
     made, sums = {}, {}
     for seed, (name, plan) in enumerate(plans.items()):
         g = torch.Generator().manual_seed(seed)
@@ -453,7 +461,7 @@ def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, c
     tensors, about = files.load_tensors(tmp_path / "model.safetensors")
     assert_close(tensors, {k: ((v.double() + made["two"][k].double()) / 2).half()
                            for k, v in made["one"].items()})
-    assert mine.about["averaged"] == [sums["one"], sums["two"]] and about["seed"] == "two"
+    assert mine.metadata["averaged"] == [sums["one"], sums["two"]] and about["seed"] == "two"
     for names, why in ((("one", "other"), "different networks"), (("one", "none"), "no model"),
                        (("one", "lost"), "no file")):
         with pytest.raises(SystemExit):

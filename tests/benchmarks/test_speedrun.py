@@ -11,22 +11,28 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import __main__ as command_line
 from benchmarks.speed import benchmark_config
-from benchmarks.speed.benchmark_config import OURS, PEERS, Setting
+from benchmarks.speed.benchmark_config import OURS, PEERS, BenchmarkConfig
 from benchmarks.speed.paired_timing import WorkerFailed
-from benchmarks.speed.peers import Side
-from benchmarks.speedrun.clock import Clock
-from benchmarks.speedrun.fixed_budget import (
+from benchmarks.speed.peers import Implementation
+from benchmarks.speedrun import (
     fixed_budget,
     minidiff_trainer,
     peer_trainer,
     time_to_score,
     timed_training,
 )
-from benchmarks.speedrun.variants import CLASSES, IDEAS, RECORD, fingerprint, planned
+from benchmarks.speedrun.clock import Clock
+from benchmarks.speedrun.variants import (
+    BUDGET_CLASSES,
+    RECORD,
+    VARIANTS,
+    fingerprint,
+    variant_recipe,
+)
 from minidiff import recipes
 from minidiff.data import digits
 
-CPU = CLASSES["cpu-10min"]
+CPU = BUDGET_CLASSES["cpu-10min"]
 LIKE_REAL = dict(ID=1.0, PHY=0.5, FIT=0.9, COVER=1.0, PROMPT=1.0)
 
 
@@ -45,25 +51,25 @@ class Time:
             yield i
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", BUDGET_CLASSES)
 def test_no_two_ideas_are_the_same_training(name):
-    plans = [planned(idea, CLASSES[name]) for idea in IDEAS]
-    assert len({fingerprint(plan) for plan in plans}) == len(IDEAS)
+    plans = [variant_recipe(idea, BUDGET_CLASSES[name]) for idea in VARIANTS]
+    assert len({fingerprint(plan) for plan in plans}) == len(VARIANTS)
     assert all(plan.sampling == plans[0].sampling for plan in plans)     # it is the evaluator's
 
 
-@pytest.mark.parametrize("idea", IDEAS)
+@pytest.mark.parametrize("idea", VARIANTS)
 def test_every_idea_can_be_trained(idea):
-    plan = planned(idea, CPU)
+    plan = variant_recipe(idea, CPU)
     plan = plan._replace(training=plan.training | dict(batch=1))
-    x, labels = next(recipes.stream(plan, digits.built_in(n=20), 0))
-    model, g = recipes.build(plan.model), torch.Generator().manual_seed(0)
-    assert recipes.objective(plan)(model, x[:, :2], labels, g).isfinite().all()
+    x, labels = next(recipes.training_batches(plan, digits.built_in(n=20), 0))
+    model, g = recipes.build_model(plan.model), torch.Generator().manual_seed(0)
+    assert recipes.build_objective(plan)(model, x[:, :2], labels, g).isfinite().all()
 
 
 def test_a_factor_keeps_batches_whole():
-    assert repr(planned("half the batch", CPU).training["batch"]) == "8"
-    assert planned("half the rate", CPU).training["lr"] == pytest.approx(1.5e-3)
+    assert repr(variant_recipe("half the batch", CPU).training["batch"]) == "8"
+    assert variant_recipe("half the rate", CPU).training["lr"] == pytest.approx(1.5e-3)
 
 
 def test_the_clock_counts_from_the_process():
@@ -76,23 +82,23 @@ def test_the_clock_counts_from_the_process():
                                         ((20, 1), 1), ((8, 1), 2)])
 def test_no_step_is_begun_that_would_end_too_late(each, done):
     time = Time()
-    assert len(list(Clock(0, time).until(10, time.steps(*each)))) == done
+    assert len(list(Clock(0, time).steps_until(10, time.steps(*each)))) == done
 
 
 def timed(tmp_path, monkeypatch, **training):
     """A sprint of ten seconds on tiny clips, a second a step, and the frames of its batches."""
-    time, frames, whole = Time(), [], recipes.stream
+    time, frames, whole = Time(), [], recipes.training_batches
 
     def stream(*args):
         for x, cond in whole(*args):
             time.seconds += 1
             frames.append(x.shape[1])
             yield x, cond
-    monkeypatch.setattr(minidiff_trainer, "stream", stream)
+    monkeypatch.setattr(minidiff_trainer, "training_batches", stream)
     monkeypatch.setattr(digits, "load", lambda *_: digits.built_in(n=20))
-    plan = recipes.recipe("tiny")
+    plan = recipes.get_recipe("tiny")
     plan = plan._replace(training=plan.training | dict(batch=1) | training)
-    return minidiff_trainer.Sprint(tmp_path, plan, 0, "cpu", Clock(0, time), 10), frames
+    return minidiff_trainer.MinidiffTrainer(tmp_path, plan, 0, "cpu", Clock(0, time), 10), frames
 
 
 def test_the_rate_falls_with_the_time_and_the_weights_are_kept(tmp_path, monkeypatch):
@@ -117,10 +123,10 @@ def test_another_optimiser_and_the_compiler(tmp_path, monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
     fit, _ = timed(tmp_path, monkeypatch, optimizer="adamw", compiled=True)
     fit.close()
-    assert [type(o) for o in fit.run.optimizers] == [torch.optim.AdamW]
-    owned = sum(p.numel() for p in fit.run.optimizers[0].param_groups[0]["params"])
-    assert owned == sum(p.numel() for p in fit.run.model.parameters())
-    assert compiled == [fit.run.model.net]
+    assert [type(o) for o in fit.state.optimizers] == [torch.optim.AdamW]
+    owned = sum(p.numel() for p in fit.state.optimizers[0].param_groups[0]["params"])
+    assert owned == sum(p.numel() for p in fit.state.model.parameters())
+    assert compiled == [fit.state.model.net]
 
 
 class Known:
@@ -141,13 +147,13 @@ class Known:
 
 
 def ran(racer: Known, **settings) -> dict:
-    return timed_training.speedrun(racer, Clock(0, racer.time), n=32, **settings)
+    return timed_training.train_and_score(racer, Clock(0, racer.time), n=32, **settings)
 
 
 def test_a_speedrun_is_judged_once_after_its_time():
     racer = Known(lambda now, n: 0.3)
     row = ran(racer)
-    assert racer.looks == [(10, 32, timed_training.LOOK)]
+    assert racer.looks == [(10, 32, timed_training.SCORE_SEED)]
     assert (row["steps"], row["first"], row["seconds"], row["n"]) == (10, 1, 10, 32)
     assert (row["SCORE"], row["PHY"], row["low"], row["high"]) == (0.3, 0.5, 0.1, 0.2)
     assert row["reached"] is None
@@ -161,9 +167,9 @@ def test_a_score_is_reached_at_the_first_look_that_more_clips_confirm():
     racer = Known(lambda now, n: 0.8 if now >= (4 if n == 32 else 6) else 0.7)
     row = ran(racer, **SOUGHT)
     assert (row["reached"], row["seconds"], row["n"]) == (6, 10, 32)
-    assert racer.looks == [(10, 32, timed_training.LOOK), (9, 32, timed_training.LOOK), (6, 32, timed_training.LOOK),
-                           (4, 32, timed_training.LOOK), (3, 32, timed_training.LOOK), (4, 64, timed_training.CONFIRM),
-                           (6, 64, timed_training.CONFIRM)]
+    assert racer.looks == [(10, 32, timed_training.SCORE_SEED), (9, 32, timed_training.SCORE_SEED), (6, 32, timed_training.SCORE_SEED),
+                           (4, 32, timed_training.SCORE_SEED), (3, 32, timed_training.SCORE_SEED), (4, 64, timed_training.CONFIRM_SEED),
+                           (6, 64, timed_training.CONFIRM_SEED)]
 
 
 def test_a_score_that_is_lost_again_was_not_reached_there():
@@ -189,7 +195,7 @@ def raced(monkeypatch):
             return LIKE_REAL | dict(SCORE=score(side, spec), steps=5, first=1.0, seconds=9.0,
                                     n=spec["n"], low=0.1, high=0.2,
                                     reached=spec.get("target") and 8)
-        monkeypatch.setattr(Setting, "race", fake)
+        monkeypatch.setattr(BenchmarkConfig, "race", fake)
         return ran
     return answers
 
@@ -203,17 +209,17 @@ def test_a_speedrun_keeps_each_row_and_makes_none_again(raced, tmp_path, capsys)
         return 0.5 + 0.1 * spec["seed"]
     ran, ideas = raced(score), [RECORD, "half stills"]
     with pytest.raises(KeyboardInterrupt):
-        fixed_budget.speedrun(Setting([0], folder=tmp_path), CPU, ideas, [0, 1])
+        fixed_budget.speedrun(BenchmarkConfig([0], folder=tmp_path), CPU, ideas, [0, 1])
     assert "half stills, seed 0: minidiff: no room." in capsys.readouterr().out
     stored = (tmp_path / "speedrun-cpu-10min.csv").read_text()
     assert stored.count(f"\n{RECORD},") == 1 and stored.startswith("# python ")
-    fixed_budget.speedrun(Setting([0], folder=tmp_path), CPU, ideas, [0, 1])
+    fixed_budget.speedrun(BenchmarkConfig([0], folder=tmp_path), CPU, ideas, [0, 1])
     assert [(r["seed"], "images" in r["plan"]["training"]) for r in ran[3:]] == [
         (0, True), (1, False), (1, True)]
     assert {(r["budget"], r["n"], r["device"]) for r in ran} == {(600, 128, "cpu")}
     sought = [r for r in ran if "target" in r]
     assert [r["seed"] for r in sought] == [0, 1, 1]                  # of the record, whole or not
-    assert all(r["plan"] == planned(RECORD, CPU)._asdict() for r in sought)
+    assert all(r["plan"] == variant_recipe(RECORD, CPU)._asdict() for r in sought)
     assert sought[0]["times"] == pytest.approx([200, 260, 320, 380, 440, 500, 560])
     said = capsys.readouterr().out
     assert "| record | 0.55 ± 0.098 |  | 2 | 5 |" in said
@@ -222,13 +228,13 @@ def test_a_speedrun_keeps_each_row_and_makes_none_again(raced, tmp_path, capsys)
 
 def test_a_trial_has_its_own_budget_and_few_clips(raced, tmp_path):
     ran = raced(lambda side, spec: 0.1)
-    fixed_budget.speedrun(Setting([0], folder=tmp_path), CPU, [RECORD], [4], seconds=3)
+    fixed_budget.speedrun(BenchmarkConfig([0], folder=tmp_path), CPU, [RECORD], [4], seconds=3)
     assert [(r["budget"], r["n"], r["seed"]) for r in ran] == [(3, 32, 4)]
     assert "target" not in ran[0]
 
 
 def rows_of(idea: str, *scores: tuple[int, str], **other) -> list[dict]:
-    key = fixed_budget.keyed(idea, CPU) if idea in IDEAS else dict(idea=idea, recipe="0")
+    key = fixed_budget.variant_key(idea, CPU) if idea in VARIANTS else dict(idea=idea, recipe="0")
     return [key | dict(seed=str(seed), SCORE=score, steps="10") | other for seed, score in scores]
 
 
@@ -248,20 +254,20 @@ def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, cap
             raise WorkerFailed(f"{side}: it is not installed here.")
         return 0.4
     ran, sides = raced(score), [PEERS[0], OURS, PEERS[2]]
-    monkeypatch.setattr(time_to_score, "best", lambda setting, task, side: ("bf16",))
+    monkeypatch.setattr(time_to_score, "fastest_optimisations", lambda setting, task, side: ("bf16",))
     for _ in range(2):
-        time_to_score.time_to_score(Setting([0], folder=tmp_path), CPU, sides, [3])
+        time_to_score.time_to_score(BenchmarkConfig([0], folder=tmp_path), CPU, sides, [3])
     said = capsys.readouterr().out
     assert said.count(f"{PEERS[0]}: it is not installed here.") == 2
     assert [(r["side"], r["budget"], r["n"]) for r in ran] == [
         (OURS, 600, 128), (PEERS[0], 1800, 32), (PEERS[2], 1800, 32), (PEERS[0], 1800, 32)]
-    assert [r.get("ways") for r in ran] == [None, *[("bf16",)] * 3]
+    assert [r.get("optimisations") for r in ran] == [None, *[("bf16",)] * 3]
     assert "record, SCORE 0.8: seed 3 8" in said
     assert said.count(f"| {PEERS[2]} | bf16 | 3 | 8 | 0.4 | 32 | 5 |") == 2
 
 
 def test_peers_do_not_race_on_a_gpu(tmp_path, capsys):
-    time_to_score.time_to_score(Setting([0], folder=tmp_path), CLASSES["gpu-60s"], PEERS[:1], [0])
+    time_to_score.time_to_score(BenchmarkConfig([0], folder=tmp_path), BUDGET_CLASSES["gpu-60s"], PEERS[:1], [0])
     assert f"{PEERS[0]}: trains on the CPU alone" in capsys.readouterr().out
 
 
@@ -274,7 +280,7 @@ def test_what_is_never_reached_is_said():
 
 
 def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch):
-    plan, seen, scored, built = recipes.recipe("tiny"), [], [], []
+    plan, seen, scored, built = recipes.get_recipe("tiny"), [], [], []
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
 
@@ -285,17 +291,17 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
             return 0.5
         return step
     monkeypatch.setattr(digits, "load", lambda *_: digits.built_in(n=20))
-    monkeypatch.setattr(peer_trainer, "build", lambda *spec: built.append(spec) or Side(
+    monkeypatch.setattr(peer_trainer, "build", lambda *spec: built.append(spec) or Implementation(
         network, None, train, None, lambda some: network.weight.expand(len(some), 1), 1,
-        told=False))
+        conditional=False))
     monkeypatch.setattr(peer_trainer.scoreboard, "score", lambda *args, **_: scored.append(args))
     time = Time()
-    peer = peer_trainer.Rival("any", plan, 0, Clock(0, time), 10, ("bf16",))
+    peer = peer_trainer.PeerTrainer("any", plan, 0, Clock(0, time), 10, ("bf16",))
     steps = peer.steps()
     assert [next(steps) for _ in range(3)] == [0.5] * 3
-    ours = recipes.stream(plan, digits.built_in(n=20), 0)
+    ours = recipes.training_batches(plan, digits.built_in(n=20), 0)
     assert_close(seen, [next(ours) for _ in seen])
-    peer.judged(peer.weights(), 40, 0)
+    peer.score_weights(peer.current_weights(), 40, 0)
     (clips, labels), average = scored[0], peer.ema.model.weight
     assert built == [("any", 32, 8, ("bf16",))]
     assert len(clips) == 40 and labels is None
@@ -304,8 +310,8 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
 
 
 def test_one_real_process(tmp_path):
-    plan = recipes.recipe("tiny")._replace(sampling=dict(steps=1))
-    row = Setting(benchmark_config.all_cores()[:1]).race("speedrun", plan=plan._asdict(), seed=0, n=32,
+    plan = recipes.get_recipe("tiny")._replace(sampling=dict(steps=1))
+    row = BenchmarkConfig(benchmark_config.available_cores()[:1]).race("speedrun", plan=plan._asdict(), seed=0, n=32,
                                                 device="cpu", budget=0.1)
     assert row["steps"] == 1 and row["n"] == 32 and 0 <= row["SCORE"] < 0.5
     assert row["seconds"] == row["first"] > 0.1                # imports count: late at once
@@ -313,22 +319,22 @@ def test_one_real_process(tmp_path):
 
 def test_the_command_line_knows_old_and_new_commands(monkeypatch, tmp_path):
     did = []
-    for name in command_line.ROWS:
-        monkeypatch.setitem(command_line.ROWS, name, lambda s, name=name: did.append((name, s)))
+    for name in command_line.COMPARISONS:
+        monkeypatch.setitem(command_line.COMPARISONS, name, lambda s, name=name: did.append((name, s)))
     monkeypatch.setattr(command_line, "speedrun", lambda *args: did.append(args))
     monkeypatch.setattr(command_line, "time_to_score", lambda *args: did.append(args))
     command_line.main(["all", "--quick", "--peers", "py"])
     assert [name for name, _ in did] == ["sample", "train", "memory", "roofline", "data"]
-    assert {(s.blocks, s.batch, s.peers) for _, s in did} == {(3, 1, "py")}
-    assert did[0][1].folder != Setting([0]).folder
+    assert {(s.blocks, s.batch, s.peer_python) for _, s in did} == {(3, 1, "py")}
+    assert did[0][1].folder != BenchmarkConfig([0]).folder
     command_line.main(["data", "--cores", "0,1", "--blocks", "20", "--batch", "2"])
-    assert did[-1] == ("data", Setting([0, 1], sys.executable, 20, 2))
+    assert did[-1] == ("data", BenchmarkConfig([0, 1], sys.executable, 20, 2))
     command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "1,2,3"])
-    assert did[-1] == (Setting([1, 2], sys.executable), CPU, [RECORD], [0, 1, 2], None)
+    assert did[-1] == (BenchmarkConfig([1, 2], sys.executable), CPU, [RECORD], [0, 1, 2], None)
     command_line.main(["speedrun", "--class", "core-10min", "--ideas", "wide", "--seconds", "4"])
-    assert did[-1][0].folder != Setting([0]).folder and did[-1][2:] == (["wide"], [0, 1, 2], 4)
+    assert did[-1][0].folder != BenchmarkConfig([0]).folder and did[-1][2:] == (["wide"], [0, 1, 2], 4)
     command_line.main(["time-to-score", "--class", "cpu-10min", "--cores", "0,1", "--seeds", "7"])
-    assert did[-1] == (Setting([0, 1], sys.executable), CPU, [OURS], [7])
+    assert did[-1] == (BenchmarkConfig([0, 1], sys.executable), CPU, [OURS], [7])
     with pytest.raises(SystemExit, match="needs 2 cores, not 1"):
         command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "0"])
     with pytest.raises(SystemExit):

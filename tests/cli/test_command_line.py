@@ -239,7 +239,7 @@ def test_recipes_say_what_they_cost_here(monkeypatch, capsys):
     assert main(["recipes"]) == 0
     out = capsys.readouterr().out
     line = next(row for row in out.splitlines() if row.startswith("tiny")).split()
-    count = sum(p.numel() for p in recipes.build(recipes.tiny().model).parameters())
+    count = sum(p.numel() for p in recipes.build_model(recipes.tiny().model).parameters())
     assert line[1] == f"{count:,}" and line[2:4] == ["100", "4"]
     assert 0 < float(line[4]) < 5 and 1 < float(line[5]) < 1000                  # minutes, MiB
 

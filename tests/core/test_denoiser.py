@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from minidiff.denoiser import PREDICTIONS, Denoiser, autoguided, clipped, guided, inpainted
+from minidiff.denoiser import PREDICTIONS, Denoiser
+from minidiff.guidance import autoguided, clipped, guided, inpainted
 from minidiff.samplers import SAMPLERS, last
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficients, timesteps
 

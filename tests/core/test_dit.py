@@ -4,8 +4,8 @@ import torch
 from torch.testing import assert_close
 
 from minidiff.denoiser import Denoiser
-from minidiff.dit import LOOKS, DiT, LocalMix
-from minidiff.layers import frames_alone, rotate, rotations
+from minidiff.dit import ATTENTION_PATTERNS, DepthwiseConv, DiT
+from minidiff.layers import apply_rope, rope_angles, without_temporal_attention
 from minidiff.schedules import Flow
 
 TIMES = torch.tensor([0.3, 0.6])
@@ -13,7 +13,7 @@ TIMES = torch.tensor([0.3, 0.6])
 
 def small(time: str = "full", **settings) -> DiT:
     torch.manual_seed(0)
-    usual = dict(dim=32, depth=2, patch=(1, 4, 4), head_dim=8, emb_dim=16, words=32)
+    usual = dict(dim=32, depth=2, patch=(1, 4, 4), head_dim=8, emb_dim=16, text_dim=32)
     return DiT(**(usual | {"time": time} | settings)).eval()
 
 
@@ -31,7 +31,7 @@ def clip():
     return torch.randn(2, 4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("time", LOOKS)
+@pytest.mark.parametrize("time", ATTENTION_PATTERNS)
 @pytest.mark.parametrize("patch", [(1, 4, 4), (2, 4, 4), (2, 2, 4)])
 def test_clips_and_images_keep_their_shape(clip, time, patch):
     net = awake(small(time, patch=patch))
@@ -52,18 +52,18 @@ def test_an_image_is_a_video_of_one_frame(clip, patch):
 
 def test_patches_come_back_where_they_were(clip):
     net = small(patch=(2, 4, 2))
-    tokens, sizes = net.cut(clip)
+    tokens, sizes = net.patchify(clip)
     assert tokens.shape == (2, 2, 32, 16) and sizes == (2, 4, 8)
-    assert_close(net.join(tokens, 4), clip)
+    assert_close(net.unpatchify(tokens, 4), clip)
 
 
-@pytest.mark.parametrize("time", LOOKS)
+@pytest.mark.parametrize("time", ATTENTION_PATTERNS)
 def test_it_starts_at_zero_with_blocks_that_do_nothing(clip, time):
-    net = small(time, vocabulary=9)
+    net = small(time, vocab_size=9)
     assert not net(clip, TIMES).any()
     x = torch.randn(2, 4, 16, 32)
-    words = net.words(torch.tensor([[1, 2], [3, 0]]))
-    places = rotations((4, 4, 4), 8)
+    words = net.text_encoder(torch.tensor([[1, 2], [3, 0]]))
+    places = rope_angles((4, 4, 4), 8)
     for block in net.blocks:
         assert_close(block(x, torch.randn(2, 16), places, words, 4), x)
 
@@ -88,22 +88,22 @@ def test_attention_alone_reaches_every_frame():
     net = awake(small("factorised"))
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, LocalMix):
-                module.space.weight.zero_(), module.time.weight.zero_()
+            if isinstance(module, DepthwiseConv):
+                module.spatial.weight.zero_(), module.temporal.weight.zero_()
     long = torch.randn(1, 24, 1, 16, 16)
     changed = long.clone()
     changed[:, 0] += 1
     assert (net(long, TIMES[:1]) - net(changed, TIMES[:1]))[:, 23].abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("time", LOOKS)
+@pytest.mark.parametrize("time", ATTENTION_PATTERNS)
 def test_with_frames_alone_only_the_local_mix_lets_them_meet(clip, time):
     net = awake(small(time))
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, LocalMix) and module.time is not None:
-                module.time.weight.zero_()
-    alone, changed = frames_alone(net), clip.clone()
+            if isinstance(module, DepthwiseConv) and module.temporal is not None:
+                module.temporal.weight.zero_()
+    alone, changed = without_temporal_attention(net), clip.clone()
     changed[:, 2] += 1.0
     touched = (alone(clip, TIMES) - alone(changed, TIMES)).abs().amax((0, 2, 3, 4)) > 1e-6
     assert touched.tolist() == [False, False, True, False]
@@ -121,28 +121,28 @@ def test_walls_are_at_fixed_places_but_time_only_has_distances():
     a, b = net(x, TIMES[:1]), net(right, TIMES[:1])
     assert (torch.roll(a, 4, -1) - b).abs().max() > 1e-3
     one = torch.randn(1, 16, 1, 32).expand(1, 16, 5, 32).transpose(1, 2)         # equal frames
-    places = rotations((8, 4, 4), 8)
+    places = rope_angles((8, 4, 4), 8)
     attention = net.blocks[0].attention
     assert_close(attention(one, places[:, :5]), attention(one, places[:, 3:]))
 
 
 def test_rotated_products_depend_on_differences_alone():
     q, k = torch.randn(2, 8, dtype=torch.float64)
-    places = rotations((3, 4, 5), 8).double().view(2, 3, 4, 5, 4)
+    places = rope_angles((3, 4, 5), 8).double().view(2, 3, 4, 5, 4)
 
     def product(a, b):
-        return rotate(q, places[:, *a]) @ rotate(k, places[:, *b])
+        return apply_rope(q, places[:, *a]) @ apply_rope(k, places[:, *b])
     assert_close(product((0, 1, 2), (1, 3, 3)), product((1, 0, 1), (2, 2, 2)), rtol=1e-5, atol=1e-5)
     assert abs(product((0, 0, 0), (0, 0, 0)) - product((0, 0, 0), (1, 0, 0))) > 1e-3
-    assert_close(rotate(q, places[:, 2, 1, 4]).norm(), q.norm(), rtol=1e-6, atol=0)
+    assert_close(apply_rope(q, places[:, 2, 1, 4]).norm(), q.norm(), rtol=1e-6, atol=0)
 
 
 def test_local_mix_adds_the_neighbours_and_nothing_else():
     x = torch.randn(1, 4, 30, 3)
-    mix = LocalMix(3, "full")
+    mix = DepthwiseConv(3, "full")
     assert_close(mix(x, 5), x)
     with torch.no_grad():
-        mix.space.weight[:, 0, 1, 2], mix.time.weight[:, 0, 0, 0] = 2.0, 3.0
+        mix.spatial.weight[:, 0, 1, 2], mix.temporal.weight[:, 0, 0, 0] = 2.0, 3.0
     got, grid = mix(x, 5).unflatten(2, (5, 6)), x.unflatten(2, (5, 6))
     want = grid.clone()
     want[:, :, :, :-1] += 2 * grid[:, :, :, 1:]
@@ -150,12 +150,12 @@ def test_local_mix_adds_the_neighbours_and_nothing_else():
     assert_close(got, want)
 
 
-@pytest.mark.parametrize("time", LOOKS)
-@pytest.mark.parametrize("told", [dict(classes=10), dict(vocabulary=12), {}])
+@pytest.mark.parametrize("time", ATTENTION_PATTERNS)
+@pytest.mark.parametrize("told", [dict(classes=10), dict(vocab_size=12), {}])
 def test_every_parameter_learns(clip, time, told):
     torch.manual_seed(0)
     denoiser = Denoiser(small(time, **told), Flow(), "flow")
-    cond = {"classes": torch.tensor([3, 10]), "vocabulary": torch.arange(12).view(2, 6)}
+    cond = {"classes": torch.tensor([3, 10]), "vocab_size": torch.arange(12).view(2, 6)}
     opt = torch.optim.SGD(denoiser.parameters(), 0.3)
     for _ in range(5):                                     # zeroed layers open one after another
         opt.zero_grad()
@@ -180,7 +180,7 @@ def test_images_and_clips_train_together(clip):
 
 
 def test_words_and_their_order_matter(clip):
-    net = awake(small(vocabulary=9))
+    net = awake(small(vocab_size=9))
     ids = torch.tensor([[1, 2, 0], [1, 2, 0]])
     said = net(clip, TIMES, ids)
     assert (said - net(clip, TIMES, ids.flip(1))).abs().max() > 1e-4
@@ -196,7 +196,7 @@ def test_classes_and_null_are_different_conditions(clip):
 
 @pytest.mark.parametrize(("settings", "words"), [
     (dict(time="sometimes"), "full"), (dict(dim=30), "multiple of head_dim"),
-    (dict(classes=3, vocabulary=4), "not both")])
+    (dict(classes=3, vocab_size=4), "not both")])
 def test_unfit_settings_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         small(**settings)
@@ -210,4 +210,4 @@ def test_unfit_settings_are_refused(settings, words):
     ((2, 4, 1, 16, 16), torch.full((2, 3), 9), "0 to 8")])
 def test_unfit_inputs_are_refused(shape, cond, words):
     with pytest.raises(ValueError, match=words):
-        small(patch=(2, 4, 4), vocabulary=9)(torch.zeros(shape), TIMES, cond)
+        small(patch=(2, 4, 4), vocab_size=9)(torch.zeros(shape), TIMES, cond)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 import minidiff
 from minidiff import pipeline
 from minidiff.pipeline import Pipeline, load, save_model
-from minidiff.recipes import build, recipe
+from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files
 from minidiff.samplers import SAMPLERS
 from minidiff.schedules import timesteps
@@ -16,7 +16,7 @@ from minidiff.unet import UNet
 
 
 def facts(**settings) -> dict:
-    plan = recipe("tiny", **settings)._asdict()
+    plan = get_recipe("tiny", **settings)._asdict()
     return {"recipe": plan, "digits": "builtin", "seed": 0, "steps": 1, "clips": 4, "minutes": 0.1}
 
 
@@ -24,7 +24,7 @@ def facts(**settings) -> dict:
 def model_file(tmp_path_factory):
     """An untrained model whose zero-initialised layers were woken up, so that it answers."""
     torch.manual_seed(0)
-    denoiser = build(recipe("tiny").model)
+    denoiser = build_model(get_recipe("tiny").model)
     with torch.no_grad():
         for p in denoiser.parameters():
             if not p.any():
@@ -64,7 +64,7 @@ def test_a_seed_gives_the_same_clip_whatever_the_batch(model, sampler):
     settings = dict(steps=3, seed=5, sampler=sampler)
     together = model(labels=torch.tensor([1, 2, 3, 4, 5]), **settings).tensor
     apart = model(labels=torch.tensor([1, 2, 3, 4, 5]), batch=2, **settings).tensor
-    alone = model(labels=torch.tensor([4]), first=3, **settings).tensor
+    alone = model(labels=torch.tensor([4]), first_index=3, **settings).tensor
     assert_close(together, apart, rtol=0, atol=2e-2)                             # bfloat16 maybe
     assert_close(together[3:4], alone, rtol=0, atol=2e-2)
     other = model(labels=torch.tensor([1, 2, 3, 4, 5]), **(settings | {"seed": 6})).tensor
@@ -137,7 +137,7 @@ def test_other_files_are_refused(model_file, tmp_path):
 
 
 def test_the_shipped_model_is_the_one_on_its_card():
-    for name in pipeline.shipped():
+    for name in pipeline.shipped_checkpoints():
         card = json.loads((pipeline.CHECKPOINTS / f"{name}.json").read_text())
         tensors, about = files.load_tensors(pipeline.CHECKPOINTS / f"{name}.safetensors")
         assert files.digest(tensors) == card["sha256"]

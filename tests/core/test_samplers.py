@@ -11,12 +11,12 @@ from minidiff.samplers import (
     SAMPLERS,
     State,
     ddim,
+    ddim_step,
     ddpm,
     dpmpp_2m,
     euler,
     euler_ancestral,
     heun,
-    jump,
     last,
 )
 from minidiff.schedules import VE, Cosine, Discrete, Flow, log_snr_timesteps, timesteps
@@ -100,7 +100,7 @@ every_pair = pytest.mark.parametrize("t, s", [torch.tensor(pair, dtype=F64) for 
 @every_pair
 def test_ddim_on_flow_is_eulers_step_on_the_velocity(t, s):
     x, x0 = noise(2, 3, 4)
-    assert_close(jump(Flow(), x, x0, t, s), x + (s - t) * (x - x0) / t, rtol=0, atol=1e-14)
+    assert_close(ddim_step(Flow(), x, x0, t, s), x + (s - t) * (x - x0) / t, rtol=0, atol=1e-14)
 
 
 @every_pair
@@ -108,7 +108,7 @@ def test_ddim_on_ve_is_edms_euler_step_in_sigma(t, s):
     x, x0 = noise(2, 3, 4)
     sigma, final = VE()(t)[1], VE()(s)[1]
     euler_step = x + (final - sigma) * (x - x0) / sigma
-    assert_close(jump(VE(), x, x0, t, s), euler_step, rtol=0, atol=1e-12)
+    assert_close(ddim_step(VE(), x, x0, t, s), euler_step, rtol=0, atol=1e-12)
 
 
 @every_pair
@@ -121,8 +121,8 @@ def test_eta_one_is_the_posterior(schedule, t, s):
     seen = s_t**2 - r**2 * s_s**2
     mean = (seen * a_s * x0 + s_s**2 * r * x) / (seen + r**2 * s_s**2)
     std = (seen * s_s**2 / (seen + r**2 * s_s**2)).sqrt()
-    assert_close(jump(schedule, x, x0, t, s, 1.0, torch.zeros_like), mean)
-    moved = jump(schedule, x, x0, t, s, 1.0, torch.ones_like) - mean
+    assert_close(ddim_step(schedule, x, x0, t, s, 1.0, torch.zeros_like), mean)
+    moved = ddim_step(schedule, x, x0, t, s, 1.0, torch.ones_like) - mean
     assert_close(moved, std.expand_as(mean), rtol=1e-7, atol=1e-12)
 
 
@@ -134,7 +134,7 @@ def test_eta_one_by_drawing():
     betas = torch.linspace(0.05, 0.4, 10, dtype=F64)
     bar = torch.cumprod(1 - betas, 0)
     beta, bar_t, bar_s = betas[6], bar[6], bar[5]
-    out = jump(schedule, x, x0, torch.tensor(0.7, dtype=F64), torch.tensor(0.6, dtype=F64), 1.0)
+    out = ddim_step(schedule, x, x0, torch.tensor(0.7, dtype=F64), torch.tensor(0.6, dtype=F64), 1.0)
     mean = (bar_s.sqrt() * beta / (1 - bar_t) * x0
             + (1 - beta).sqrt() * (1 - bar_s) / (1 - bar_t) * x)
     assert out.mean().item() == pytest.approx(mean[0].item(), abs=5e-3)
@@ -148,9 +148,9 @@ def test_any_eta_lands_on_the_right_noise_level(schedule, eta):
     t, s, x0 = *torch.tensor([0.8, 0.3], dtype=F64), noise(3, 4)
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     zero, one = torch.zeros_like, torch.ones_like
-    mean = jump(schedule, a_t * x0, x0, t, s, eta, zero)
-    by_eps = jump(schedule, a_t * x0 + s_t, x0, t, s, eta, zero) - mean
-    by_new = jump(schedule, a_t * x0, x0, t, s, eta, one) - mean
+    mean = ddim_step(schedule, a_t * x0, x0, t, s, eta, zero)
+    by_eps = ddim_step(schedule, a_t * x0 + s_t, x0, t, s, eta, zero) - mean
+    by_new = ddim_step(schedule, a_t * x0, x0, t, s, eta, one) - mean
     assert_close(mean, a_s * x0)
     assert_close(by_eps**2 + by_new**2, (s_s**2).expand(3, 4))
     assert (by_new.abs().max() == 0) == (eta == 0)
@@ -160,15 +160,15 @@ def test_any_eta_lands_on_the_right_noise_level(schedule, eta):
 def test_two_jumps_with_the_same_guess_are_one(schedule):
     x, x0 = noise(2, 3, 4)
     t, s, r = torch.tensor([0.9, 0.4, 0.15], dtype=F64)
-    twice = jump(schedule, jump(schedule, x, x0, t, s), x0, s, r)
-    assert_close(twice, jump(schedule, x, x0, t, r), rtol=1e-10, atol=1e-12)
+    twice = ddim_step(schedule, ddim_step(schedule, x, x0, t, s), x0, s, r)
+    assert_close(twice, ddim_step(schedule, x, x0, t, r), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_jump_to_the_data_is_the_guess_and_draws_nothing(eta):
     x, x0 = noise(2, 3, 4)
     t, s = torch.tensor([0.4, 0.0], dtype=F64)
-    assert torch.equal(jump(Cosine(), x, x0, t, s, eta, randn_like=None), x0)
+    assert torch.equal(ddim_step(Cosine(), x, x0, t, s, eta, randn_like=None), x0)
 
 
 def ddpm_variance(schedule, n, std):
@@ -329,17 +329,17 @@ def test_unsuitable_etas_raise(eta):
     with pytest.raises(ValueError, match="eta must be"):
         next(steps)
     with pytest.raises(ValueError, match="eta must be"):
-        jump(Flow(), noise(1, 3), noise(1, 3), 0.5, 0.2, eta)
+        ddim_step(Flow(), noise(1, 3), noise(1, 3), 0.5, 0.2, eta)
 
 
 @pytest.mark.parametrize("s", [0.6, float("nan")])
 def test_a_jump_away_from_the_data_raises(s):
     with pytest.raises(ValueError, match="must not exceed"):
-        jump(Flow(), noise(1, 3), noise(1, 3), 0.5, s)
+        ddim_step(Flow(), noise(1, 3), noise(1, 3), 0.5, s)
 
 
 @every_schedule
 def test_a_jump_takes_numbers(schedule):
     x, x0 = noise(2, 3, 4)
     t, s = torch.tensor([0.7, 0.3], dtype=F64)
-    assert torch.equal(jump(schedule, x, x0, 0.7, 0.3), jump(schedule, x, x0, t, s))
+    assert torch.equal(ddim_step(schedule, x, x0, 0.7, 0.3), ddim_step(schedule, x, x0, t, s))

@@ -4,14 +4,14 @@ import torch
 from torch.testing import assert_close
 
 from minidiff.__main__ import main
-from minidiff.data import prompts
 from minidiff.data.digits import built_in
-from minidiff.data.media import unit
+from minidiff.data.media import to_unit
 from minidiff.data.moving_mnist import HELD_OUT
+from minidiff.data.prompts import VOCABULARY, encode, parse
 from minidiff.evaluation import evaluate
 from minidiff.pipeline import Pipeline, load, save_model
-from minidiff.recipes import build, recipe, stream
-from minidiff.training.training_run import Fit
+from minidiff.recipes import build_model, get_recipe, training_batches
+from minidiff.training.training_run import TrainingRun
 from minidiff.vae import VAE
 
 SMALL = dict(frames=2, steps=2)
@@ -30,15 +30,15 @@ def awake(model):
 def folder(tmp_path_factory):
     """A small VAE and a small model that reads prompts, both hardly trained."""
     folder = tmp_path_factory.mktemp("prompted")
-    plan = recipe("mmnist64-vae", channels=(16,), deep=16, batch=2)
-    fit = Fit(folder / "vae", plan, steps=1)
+    plan = get_recipe("mmnist64-vae", channels=(16,), bottleneck_channels=16, batch=2)
+    fit = TrainingRun(folder / "vae", plan, steps=1)
     assert [r.step for r in fit.steps()] == [1]
     fit.close()
-    plan = recipe("mmnist64-text", channels=(32, 32), attention=1, batch=2,
+    plan = get_recipe("mmnist64-text", channels=(32, 32), attention=1, batch=2,
                   vae=str(folder / "vae" / "model.safetensors"))
-    fit = Fit(folder / "text", plan, steps=2)
+    fit = TrainingRun(folder / "text", plan, steps=2)
     assert [r.step for r in fit.steps()] == [1, 2]
-    save_model(folder / "text.safetensors", awake(fit.run.ema.model), fit.facts())
+    save_model(folder / "text.safetensors", awake(fit.state.ema.model), fit.metadata())
     fit.close()
     return folder
 
@@ -60,7 +60,7 @@ def test_words_become_a_video(model, tmp_path):
 def test_n_prompts_lists_and_nothing(model):
     assert model("a 7", n=3, **SMALL).tensor.shape == (3, 2, 1, 64, 64)
     video = model(["a 7", None], **SMALL)
-    assert video.asked == ["a 7", "anything"] and len(video.tensor) == 2
+    assert video.prompts == ["a 7", "anything"] and len(video.tensor) == 2
     assert len(model(**SMALL).tensor) == 1
 
 
@@ -68,17 +68,17 @@ def test_a_clip_depends_on_its_seed_not_on_its_batch(model):
     prompts, settings = ["a 7", "a 3 moving up", None], dict(seed=5, exact=True) | SMALL
     together = model(prompts, **settings).tensor
     apart = model(prompts, batch=2, **settings).tensor
-    alone = model(prompts[1], first=1, **settings).tensor
+    alone = model(prompts[1], first_index=1, **settings).tensor
     assert_close(together, apart, rtol=0, atol=1e-3)
     assert_close(together[1:2], alone, rtol=0, atol=1e-3)
     z = torch.randn(2, 1, 1, 16, 16)
-    assert torch.equal(model.decode(z, exact=True), unit(model.vae.decode(z)))
+    assert torch.equal(model.decode(z, exact=True), to_unit(model.vae.decode(z)))
     assert (model(prompts, **settings | {"seed": 6}).tensor - together).abs().max() > 0.05
 
 
 def test_words_negatives_guidance_interval_and_rescale_all_matter(model):
     plain = model("a 3 moving left", exact=True, **SMALL).tensor
-    for other in (dict(prompt="a 4 moving left"), dict(negative="a 3"), dict(guidance=9.0),
+    for other in (dict(prompt="a 4 moving left"), dict(negative_prompt="a 3"), dict(guidance=9.0),
                   dict(interval=(0.9, 1.0)), dict(rescale=1.0)):
         settings = dict(prompt="a 3 moving left", exact=True) | SMALL | other
         assert (model(**settings).tensor - plain).abs().max() > 1e-4, other
@@ -93,8 +93,8 @@ def test_guidance_keeps_to_the_recipe_s_interval_unless_told_otherwise(model):
 
 
 def test_a_prompt_of_every_word_samples(model):
-    clips = model(list(prompts.VOCABULARY[1:]), steps=1, frames=1).tensor
-    assert clips.shape == (len(prompts.VOCABULARY) - 1, 2, 1, 64, 64) and clips.isfinite().all()
+    clips = model(list(VOCABULARY[1:]), steps=1, frames=1).tensor
+    assert clips.shape == (len(VOCABULARY) - 1, 2, 1, 64, 64) and clips.isfinite().all()
 
 
 def test_the_trajectory_is_one_of_latents_that_can_be_shown(model):
@@ -109,7 +109,7 @@ def test_the_trajectory_is_one_of_latents_that_can_be_shown(model):
     (dict(prompt=["a 3"], n=2), "not both"), (dict(frames=3), "multiple of 2"),
     (dict(frames=0), "not of 0"), (dict(frames=2.5), "not of 2.5"),
     (dict(guidance="much"), "number"),
-    (dict(guidance=-1.0), "0 or more"), (dict(negative="a dog"), "dog"),
+    (dict(guidance=-1.0), "0 or more"), (dict(negative_prompt="a dog"), "dog"),
     (dict(interval=(0.9, 0.1)), "interval"), (dict(rescale=2.0), "rescale"),
     (dict(speed=3), "Unknown settings speed")])
 def test_what_cannot_be_made_is_refused(model, call, words):
@@ -118,86 +118,86 @@ def test_what_cannot_be_made_is_refused(model, call, words):
 
 
 def test_a_model_that_knows_digits_takes_no_words():
-    digits = Pipeline(build(recipe("tiny").model), {"recipe": recipe("tiny")._asdict()})
+    digits = Pipeline(build_model(get_recipe("tiny").model), {"recipe": get_recipe("tiny")._asdict()})
     with pytest.raises(ValueError, match="from 0 to 9"):
         digits("a 3 moving left", steps=1)
     with pytest.raises(ValueError, match="reads prompts"):
-        digits(3, negative="a 4", steps=1)
+        digits(3, negative_prompt="a 4", steps=1)
 
 
 def test_a_vae_comes_as_itself(folder):
     vae = load(folder / "vae" / "model.safetensors")
-    assert isinstance(vae, VAE) and vae.about["recipe"]["name"] == "mmnist64-vae"
+    assert isinstance(vae, VAE) and vae.metadata["recipe"]["name"] == "mmnist64-vae"
     z = vae.encode(torch.full((1, 4, 1, 64, 64), -1.0))
     assert z.shape == (1, 2, 1, 16, 16) and not z.requires_grad
-    assert (vae.std - 1).abs().max() > 1e-3                  # calibrated when it was saved
+    assert (vae.latent_std - 1).abs().max() > 1e-3                  # calibrated when it was saved
 
 
 def test_another_vae_or_no_vae_is_refused(folder, tmp_path):
     model = load(folder / "text.safetensors")
-    about = model.about | {"vae": "0" * 64}
+    about = model.metadata | {"vae": "0" * 64}
     save_model(tmp_path / "x.safetensors", model.denoiser, about)
     with pytest.raises(ValueError, match="latents of another VAE"):
         load(tmp_path / "x.safetensors")
-    plan = recipe("mmnist64-text", vae=str(folder / "text.safetensors"))
+    plan = get_recipe("mmnist64-text", vae=str(folder / "text.safetensors"))
     with pytest.raises(ValueError, match="is no VAE"):
-        Fit(tmp_path / "run", plan, steps=1)
+        TrainingRun(tmp_path / "run", plan, steps=1)
 
 
 def test_a_decoder_can_be_trained_alone(folder, tmp_path):
     begin = folder / "vae" / "model.safetensors"
-    plan = recipe("mmnist64-vae", channels=(16,), deep=16, batch=2, decoder_only=True)
-    fit = Fit(tmp_path, plan, steps=2, begin=begin)
+    plan = get_recipe("mmnist64-vae", channels=(16,), bottleneck_channels=16, batch=2, decoder_only=True)
+    fit = TrainingRun(tmp_path, plan, steps=2, init_from=begin)
     list(fit.steps())
     fit.close()
     clips = torch.rand(2, 4, 1, 64, 64) * 2 - 1
     old, new = load(begin), load(tmp_path / "model.safetensors")
     assert torch.equal(old.encode(clips), new.encode(clips))
     assert (old.decode(old.encode(clips)) - new.decode(old.encode(clips))).abs().max() > 1e-4
-    assert new.about["begun"]["sha256"] == old.about["sha256"]
+    assert new.metadata["begun"]["sha256"] == old.metadata["sha256"]
 
 
 def test_a_model_with_more_layers_goes_on_where_one_with_fewer_was(folder, tmp_path):
     begin, vae = folder / "text.safetensors", str(folder / "vae" / "model.safetensors")
     old = load(begin)
-    net = old.about["recipe"]["model"]["net"]
-    more = dict(channels=net["channels"], attention=net["attention"] + 1, vae=vae, batch=2)
-    fit = Fit(tmp_path / "more", recipe("mmnist64-text", **more), steps=1, begin=begin)
+    net = old.metadata["recipe"]["model"]["net"]
+    more = dict(channels=net["channels"], attention=net["attention_levels"] + 1, vae=vae, batch=2)
+    fit = TrainingRun(tmp_path / "more", get_recipe("mmnist64-text", **more), steps=1, init_from=begin)
     fit.close()
-    asked = torch.randn(2, 2, 1, 16, 16), torch.tensor([0.3, 0.9]), prompts.encode(["a 3", "a 7"])
+    asked = torch.randn(2, 2, 1, 16, 16), torch.tensor([0.3, 0.9]), encode(["a 3", "a 7"])
     with torch.no_grad():
-        new, known = fit.run.model.eval()(*asked), old.denoiser.eval()(*asked)
+        new, known = fit.state.model.eval()(*asked), old.denoiser.eval()(*asked)
     assert_close(new, known, rtol=0, atol=1e-5)
-    assert len(fit.run.model.state_dict()) > len(old.denoiser.state_dict())
+    assert len(fit.state.model.state_dict()) > len(old.denoiser.state_dict())
     with pytest.raises(ValueError, match="holds another network"):
-        Fit(tmp_path / "less", recipe("mmnist64-text", **more | {"attention": 0}), steps=1,
-            begin=begin)
+        TrainingRun(tmp_path / "less", get_recipe("mmnist64-text", **more | {"attention": 0}), steps=1,
+            init_from=begin)
 
 
 def test_images_and_clips_alternate(folder):
-    plan = recipe("mmnist64-text", channels=(32, 32), batch=2, images=0.5,
+    plan = get_recipe("mmnist64-text", channels=(32, 32), batch=2, images=0.5,
                   vae=str(folder / "vae" / "model.safetensors"))
     vae = load(folder / "vae" / "model.safetensors")
-    batches = stream(plan, built_in(n=50), 0, vae=vae)
+    batches = training_batches(plan, built_in(n=50), 0, vae=vae)
     assert [next(batches)[0].shape[1] for _ in range(4)] == [8, 1, 8, 1]
 
 
 def test_a_pool_of_latents_comes_again_in_other_words(folder):
-    plan = recipe("mmnist64-text", batch=8, pool=2, vae=str(folder / "vae" / "model.safetensors"))
+    plan = get_recipe("mmnist64-text", batch=8, pool=2, vae=str(folder / "vae" / "model.safetensors"))
     vae = load(folder / "vae" / "model.safetensors")
-    batches = stream(plan, built_in(n=50), 0, vae=vae)
+    batches = training_batches(plan, built_in(n=50), 0, vae=vae)
     (x, words), (y, _), (again, other), _ = (next(batches) for _ in range(4))
     assert again is x and not torch.equal(x, y) and not torch.equal(words, other)
-    resumed, said = next(stream(plan, built_in(n=50), 0, start=2, vae=vae))
+    resumed, said = next(training_batches(plan, built_in(n=50), 0, start=2, vae=vae))
     assert torch.equal(resumed, x) and torch.equal(said, other)
 
 
 def test_prompts_to_judge_by_are_of_the_pairs_wanted(model):
     for pairs, held in (("seen", False), ("held_out", True)):
-        asked = evaluate.questions(model, 50, 1, pairs)
+        asked = evaluate.evaluation_conditions(model, 50, 1, pairs)
         rows = zip(asked.labels.flatten().tolist(), asked.directions.flatten().tolist())
         assert all((pair in HELD_OUT) == held for pair in rows)
-        said = [prompts.parse(p) for p in asked.prompts]
+        said = [parse(p) for p in asked.prompts]
         assert [[t.digit for t in row] for row in said] == asked.labels.tolist()
         assert [[t.direction for t in row] for row in said] == asked.directions.tolist()
 
@@ -220,7 +220,7 @@ def test_the_command_line_takes_prompts(folder, tmp_path, capsys):
 def test_settings_of_a_recipe_can_be_set(tmp_path, capsys):
     train = ["train", "tiny", "--steps", "1", "--out", str(tmp_path / "run")]
     assert main([*train, "--set", "batch=2", "--set", "channels=[32]"]) == 0
-    assert load(tmp_path / "run" / "model.safetensors").about["clips"] == 2
+    assert load(tmp_path / "run" / "model.safetensors").metadata["clips"] == 2
     assert main([*train, "--set", "wings=2"]) == 1
     assert "no setting wings; it has channels" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -228,7 +228,7 @@ def test_settings_of_a_recipe_can_be_set(tmp_path, capsys):
 
 
 def test_a_model_that_reads_gets_a_row_with_its_prompts(model):
-    row = evaluate.row(model, 32, 1, "mnist", steps=1)
+    row = evaluate.evaluate_model(model, 32, 1, "mnist", steps=1)
     assert row["reference"].startswith("mnist-64x16-sprite20-digits2") and row["n"] == 32
     assert row["SCORE"] < 0.25 and row["real_prompt_joint_seen"] > 0.9
     for part in ("seen", "heldout", "shuffled"):
@@ -236,7 +236,7 @@ def test_a_model_that_reads_gets_a_row_with_its_prompts(model):
 
 
 def test_what_a_vae_loses_stands_beside_real_clips(folder, mnist_folder):
-    row = evaluate.reconstruction(load(folder / "vae" / "model.safetensors"), 32, 1, mnist_folder)
+    row = evaluate.evaluate_vae(load(folder / "vae" / "model.safetensors"), 32, 1, mnist_folder)
     assert row["numbers"] == 32 and 0 < row["PSNR"] < 25                         # hardly trained
     assert row["REC"] < 0.3 and row["real_smooth"] > 0.9
     assert row["flicker"] > row["real_flicker"]

@@ -15,13 +15,22 @@ from torch import nn
 from torch.testing import assert_close
 
 from minidiff import Denoiser, UNet
-from minidiff.recipes import RECIPES, build, recipe
+from minidiff.recipes import RECIPES, build_model, get_recipe
 from minidiff.runtime import files
-from minidiff.runtime.muon import Muon, orthogonal, split
+from minidiff.runtime.muon import Muon, orthogonalise, split_parameters
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import Flow, timesteps
-from minidiff.train import EMA, Run, denoising, draw_times, drop, rate, steps_within, train
-from minidiff.training.training_run import Fit
+from minidiff.train import (
+    EMA,
+    TrainState,
+    denoising_objective,
+    drop_conditions,
+    lr_factor,
+    sample_timesteps,
+    steps_within,
+    train,
+)
+from minidiff.training.training_run import TrainingRun
 
 
 class Nudge(nn.Module):
@@ -36,8 +45,8 @@ class Nudge(nn.Module):
         return x * self.scale
 
 
-def nudge_run(**settings) -> Run:
-    return Run(Denoiser(Nudge(), Flow(), "flow"), **settings)
+def nudge_run(**settings) -> TrainState:
+    return TrainState(Denoiser(Nudge(), Flow(), "flow"), **settings)
 
 
 def constant(value=1.0, cond=None):
@@ -47,14 +56,14 @@ def constant(value=1.0, cond=None):
 
 def test_it_overfits_eight_clips():
     torch.manual_seed(0)
-    run = Run(Denoiser(UNet((32, 32), emb_dim=64), Flow(), "flow"), lr=1e-2)
+    run = TrainState(Denoiser(UNet((32, 32), emb_dim=64), Flow(), "flow"), lr=1e-2)
     clips = torch.randn(8, 2, 1, 8, 8).sign()
     g = torch.Generator().manual_seed(0)
     t, noise = torch.rand(8, generator=g), torch.randn(clips.shape, generator=g)
     loss = Denoiser.loss                                                 # the same noise every time
     run.model.loss = lambda x0, cond, *_: loss(run.model, x0, cond, t, noise)
     same = iter(lambda: (clips, None), 0)
-    losses = [r.loss for r in train(run, same, 300, denoising(times="uniform"))]
+    losses = [r.loss for r in train(run, same, 300, denoising_objective(times="uniform"))]
     assert losses[-1] < 0.01 * losses[0]
 
 
@@ -94,7 +103,7 @@ def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch):
 def test_gradients_are_clipped():
     run = nudge_run()
     run.optimizers = [torch.optim.SGD(run.model.parameters(), 1.0)]
-    record = next(train(run, constant(100.0), 1, clip=0.25, warmup=1, decay=1e-9))
+    record = next(train(run, constant(100.0), 1, max_grad_norm=0.25, warmup_steps=1, decay_fraction=1e-9))
     assert record.grad_norm > 1
     assert abs(run.model.net.scale.item()) == pytest.approx(0.25 * record.lr, rel=1e-3)
 
@@ -106,8 +115,8 @@ def test_training_drops_conditions():
         def forward(self, x, t, cond=None):
             seen.append(cond)
             return super().forward(x, t, cond)
-    run = Run(Denoiser(Noted(), Flow(), "flow"))
-    list(train(run, constant(cond=torch.tensor([1, 2, 3, 4])), 100, denoising(10, 0.3)))
+    run = TrainState(Denoiser(Noted(), Flow(), "flow"))
+    list(train(run, constant(cond=torch.tensor([1, 2, 3, 4])), 100, denoising_objective(10, 0.3)))
     assert (torch.stack(seen) == 10).float().mean().item() == pytest.approx(0.3, abs=0.08)
 
 
@@ -137,46 +146,46 @@ def test_the_average_ramps_up_and_copies_buffers():
 
 def test_conditions_are_dropped_sample_by_sample_at_the_rate():
     cond = torch.arange(20_000) % 10
-    dropped = drop(cond, 10, 0.1, generator(0)) == 10
+    dropped = drop_conditions(cond, 10, 0.1, generator(0)) == 10
     assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.01)
-    kept = drop(cond, 10, 0.1, generator(0))[~dropped]
+    kept = drop_conditions(cond, 10, 0.1, generator(0))[~dropped]
     assert torch.equal(kept, cond[~dropped])
     ones, zeros = torch.ones(1000, 5, dtype=torch.long), torch.zeros(5, dtype=torch.long)
-    tokens = drop(ones, zeros, 0.5, generator(1))
+    tokens = drop_conditions(ones, zeros, 0.5, generator(1))
     assert set(tokens.sum(1).tolist()) == {0, 5}                                 # all or none
-    assert drop(None, 10, 0.1, generator(0)) is None
+    assert drop_conditions(None, 10, 0.1, generator(0)) is None
 
 
 def test_times():
-    uniform, normal = (draw_times(kind, 20_000, generator(0))
+    uniform, normal = (sample_timesteps(kind, 20_000, generator(0))
                        for kind in ("uniform", "logit-normal"))
     assert uniform.mean().item() == pytest.approx(0.5, abs=0.01)
     assert uniform.std().item() == pytest.approx(12**-0.5, abs=0.01)
     normal = normal.logit()
     assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.03)
     with pytest.raises(ValueError, match="logit-normal or uniform"):
-        draw_times("often", 3, generator(0))
+        sample_timesteps("often", 3, generator(0))
 
 
 def test_shifted_times_are_spread_as_a_shifted_grid_is():
-    t = draw_times("uniform", 20_000, generator(0), shift=3)
+    t = sample_timesteps("uniform", 20_000, generator(0), shift=3)
     grid = timesteps(20_000, shift=3).flip(0)[1:]
     assert (t.sort()[0] - grid).abs().max() < 0.02
     assert abs((t > 0.95).float().mean() - 0.136) < 0.01              # 1 - .95 / (3 - 2 * .95)
 
 
 def test_the_learning_rate_rises_stays_and_falls():
-    rates = [rate(s / 1000, s, warmup=50, decay=0.4) for s in (1, 25, 50, 600, 800, 1000)]
+    rates = [lr_factor(s / 1000, s, warmup_steps=50, decay_fraction=0.4) for s in (1, 25, 50, 600, 800, 1000)]
     assert rates == pytest.approx([0.02, 0.5, 1, 1, 0.52, 0.02])
 
 
 def test_muons_update_is_orthogonal():
     for shape in ((16, 64), (64, 16), (32, 32)):
         matrices = torch.randn(2, *shape, generator=generator(0))
-        values = torch.linalg.svdvals(orthogonal(matrices).float())
+        values = torch.linalg.svdvals(orthogonalise(matrices).float())
         assert values.max() < 1.3 and values.median() > 0.6
     u, s, v = torch.linalg.svd(torch.randn(16, 64, generator=generator(1)), full_matrices=False)
-    towards = u.T @ orthogonal((u @ torch.diag(s) @ v)[None])[0] @ v.T   # diagonal: same vectors
+    towards = u.T @ orthogonalise((u @ torch.diag(s) @ v)[None])[0] @ v.T   # diagonal: same vectors
     assert (towards - torch.diag(towards.diagonal())).abs().max() < 0.1
 
 
@@ -200,10 +209,10 @@ def test_muon_goes_downhill_and_decays_weights():
 
 def test_what_muon_gets():
     net = UNet((32, 32), classes=10, emb_dim=32)
-    matrices, others = split(net)
+    matrices, others = split_parameters(net)
     assert len(matrices) + len(others) == len(list(net.parameters()))
     mine = {id(p) for p in matrices}
-    assert not mine & {id(m.weight) for m in (net.label, net.enter, net.leave)}
+    assert not mine & {id(m.weight) for m in (net.class_embedding, net.conv_in, net.conv_out)}
     assert id(net.middle.blocks[0].conv1.weight) in mine and all(p.ndim >= 2 for p in matrices)
 
 
@@ -212,7 +221,7 @@ def test_a_budget_in_minutes_becomes_steps_without_touching_the_run():
         def forward(self, x, t, cond=None):
             time.sleep(0.02)
             return super().forward(x, t, cond)
-    run = Run(Denoiser(Slow(), Flow(), "flow"))
+    run = TrainState(Denoiser(Slow(), Flow(), "flow"))
     before = copy.deepcopy(run.model.state_dict())
     assert 10 <= steps_within(1.0, run, constant()) <= 50
     assert run.step == 0
@@ -221,9 +230,9 @@ def test_a_budget_in_minutes_becomes_steps_without_touching_the_run():
 
 # In a folder, interrupted and resumed
 
-def fit(folder, steps=8, **settings) -> Fit:
+def fit(folder, steps=8, **settings) -> TrainingRun:
     torch.manual_seed(99)                                                        # must not matter
-    return Fit(folder, recipe("tiny"), "builtin", steps=steps, seed=3, **settings)
+    return TrainingRun(folder, get_recipe("tiny"), "builtin", steps=steps, seed=3, **settings)
 
 
 def model_of(folder) -> dict:
@@ -247,8 +256,8 @@ def test_interrupted_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
         next(stopped)
     stopped.close()
     first.close()
-    again = Fit(tmp_path, resume=True)
-    assert again.run.step == 3
+    again = TrainingRun(tmp_path, resume=True)
+    assert again.state.step == 3
     list(again.steps())
     again.close()
     one, other = model_of(whole), model_of(tmp_path)
@@ -264,10 +273,10 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
     code = f"""
 import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99)
 from pathlib import Path
-from minidiff.training.training_run import Fit
-from minidiff.recipes import recipe
-fit = Fit(Path({str(tmp_path)!r}), recipe("tiny"), "builtin", steps=8, seed=3)
-for record in fit.steps(every=0.0):
+from minidiff.training.training_run import TrainingRun
+from minidiff.recipes import get_recipe
+run = TrainingRun(Path({str(tmp_path)!r}), get_recipe("tiny"), "builtin", steps=8, seed=3)
+for record in run.steps(save_every=0.0):
     print(record.step, flush=True)
 """
     command = [sys.executable, "-c", code]
@@ -276,8 +285,8 @@ for record in fit.steps(every=0.0):
             if int(line) == 5:
                 process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
                 break
-    again = Fit(tmp_path, resume=True)
-    assert 1 <= again.run.step <= 8
+    again = TrainingRun(tmp_path, resume=True)
+    assert 1 <= again.state.step <= 8
     list(again.steps())
     again.close()
     one, other = model_of(whole), model_of(tmp_path)
@@ -288,17 +297,17 @@ def test_a_finished_training_can_be_made_longer(whole, tmp_path):
     """Its first steps stay; the learning rate is that of the longer budget."""
     for name in ("training.safetensors", "log.csv"):
         shutil.copy(whole / name, tmp_path / name)
-    longer = Fit(tmp_path, steps=12, resume=True)
+    longer = TrainingRun(tmp_path, steps=12, resume=True)
     records = list(longer.steps())
     longer.close()
-    assert [r.step for r in records] == [9, 10, 11, 12] and len(longer.log()) == 12
-    assert records[0].lr == pytest.approx(3e-3 * rate(9 / 12, 9, 50, 0.4))
+    assert [r.step for r in records] == [9, 10, 11, 12] and len(longer.read_log()) == 12
+    assert records[0].lr == pytest.approx(3e-3 * lr_factor(9 / 12, 9, 50, 0.4))
     with pytest.raises(ValueError, match="already holds 12 steps"):
-        Fit(tmp_path, steps=11, resume=True)
+        TrainingRun(tmp_path, steps=11, resume=True)
 
 
 def test_another_number_of_threads_is_told(whole):
-    run = Run(build(recipe("tiny").model))
+    run = TrainState(build_model(get_recipe("tiny").model))
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
@@ -340,29 +349,29 @@ def test_the_model_that_is_sampled_is_the_average(whole):
 
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(FileNotFoundError, match="no training to resume"):
-        Fit(tmp_path, resume=True)
+        TrainingRun(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("budget", [dict(), dict(steps=0), dict(minutes=0.0), dict(steps=-4)])
 def test_a_budget_must_be_positive(tmp_path, budget):
     with pytest.raises(ValueError, match="more than 0"):
-        Fit(tmp_path, recipe("tiny"), **budget)
+        TrainingRun(tmp_path, get_recipe("tiny"), **budget)
 
 
 def test_another_networks_training_is_refused(whole, tmp_path):
-    other = Run(build(recipe("tiny", channels=(32, 32)).model))
+    other = TrainState(build_model(get_recipe("tiny", channels=(32, 32)).model))
     with pytest.raises(ValueError, match="another network"):
         other.load(whole / "training.safetensors")
 
 
 def test_recipes_are_named_and_fit_into_json():
-    assert set(RECIPES) == {recipe(name).name for name in RECIPES}
+    assert set(RECIPES) == {get_recipe(name).name for name in RECIPES}
     for name in RECIPES:
-        plan = recipe(name)
+        plan = get_recipe(name)
         assert json.loads(json.dumps(plan._asdict())) == plan._asdict()
     with pytest.raises(ValueError, match="mmnist32"):
-        recipe("mmnist33")
+        get_recipe("mmnist33")
 
 
 def test_mmnist32_is_small_enough():
-    assert sum(p.numel() for p in build(recipe("mmnist32").model).parameters()) <= 3_000_000
+    assert sum(p.numel() for p in build_model(get_recipe("mmnist32").model).parameters()) <= 3_000_000

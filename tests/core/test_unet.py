@@ -7,16 +7,16 @@ from minidiff import Denoiser, UNet, layers
 from minidiff.data import prompts
 from minidiff.layers import (
     Attention,
-    Others,
+    ObjectExchange,
     ResBlock,
     TemporalConv,
     TimeEmbedding,
-    attend,
-    axes_embedding,
-    frames_alone,
-    others,
-    shared,
-    things,
+    attention,
+    mix_by_alpha,
+    position_embedding,
+    split_prompt,
+    sum_of_others,
+    without_temporal_attention,
 )
 from minidiff.schedules import Flow
 from minidiff.unet import TIME_MODES
@@ -51,7 +51,7 @@ def test_blocks_are_the_identity_at_the_start():
     assert_close(ResBlock(32, 32, 16)(x, torch.randn(8, 16)), x)
     assert_close(TemporalConv(32)(x, 4), x)
     tokens = torch.randn(2, 5, 32)
-    assert_close(Attention(32)(tokens, axes_embedding((5,), 32)), tokens)
+    assert_close(Attention(32)(tokens, position_embedding((5,), 32)), tokens)
 
 
 def test_a_row_alone_is_the_row_in_its_batch(clip):
@@ -91,7 +91,7 @@ def test_factorised_attention_alone_reaches_every_frame(clip):
 
 @pytest.mark.parametrize("mix", [("conv",), ("attention",)])
 def test_either_way_alone_lets_frames_meet(clip, mix):
-    net, t = awake(small("full", mix=mix)), torch.tensor([0.3, 0.6])
+    net, t = awake(small("full", temporal_layers=mix)), torch.tensor([0.3, 0.6])
     assert any(isinstance(m, TemporalConv) for m in net.modules()) == ("conv" in mix)
     changed = clip.clone()
     changed[:, 2] += 1.0
@@ -102,8 +102,8 @@ def test_either_way_alone_lets_frames_meet(clip, mix):
 @pytest.mark.parametrize("time", TIME_MODES)
 def test_with_frames_alone_only_convolutions_let_them_meet(clip, time):
     t, mix = torch.tensor([0.3, 0.6]), ("attention",)
-    net = awake(small(time, mix=mix))
-    alone, changed = frames_alone(net), clip.clone()
+    net = awake(small(time, temporal_layers=mix))
+    alone, changed = without_temporal_attention(net), clip.clone()
     changed[:, 2] += 1.0
     touched = (alone(clip, t) - alone(changed, t)).abs().amax((0, 2, 3, 4)) > 1e-6
     assert touched.tolist() == [False, False, True, False]
@@ -111,12 +111,12 @@ def test_with_frames_alone_only_convolutions_let_them_meet(clip, time):
     if time != "none":
         assert (net(clip, t) - alone(clip, t)).abs().max() > 1e-4
         taps = awake(small(time))
-        assert (frames_alone(taps)(clip, t) - frames_alone(taps)(changed, t))[:, 3].any()
+        assert (without_temporal_attention(taps)(clip, t) - without_temporal_attention(taps)(changed, t))[:, 3].any()
 
 
 def test_frames_alone_shares_every_weight_and_leaves_the_network_as_it_is(clip):
     net, t = awake(small()), torch.tensor([0.3, 0.6])
-    before, alone = net(clip, t), frames_alone(net)
+    before, alone = net(clip, t), without_temporal_attention(net)
     assert all(a is b for a, b in zip(net.parameters(), alone.parameters(), strict=True))
     assert_close(net(clip, t), before, rtol=0, atol=0)
 
@@ -156,7 +156,7 @@ def test_attention_is_torchs():
     mask = torch.ones(6, 6, dtype=torch.bool).tril()
     for m in (None, mask):
         torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
-        assert_close(attend(q, k, v, m), torchs)
+        assert_close(attention(q, k, v, m), torchs)
 
 
 def test_attention_in_parts_is_the_same(monkeypatch):
@@ -164,21 +164,21 @@ def test_attention_in_parts_is_the_same(monkeypatch):
     mask, looks = torch.ones(6, 6, dtype=torch.bool).tril(), torch.randn(5, 2, 6, 8).double()
 
     def answers() -> tuple[torch.Tensor, torch.Tensor]:
-        out = attend(*q.unbind(0), mask)
+        out = attention(*q.unbind(0), mask)
         return out.detach(), torch.autograd.grad((out * looks).sum(), q)[0]
     whole, calls = answers(), []
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim: calls.append(len(x)) or softmax(
         x, dim))
     for size, parts in ((1, [1] * 5), (2 * 2 * 36 * 8, [2, 2, 1]), (10**9, [5])):
-        monkeypatch.setattr(layers, "IN_CACHE", size)
+        monkeypatch.setattr(layers, "CPU_CACHE_BYTES", size)
         calls.clear()
         assert_close(answers(), whole)
         assert calls == parts
 
 
 def test_positions_on_a_grid_all_differ():
-    pos = axes_embedding((3, 4, 5), 32)
+    pos = position_embedding((3, 4, 5), 32)
     distances = torch.cdist(pos, pos) + 1e9 * torch.eye(60)
     assert distances.min() > 0.1
 
@@ -210,7 +210,7 @@ def test_unfit_frames_are_refused(shape, words):
 @pytest.mark.parametrize("settings", [dict(time="sideways"), dict(channels=(30,)),
                                       dict(channels=()), dict(patch=0), dict(blocks=0),
                                       dict(emb_dim=33), dict(emb_dim=0), dict(classes=-1),
-                                      dict(mix=["mlp"])])
+                                      dict(temporal_layers=["mlp"])])
 def test_unfit_settings_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))}|time mode"):
         UNet(**settings)
@@ -233,19 +233,19 @@ def test_an_unconditional_network_takes_no_condition(clip):
 
 # Prompts of several things
 
-AND = prompts.IDS["and"]
+AND = prompts.TOKEN_IDS["and"]
 TWO = "a 3 moving left and a 7 moving up"
 
 
 def reader(separator=AND) -> UNet:
     torch.manual_seed(0)
-    return awake(UNet((32, 32), patch=1, emb_dim=32, vocabulary=len(prompts.VOCABULARY), words=32,
+    return awake(UNet((32, 32), patch=1, emb_dim=32, vocab_size=len(prompts.VOCABULARY), text_dim=32,
                       separator=separator))
 
 
 def test_things_are_prompts_of_their_own():
     texts = [TWO, "a 3", None, "and a 3 and"]
-    rows, owner = things(prompts.encode(texts), AND)
+    rows, owner = split_prompt(prompts.encode(texts), AND)
     assert [prompts.decode(row) for row in rows] == ["a 3 moving left", "a 7 moving up", "a 3", "",
                                                   "a 3"]
     assert owner.tolist() == [0, 0, 1, 2, 3]
@@ -254,11 +254,11 @@ def test_things_are_prompts_of_their_own():
 def test_claims_are_shares():
     owner = torch.tensor([0, 0, 1])
     answers, claims = torch.randn(3, 4, 1, 2, 2), torch.randn(3, 4, 1, 2, 2)
-    mixed = shared(answers, claims, owner)
+    mixed = mix_by_alpha(answers, claims, owner)
     weights = claims[:2].softmax(0)
     assert_close(mixed, torch.stack([(weights * answers[:2]).sum(0), answers[2]]))
     huge = torch.tensor([1e4, -1e4, -1e4]).view(3, 1, 1, 1, 1).expand_as(claims)
-    assert_close(shared(answers, huge, owner), answers[[0, 2]])
+    assert_close(mix_by_alpha(answers, huge, owner), answers[[0, 2]])
 
 
 def test_one_thing_is_drawn_as_by_a_network_of_one_drawing(clip):
@@ -283,7 +283,7 @@ def test_a_thing_knows_of_the_rest(clip):
     """Its answer alone, where it claims everything, changes with the other thing's words."""
     net, t = reader(), torch.tensor([0.5])
     answers = []
-    net.leave.register_forward_hook(lambda layer, given, answer: answers.append(answer))
+    net.conv_out.register_forward_hook(lambda layer, given, answer: answers.append(answer))
     for rest in ("a 7", "a 4"):
         net(clip[:1], t, prompts.encode([f"a 3 and {rest}"]))
     first, second = (a.unflatten(0, (2, -1))[0] for a in answers)
@@ -294,12 +294,12 @@ def test_things_look_at_the_others_of_their_prompt_alone():
     owner = torch.tensor([0, 0, 0, 1, 2, 2])
     x = torch.randn(6, 4, 5)
     a, b, c, d, e, f = x
-    assert_close(others(x, owner), torch.stack([b + c, a + c, a + b, 0 * d, f, e]))
+    assert_close(sum_of_others(x, owner), torch.stack([b + c, a + c, a + b, 0 * d, f, e]))
 
 
 def test_drawings_begin_without_looking_at_each_other_and_a_thing_alone_never_does():
     torch.manual_seed(0)
-    layer, owner = Others(32), torch.tensor([0, 0, 1])
+    layer, owner = ObjectExchange(32), torch.tensor([0, 0, 1])
     x = torch.randn(6, 32, 4, 4)                                         # two frames of each
     assert_close(layer(x, owner), x)
     seen = awake(layer)(x, owner) - x
@@ -312,7 +312,7 @@ def test_drawings_begin_without_looking_at_each_other_and_a_thing_alone_never_do
 
 def test_a_thing_sees_what_the_other_draws(clip):
     net, t = reader(), torch.tensor([0.5])
-    layers = [m for m in net.modules() if isinstance(m, Others)]
+    layers = [m for m in net.modules() if isinstance(m, ObjectExchange)]
     assert len(layers) == 5                                    # two down, one in the middle, two up
     two = prompts.encode([TWO])
     seeing = net(clip[:1], t, two)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.recipes import rebuilding
+from minidiff.recipes import vae_objective
 from minidiff.schedules import Flow, add_noise
 from minidiff.vae import VAE
 
@@ -11,7 +11,7 @@ from minidiff.vae import VAE
 def small(**settings) -> VAE:
     """A VAE whose zero-initialised layers were woken up, so that it answers."""
     torch.manual_seed(0)
-    vae = VAE(**({"channels": (16, 32), "deep": 32, "latent": 4} | settings)).eval()
+    vae = VAE(**({"channels": (16, 32), "bottleneck_channels": 32, "latent_channels": 4} | settings)).eval()
     with torch.no_grad():
         for p in vae.parameters():
             if not p.any():
@@ -34,7 +34,7 @@ def test_a_clip_becomes_32_times_fewer_numbers_and_comes_back(clips):
 
 
 def test_frames_alone_have_a_vae_too(clips):
-    vae = small(pairs=False)
+    vae = small(temporal_downsample=False)
     assert vae.encode(clips).shape == (3, 4, 4, 2, 3)
     assert vae.decode(vae.encode(clips[:, :3])).shape == (3, 3, 1, 16, 24)
 
@@ -57,7 +57,7 @@ def test_rows_do_not_see_each_other(clips):
 def test_calibrated_latents_have_mean_0_and_variance_1(clips):
     vae = small()
     before = vae.decode(vae.encode(clips))
-    vae.calibrate(clips)
+    vae.fit_latent_stats(clips)
     z = vae.encode(clips)
     assert_close(z.mean((0, 1, 3, 4)), torch.zeros(4), rtol=0, atol=1e-4)
     assert_close(z.std((0, 1, 3, 4)), torch.ones(4), rtol=0, atol=1e-2)
@@ -68,7 +68,7 @@ def test_the_loss_is_errors_and_divergence(clips):
     vae = small(beta=0.0)
     none = torch.zeros(3, 2, 4, 2, 3)
     mean, log_var = vae.posterior(clips)
-    error = vae.rebuild(mean) - clips
+    error = vae.decode_unclipped(mean) - clips
     edges = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
     want = error.abs().mean((1, 2, 3, 4)) + sum(e.mean((1, 2, 3, 4)) for e in edges)
     assert_close(vae.loss(clips, none), want)
@@ -109,17 +109,17 @@ def test_it_learns_to_rebuild():
 def test_a_refining_decoder_begins_as_the_plain_one(clips):
     plain = small()
     torch.manual_seed(1)
-    more = VAE((16, 32), 32, 4, refine=(32,)).eval()
+    more = VAE((16, 32), 32, 4, refiner_channels=(32,)).eval()
     left = more.load_state_dict(plain.state_dict(), strict=False)
-    assert not left.unexpected_keys and all(k.startswith("refine.") for k in left.missing_keys)
+    assert not left.unexpected_keys and all(k.startswith("refiner.") for k in left.missing_keys)
     z = plain.encode(clips)
     assert torch.equal(more.encode(clips), z)
     assert_close(more.decode(z, 0.1), plain.decode(z))
 
 
 def test_a_refining_decoder_looks_at_the_whole_clip_and_at_the_noise():
-    vae, z = small(refine=(32, 32), depth=1), torch.zeros(1, 8, 4, 4, 4, requires_grad=True)
-    vae.rebuild(z)[0, 0].sum().backward()
+    vae, z = small(refiner_channels=(32, 32), depth=1), torch.zeros(1, 8, 4, 4, 4, requires_grad=True)
+    vae.decode_unclipped(z)[0, 0].sum().backward()
     assert (z.grad != 0).all()                                 # the last frames' latents as well
     z = torch.randn(2, 2, 4, 4, 4)
     assert (vae.decode(z) - vae.decode(z, 0.1)).abs().max() > 1e-4
@@ -127,12 +127,12 @@ def test_a_refining_decoder_looks_at_the_whole_clip_and_at_the_noise():
 
 
 def test_the_decoder_learns_from_noisy_latents(clips):
-    vae, t = small(beta=0.0, refine=(32,)), torch.tensor([0.0, 0.1, 0.2])
-    vae.calibrate(clips)
+    vae, t = small(beta=0.0, refiner_channels=(32,)), torch.tensor([0.0, 0.1, 0.2])
+    vae.fit_latent_stats(clips)
     noise = torch.randn(3, 2, 4, 2, 3)
     mean, log_var = vae.posterior(clips)
-    drawn = vae.calibrated(mean + (log_var / 2).exp() * noise)
-    error = vae.rebuild(vae.original(add_noise(Flow(), drawn, noise, t)), t) - clips
+    drawn = vae.normalise(mean + (log_var / 2).exp() * noise)
+    error = vae.decode_unclipped(vae.denormalise(add_noise(Flow(), drawn, noise, t)), t) - clips
     terms = error, error.diff(dim=-1), error.diff(dim=-2)
     want = sum(e.abs().mean((1, 2, 3, 4)) for e in terms)
     assert_close(vae.loss(clips, noise, t), want)
@@ -148,8 +148,8 @@ def test_half_of_the_latents_are_noised():
 
     seen, x = [], torch.zeros(400, 2, 1, 16, 16)
     vae, g = Watched((16, 32), 32), torch.Generator().manual_seed(0)
-    rebuilding(0.2)(vae, x, None, g)
-    rebuilding()(vae, x, None, g)
+    vae_objective(0.2)(vae, x, None, g)
+    vae_objective()(vae, x, None, g)
     noised, plain = seen
     assert 0.4 < (noised == 0).float().mean() < 0.6 and plain is None
     assert 0.19 < noised.max() <= 0.2 and 0.08 < noised[noised > 0].mean() < 0.12
@@ -165,7 +165,7 @@ def test_unfit_clips_are_refused(shape, words):
 
 def test_a_refining_decoder_says_which_sizes_it_can_halve(clips):
     with pytest.raises(ValueError, match="multiples of 16"):
-        small(refine=(32, 32)).encode(clips)
+        small(refiner_channels=(32, 32)).encode(clips)
 
 
 def test_unfit_latents_are_refused():

@@ -13,8 +13,14 @@ from PIL import Image
 from minidiff.course import exercises
 from minidiff.course.__main__ import find_root, main
 from minidiff.course.authoring import builder, lint, notebook_files, validation
-from minidiff.course.authoring.executor import LARGEST, WIDGET, chosen, execute, tidy
-from minidiff.course.authoring.nbgrader_release import release
+from minidiff.course.authoring.executor import (
+    MAX_OUTPUT_BYTES,
+    WIDGET,
+    clean_outputs,
+    execute,
+    select_solutions,
+)
+from minidiff.course.authoring.nbgrader_release import write_release
 from minidiff.course.checking.exercise import Exercise, Question
 from minidiff.course.student import saved_work
 
@@ -115,7 +121,7 @@ def tampered(change) -> dict:
 
 
 def test_a_student_gets_stubs_and_no_secrets():
-    made = builder.student(tiny())
+    made = builder.student_edition(tiny())
     by_tag = {t: c for c in made["cells"] for t in c["metadata"].get("tags", [])}
     assert by_tag["exercise"]["source"] == (
         'import math\n\n\ndef double(x):\n    """Twice x."""\n    # YOUR CODE HERE\n'
@@ -134,20 +140,20 @@ def test_outputs_counts_and_widgets_do_not_travel():
         if cell["cell_type"] == "code":
             cell |= {"execution_count": 7, "outputs": [
                 {"output_type": "stream", "name": "stdout", "text": ["seen"]}]}
-    made = builder.student(solution)
+    made = builder.student_edition(solution)
     assert "widgets" not in made["metadata"] and "seen" not in json.dumps(made)
     cells = [c for c in made["cells"] if c["cell_type"] == "code"]
     assert all(c["execution_count"] is None and c["outputs"] == [] for c in cells)
 
 
 def test_hints_are_the_catalogues_and_folded():
-    text = builder.student(tiny())["cells"][3]["source"]
+    text = builder.student_edition(tiny())["cells"][3]["source"]
     assert text.count("<details><summary>Hint") == text.count("</details>") == 3
     assert "look down" in text and "●●○" in text and "3 points" in text
 
 
 def test_nbgrader_finds_its_cells():
-    made = builder.student(tiny())["cells"]
+    made = builder.student_edition(tiny())["cells"]
     found = [c["metadata"]["nbgrader"] for c in made if "nbgrader" in c["metadata"]]
     base = dict(schema_version=3, cell_type="code", task=False)
     assert found == [
@@ -156,7 +162,7 @@ def test_nbgrader_finds_its_cells():
 
 
 def test_the_set_up_cell_installs_what_is_missing():
-    made = builder.student(tiny(), "somewhere.example/minidiff")
+    made = builder.student_edition(tiny(), "somewhere.example/minidiff")
     setups = [c["source"] for c in made["cells"] if "%pip" in c["source"]]
     assert len(setups) == 1 and setups[0].endswith('ch = course.start("90")')
     assert '    %pip install --quiet "somewhere.example/minidiff"' in setups[0].split("\n")
@@ -164,7 +170,7 @@ def test_the_set_up_cell_installs_what_is_missing():
 
 
 def test_nbgraders_source_keeps_solutions_but_not_choices():
-    made = json.dumps(builder.source_edition(tiny()))
+    made = json.dumps(builder.nbgrader_edition(tiny()))
     assert "twice_the_value" in made and "-3.5" in made
     assert "because" not in made and "squared" not in made
 
@@ -177,16 +183,16 @@ def test_an_edited_solution_becomes_canonical():
         cell["metadata"] |= {"collapsed": True, "execution": {"iopub.execute_input": "now"}}
     edited["cells"][3]["source"] = "other hints"
     edited["cells"].append(code("  \n"))
-    assert notebook_files.dump(builder.normalised(edited)) == notebook_files.dump(builder.normalised(solution))
-    again = builder.normalised(builder.normalised(edited))
-    assert notebook_files.dump(again) == notebook_files.dump(builder.normalised(edited))
+    assert notebook_files.dump_notebook(builder.normalise_solution(edited)) == notebook_files.dump_notebook(builder.normalise_solution(solution))
+    again = builder.normalise_solution(builder.normalise_solution(edited))
+    assert notebook_files.dump_notebook(again) == notebook_files.dump_notebook(builder.normalise_solution(edited))
 
 
 def test_ids_come_from_content_and_differ():
-    made = builder.normalised(notebook(prose("same"), prose("same"), code("same"), prose("other")))
+    made = builder.normalise_solution(notebook(prose("same"), prose("same"), code("same"), prose("other")))
     ids = [c["id"] for c in made["cells"]]
     assert len(set(ids)) == 4
-    moved = builder.normalised(notebook(prose("new"), prose("other"), prose("same")))
+    moved = builder.normalise_solution(notebook(prose("new"), prose("other"), prose("same")))
     assert [c["id"] for c in moved["cells"]][1:] == [ids[3], ids[0]]
 
 
@@ -194,14 +200,14 @@ def test_outputs_of_a_solution_stay():
     solution = tiny()
     output = {"output_type": "stream", "name": "stdout", "text": ["None\n"]}
     solution["cells"][5] |= {"outputs": [output], "execution_count": 4}
-    cell = builder.normalised(solution)["cells"][5]
+    cell = builder.normalise_solution(solution)["cells"][5]
     assert cell["outputs"] == [output] and cell["execution_count"] == 4
 
 
 def test_notebooks_are_what_jupyter_reads():
     nbformat = pytest.importorskip("nbformat")
-    for made in (builder.student(tiny(), "x"), builder.normalised(tiny())):
-        text = notebook_files.dump(made).decode()
+    for made in (builder.student_edition(tiny(), "x"), builder.normalise_solution(tiny())):
+        text = notebook_files.dump_notebook(made).decode()
         nbformat.validate(nbformat.reads(text, 4))
         assert nbformat.writes(nbformat.reads(text, 4)) + "\n" == text       # Jupyter's own bytes
 
@@ -213,7 +219,7 @@ def test_build_then_check(course):
     changed = builder.build(course)
     assert [p.relative_to(course).as_posix() for p in changed] == [
         "solutions/90_tiny.ipynb", "notebooks/90_tiny.ipynb"]
-    assert builder.check(course) == []
+    assert builder.find_drift(course) == []
     before = {p: p.read_bytes() for p in changed}
     assert builder.build(course) == []
     assert before == {p: p.read_bytes() for p in changed}
@@ -231,7 +237,7 @@ def test_build_then_check(course):
 def test_drift_is_said(course, spoil, words):
     builder.build(course)
     spoil(course / "solutions" / "90_tiny.ipynb", course / "notebooks" / "90_tiny.ipynb")
-    drift = builder.check(course)
+    drift = builder.find_drift(course)
     assert any(words in sentence for sentence in drift), drift
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in drift)
 
@@ -258,7 +264,7 @@ def test_a_notebook_must_be_a_chapter(course):
 def test_a_bad_outline_is_named(course, text):
     (course / "solutions" / "course.yml").write_text(text)
     with pytest.raises(ValueError, match=r"course\.yml (needs|should)"):
-        notebook_files.outline(course)
+        notebook_files.load_outline(course)
 
 
 def swap(number: int, old: str, new: str):
@@ -304,23 +310,23 @@ def tag(number: int, *tags: str):
     (lambda c: c[4].update(prose("c90-double", "check", "ex:c90-double")), 5,
      "must be a code cell")])
 def test_every_fault_is_named_with_its_cell(change, cell, words):
-    found = validation.faults(tampered(change), "solutions/90_tiny.ipynb")
+    found = validation.validate_solution(tampered(change), "solutions/90_tiny.ipynb")
     hits = [s for s in found if words in s]
     assert hits and hits[0].startswith(f"solutions/90_tiny.ipynb, cell {cell}: "), found
     assert hits[0].endswith(".") and not hits[0].endswith("..")
     with pytest.raises(ValueError, match=r"cell \d+: "):
-        builder.student(tampered(change))
+        builder.student_edition(tampered(change))
 
 
 def test_a_right_solution_has_no_faults():
-    assert validation.faults(tiny(), "x") == []
+    assert validation.validate_solution(tiny(), "x") == []
 
 
 # Leaks
 
 
 def leaks_of(solution: dict, edition: dict) -> list[str]:
-    return validation.leaks(validation.secrets(solution, "90_tiny.ipynb"), edition, solution, "it")
+    return validation.find_leaks(validation.hidden_lines(solution, "90_tiny.ipynb"), edition, solution, "it")
 
 
 @pytest.mark.parametrize("secret", [
@@ -328,7 +334,7 @@ def leaks_of(solution: dict, edition: dict) -> list[str]:
     "The usual mistake is x squared.", "print('for instructors only')",
     "choice = 1  # because it is so"])
 def test_no_secret_may_stand_anywhere(secret):
-    solution, edition = tiny(), builder.student(tiny())
+    solution, edition = tiny(), builder.student_edition(tiny())
     assert leaks_of(solution, edition) == []
     for spoilt in (notebook(prose(f"see:\n  {secret}!")),
                    notebook(code("x") | {"outputs": [{"data": {"text/plain": ["a\n", secret]}}]}),
@@ -341,7 +347,7 @@ def test_no_secret_may_stand_anywhere(secret):
 def test_what_stands_openly_is_no_leak():
     solution = tiny()
     solution["cells"].append(code("if True:\n  twice_the_value = x + x"))
-    assert leaks_of(solution, builder.student(solution)) == []
+    assert leaks_of(solution, builder.student_edition(solution)) == []
 
 
 def test_short_lines_are_no_leak():
@@ -350,7 +356,7 @@ def test_short_lines_are_no_leak():
 
 
 def test_build_refuses_to_leak(course, monkeypatch):
-    monkeypatch.setattr(builder, "without_regions", lambda source, stub: source)
+    monkeypatch.setattr(builder, "strip_regions", lambda source, stub: source)
     with pytest.raises(ValueError, match="would tell 'twice_the_value = x \\+ x'"):
         builder.build(course)
     assert not list((course / "notebooks").iterdir())
@@ -439,9 +445,9 @@ def test_what_is_no_fault(tmp_path, change):
 
 def test_chapter_00_is_short_and_has_two_exercises():
     cells = notebook(code('course.start("00")'), *exercise("double"), *exercise("triple"))
-    assert list(lint.notebook_faults(cells, "00")) == []
+    assert list(lint.lint_notebook(cells, "00")) == []
     fewer = notebook(code('course.start("00")'), *exercise("double"))
-    assert any("has 1 exercises; 2 are" in f for f in lint.notebook_faults(fewer, "00"))
+    assert any("has 1 exercises; 2 are" in f for f in lint.lint_notebook(fewer, "00"))
 
 
 def test_points_shown_are_those_given(tmp_path):
@@ -466,9 +472,9 @@ def test_what_cannot_be_built_is_said_first(tmp_path):
 
 def test_solutions_are_chosen_by_number_or_name(course):
     for name in ("90", "90_tiny", "90_tiny.ipynb", "solutions/90_tiny.ipynb"):
-        assert [p.name for p in chosen(course, [name])] == ["90_tiny.ipynb"]
+        assert [p.name for p in select_solutions(course, [name])] == ["90_tiny.ipynb"]
     with pytest.raises(ValueError, match="there are 90_tiny"):
-        chosen(course, ["9"])
+        select_solutions(course, ["9"])
 
 
 def png(colours: int) -> str:
@@ -480,7 +486,7 @@ def png(colours: int) -> str:
 
 
 def test_what_is_kept_of_outputs():
-    big, still = "x" * (LARGEST + 1), png(4)
+    big, still = "x" * (MAX_OUTPUT_BYTES + 1), png(4)
     cell = code("x") | {"outputs": [
         {"output_type": "stream", "name": "stderr", "text": ["warning"]},
         {"output_type": "stream", "name": "stdout", "text": ["kept"]},
@@ -489,7 +495,7 @@ def test_what_is_kept_of_outputs():
             "text/html": [big], "image/png": still, "image/jpeg": "/9j/",
             "text/plain": ["<Clip>"]}},
         {"output_type": "stream", "name": "stdout", "text": [big]}]}
-    large = tidy(cell)
+    large = clean_outputs(cell)
     assert [kind for kind, _ in large] == ["text/html", "text"]
     kept, shown = (o.get("text") or o["data"] for o in cell["outputs"])
     assert kept == ["kept"] and set(shown) == {"image/png", "text/plain"}
@@ -507,26 +513,26 @@ def test_a_solution_is_run_strict_in_a_home_of_its_own(tmp_path, monkeypatch):
     make_course(tmp_path, notebook(prose("# One"), code(show), code("1 + 1")))
     ran = list(execute(tmp_path, [], "smoke"))
     path = tmp_path / "solutions" / "90_tiny.ipynb"
-    made = notebook_files.read(path)
+    made = notebook_files.read_notebook(path)
     outputs = [c["outputs"] for c in made["cells"][1:]]
     assert outputs[0] == [{"name": "stdout", "output_type": "stream",
                            "text": ["1 smoke solutions True True\n"]}]
     assert outputs[1][0]["data"]["text/plain"] == ["2"]
     assert [c["execution_count"] for c in made["cells"][1:]] == [1, 2]
     assert ran[0].size == path.stat().st_size and ran[0].dropped == []
-    assert path.read_bytes() == notebook_files.dump(builder.normalised(made))
+    assert path.read_bytes() == notebook_files.dump_notebook(builder.normalise_solution(made))
     list(execute(tmp_path, [], "smoke", tmp_path / "kept"))              # and one that is to stay
-    assert "True False" in str(notebook_files.read(path)["cells"][1]["outputs"])
+    assert "True False" in str(notebook_files.read_notebook(path)["cells"][1]["outputs"])
 
 
 def test_a_solution_is_run_as_if_its_questions_were_new(tmp_path):
     pytest.importorskip("nbclient")
     home = tmp_path / "kept"
     facts = {"c90-choice": {"choice": 2}, "c89-choice": {"choice": 1}}
-    saved_work.write({"functions": {"c90-f": {}, "c89-f": {}}, "facts": facts}, home)
+    saved_work.write_saved_work({"functions": {"c90-f": {}, "c89-f": {}}, "facts": facts}, home)
     make_course(tmp_path, notebook(prose("# One"), code("1 + 1")))
     list(execute(tmp_path, [], "smoke", home))
-    assert saved_work.read(home) == {"functions": {"c90-f": {}, "c89-f": {}},
+    assert saved_work.load_saved_work(home) == {"functions": {"c90-f": {}, "c89-f": {}},
                                 "facts": {"c89-choice": {"choice": 1}}}
 
 
@@ -544,7 +550,7 @@ def test_a_failing_solution_is_left_as_it_was(tmp_path):
 
 def test_a_release_is_nbgraders_source_tree(course, tmp_path):
     folder = tmp_path / "handed-out"
-    release(course, folder)
+    write_release(course, folder)
     assert {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} == {
         "README.md", "nbgrader_config.py", "source/header.ipynb", "source/90_tiny/90_tiny.ipynb"}
     made = (folder / "source" / "90_tiny" / "90_tiny.ipynb").read_text()
@@ -552,14 +558,14 @@ def test_a_release_is_nbgraders_source_tree(course, tmp_path):
     assert "| 90_tiny | 3 | 5 | never |" in (folder / "README.md").read_text()
     compile((folder / "nbgrader_config.py").read_text(), "nbgrader_config.py", "exec")
     with pytest.raises(FileExistsError, match="not empty"):
-        release(course, folder)
+        write_release(course, folder)
 
 
 def test_a_faulty_course_is_not_released(course, tmp_path):
     path = course / "solutions" / "90_tiny.ipynb"
     path.write_text(json.dumps(tampered(swap(2, "def double", "def twice"))))
     with pytest.raises(ValueError, match="must define double"):
-        release(course, tmp_path / "out")
+        write_release(course, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -568,7 +574,7 @@ def test_the_round_trip_with_nbgrader(tmp_path):
     pytest.importorskip("nbgrader")
     folder = tmp_path / "out"
     solution = tampered(lambda c: c.pop(1))                               # no torch in each kernel
-    release(make_course(tmp_path, solution), folder)
+    write_release(make_course(tmp_path, solution), folder)
     source = folder / "release" / "90_tiny" / "90_tiny.ipynb"
     config = (folder / "nbgrader_config.py").read_text()
     (folder / "nbgrader_config.py").write_text(config.replace("900", "60"))
@@ -651,7 +657,7 @@ def test_grading_a_notebook_that_is_not_there(course, capsys):
 def test_progress_is_found_beside_the_notebooks(course, monkeypatch, capsys):
     from minidiff.course.student import saved_work, session
     monkeypatch.delenv("MINIDIFF_HOME", raising=False)
-    monkeypatch.setattr(session, "progress", lambda: saved_work.home())
+    monkeypatch.setattr(session, "progress", lambda: saved_work.saved_work_folder())
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert main(["progress"]) == 0
     assert capsys.readouterr().out.strip() == str(course.resolve() / "notebooks" / ".minidiff")

@@ -16,14 +16,14 @@ from minidiff.course.checking import observation, verdict
 from minidiff.course.checking.exercise import Case, Exercise, Question
 from minidiff.course.student import saved_work
 
-ALL = [e for c in exercises.chapters() for e in exercises.all_of(c)]
+ALL = [e for c in exercises.chapters() for e in exercises.exercises_of(c)]
 QUESTIONS = [q for c in exercises.chapters() for q in exercises.questions_of(c)]
-WRONG = [(e, w) for e in ALL for w in answers.of(e.id).wrong]
+WRONG = [(e, w) for e in ALL for w in answers.find(e.id).wrong_answers]
 every_exercise = pytest.mark.parametrize("exercise", ALL, ids=lambda e: e.id)
 
 
 def verdict_on(f, exercise: Exercise) -> verdict.Verdict:
-    return verdict.examine(f, exercise, answers.of(exercise.id))
+    return verdict.check_function(f, exercise, answers.find(exercise.id))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def kept(tmp_path, monkeypatch):
 
 @every_exercise
 def test_the_reference_passes(exercise):
-    v = verdict_on(answers.of(exercise.id).reference, exercise)
+    v = verdict_on(answers.find(exercise.id).reference, exercise)
     assert v.status == "passed" and v.points == exercise.points > 0
 
 
@@ -53,8 +53,8 @@ def test_the_stub_is_not_attempted(exercise):
 @pytest.mark.parametrize("exercise, wrong", WRONG, ids=[f"{e.id}-{w.name}" for e, w in WRONG])
 def test_every_known_mistake_gets_its_own_diagnosis(exercise, wrong):
     v = verdict_on(wrong.function, exercise)
-    assert (v.status, v.wrong, v.points) == ("diagnosed", wrong.name, 0)
-    assert v.message == wrong.says and v.hint in (1, 2, 3)
+    assert (v.status, v.mistake, v.points) == ("diagnosed", wrong.name, 0)
+    assert v.message == wrong.diagnosis and v.hint in (1, 2, 3)
 
 
 @every_exercise
@@ -62,18 +62,18 @@ def test_an_exercise_says_all_that_is_needed(exercise):
     assert exercise.id.startswith("c") and 1 <= exercise.difficulty <= 3 and exercise.minutes > 0
     assert len(set(exercise.hints)) == 3 and all(h.endswith((".", "?", ")", "]")) or h
                                                  for h in exercise.hints)
-    wrong = answers.of(exercise.id).wrong
+    wrong = answers.find(exercise.id).wrong_answers
     assert len(wrong) >= 3
-    assert len({w.name for w in wrong}) == len({w.says for w in wrong}) == len(wrong)
-    assert answers.of(exercise.id).reference.__name__ == exercise.entry
+    assert len({w.name for w in wrong}) == len({w.diagnosis for w in wrong}) == len(wrong)
+    assert answers.find(exercise.id).reference.__name__ == exercise.entry
 
 
 @every_exercise
 def test_cases_are_the_same_every_time_and_belong_to_the_caller(exercise):
     first, again = exercise.cases(), exercise.cases()
-    assert [c.says for c in first] == [c.says for c in again] and len(first) >= 3
+    assert [c.description for c in first] == [c.description for c in again] and len(first) >= 3
     for a, b in zip(first, again):
-        assert all(observation.same(x, observation.copied(y)) for x, y in zip(a.args, b.args))
+        assert all(observation.is_unchanged(x, observation.clone_argument(y)) for x, y in zip(a.args, b.args))
 
 
 @every_exercise
@@ -104,7 +104,7 @@ UNLISTED = {  # wrong answers that no chapter lists
 @every_exercise
 @pytest.mark.parametrize("change", UNLISTED)
 def test_a_wrong_answer_that_nobody_listed_does_not_pass_either(exercise, change):
-    reference = answers.of(exercise.id).reference
+    reference = answers.find(exercise.id).reference
 
     def nearly(*args, **kwargs):
         return each(UNLISTED[change], reference(*args, **kwargs))
@@ -117,13 +117,13 @@ def test_a_wrong_answer_that_nobody_listed_does_not_pass_either(exercise, change
 
 @every_exercise
 def test_the_packages_own_function_is_no_answer(exercise):
-    for dotted in exercise.own:
-        assert callable(observation.found(dotted))
+    for dotted in exercise.package_equivalents:
+        assert callable(observation.import_dotted(dotted))
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.id)
 def test_a_question_explains_each_of_its_choices(question):
-    right, why = answers.right(question.id)
+    right, why = answers.right_choice(question.id)
     assert isinstance(question, Question) and question.kind in ("predict", "bughunt")
     assert 0 <= right < len(question.choices) == len(why) == len(set(why)) >= 2
 
@@ -150,11 +150,11 @@ def g(seed: int) -> torch.Generator:
 
 
 DOUBLE = Exercise("c99-double", "double", "Twice", 2, 1, 1, ("Times two?", "Add.", "2 * x."), cases,
-                  ("minidiff.schedules.times",))
+                  ("minidiff.schedules.as_times",))
 ANSWER = answers.answer(
     double, answers.Mistake("square", {"2 * x": "x * x"}, "You square.", 2),
     answers.Mistake("raises", {"2 * x": "x.twice()"}, "Tensors have no twice().", 3),
-    answers.Wrong("flat", lambda x: (2 * x).flatten(), "You flatten.", 1))
+    answers.WrongAnswer("flat", lambda x: (2 * x).flatten(), "You flatten.", 1))
 
 
 def said(f, seconds: float = 0.3) -> verdict.Verdict:
@@ -181,9 +181,9 @@ MISBEHAVED = {
     "changes its argument": in_place,
     "your function changes its argument x,": puts_back,
     "expected": lambda x: 2 * x + 0.01,
-    "the package's own minidiff.schedules.times": observation.found("minidiff.schedules.times"),
-    "calls, or is, the package's own minidiff.schedules.times:":
-        lambda x: observation.found("minidiff.schedules.times")(2 * x),
+    "the package's own minidiff.schedules.as_times": observation.import_dotted("minidiff.schedules.as_times"),
+    "calls, or is, the package's own minidiff.schedules.as_times:":
+        lambda x: observation.import_dotted("minidiff.schedules.as_times")(2 * x),
 }
 
 
@@ -207,10 +207,10 @@ def test_the_first_input_that_fails_is_shown_with_what_was_expected_and_what_cam
 
 
 def test_mistakes_are_known_by_values_errors_and_shapes():
-    assert said(lambda z: z**2).wrong == "square"
-    assert said(lambda z: z.twice()).wrong == "raises"
-    assert said(lambda z: 2 * z.view(-1)).wrong == "flat"
-    assert said(lambda z: z**2 + 1e-2).wrong is None
+    assert said(lambda z: z**2).mistake == "square"
+    assert said(lambda z: z.twice()).mistake == "raises"
+    assert said(lambda z: 2 * z.view(-1)).mistake == "flat"
+    assert said(lambda z: z**2 + 1e-2).mistake is None
 
 
 def test_a_line_of_the_students_function_is_named():
@@ -244,13 +244,13 @@ def test_a_generator_is_run_and_an_endless_one_cut():
     def forever(n):
         while True:
             yield 0.0
-    assert verdict.examine(lambda n: (float(k) for k in range(n)), listed, right).status == "passed"
-    assert "10000" in verdict.examine(forever, listed, right).message
+    assert verdict.check_function(lambda n: (float(k) for k in range(n)), listed, right).status == "passed"
+    assert "10000" in verdict.check_function(forever, listed, right).message
 
 
 def test_what_is_no_function_is_said():
-    assert "None" in verdict.examine(None, DOUBLE, ANSWER).message
-    assert "a Tensor" in verdict.examine(torch.ones(1), DOUBLE, ANSWER).message
+    assert "None" in verdict.check_function(None, DOUBLE, ANSWER).message
+    assert "a Tensor" in verdict.check_function(torch.ones(1), DOUBLE, ANSWER).message
 
 
 def test_nan_is_not_right():
@@ -271,19 +271,19 @@ def test_verdicts_show_themselves_and_escape():
 # start, check, pick, progress
 
 E = exercises.find("c02-loss")
-RIGHT = answers.of("c02-loss").reference
+RIGHT = answers.find("c02-loss").reference
 
 
 def test_pick_takes_what_passes_and_falls_back_with_a_banner(capsys):
     assert course.pick("c02-loss", RIGHT) is RIGHT and capsys.readouterr().out == ""
-    wrong = answers.of("c02-loss").wrong[0]
+    wrong = answers.find("c02-loss").wrong_answers[0]
     assert course.pick("c02-loss", wrong.function) is RIGHT
-    assert wrong.says[:20] in capsys.readouterr().out
+    assert wrong.diagnosis[:20] in capsys.readouterr().out
 
 
 def test_strict_checks_raise_and_pick_stops_falling_back(monkeypatch):
     monkeypatch.setenv("MINIDIFF_STRICT", "1")
-    wrong = answers.of("c02-loss").wrong[0].function
+    wrong = answers.find("c02-loss").wrong_answers[0].function
     for call in (course.check, course.pick):
         with pytest.raises(course.CheckFailed, match="DIAGNOSIS c02-loss"):
             call("c02-loss", wrong)
@@ -347,7 +347,7 @@ def test_what_cannot_be_kept_is_said_and_still_passes():
     source = MINE.replace("SCALE = 2.0", "SCALE = torch.tensor(2.0)")
     v = course.check("c02-loss", notebook(source)["noise_loss"])
     assert v.status == "passed" and "uses `SCALE` from your notebook, a Tensor" in v.message
-    assert saved_work.function("c02-loss") is None
+    assert saved_work.load_function("c02-loss") is None
 
 
 def test_nothing_kept_means_the_reference_even_where_checks_are_strict(monkeypatch, capsys):
@@ -369,7 +369,7 @@ def test_progress_tells_whose_parts_are_whose():
     before = course.progress()
     course.check("c02-loss", notebook(MINE)["noise_loss"])
     after = course.progress()
-    assert after.points - before.points == E.points and after.most == before.most
+    assert after.points - before.points == E.points and after.max_points == before.max_points
     line = next(s for s in repr(after).splitlines() if "c02-loss" in s)
     assert "yours" in line and "<b>yours</b>" in after._repr_html_()
     assert "Chapter 02: 1 of 6 parts" in after._repr_html_()

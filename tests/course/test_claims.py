@@ -9,41 +9,41 @@ import torch
 
 from minidiff.course.student import claims
 from minidiff.course.student.claims import (
+    CLAIM_VERDICTS,
     TABLES,
-    VERDICTS,
     claim,
-    difference,
-    exactly,
-    interval,
-    origin,
-    stored,
-    table,
-    verdicts,
+    claims_table,
+    confidence_interval,
+    exact_claim,
+    load_table,
+    markdown_table,
+    mean_difference,
+    table_provenance,
 )
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-spec = spec_from_file_location("stored", BENCHMARKS / "stored.py")
+spec = spec_from_file_location("results_table", BENCHMARKS / "results_table.py")
 bench = module_from_spec(spec)
 spec.loader.exec_module(bench)
 
-HOLDS, FAILS, UNDECIDED = VERDICTS
+HOLDS, FAILS, UNDECIDED = CLAIM_VERDICTS
 
 
 # Claims
 
 def test_the_interval_of_a_known_sample():
-    mean, half = interval(torch.tensor([1, 2, 3, 4]))
+    mean, half = confidence_interval(torch.tensor([1, 2, 3, 4]))
     assert mean == 2.5 and half == pytest.approx(1.96 * (5 / 3)**0.5 / 2)
 
 
 def test_intervals_hold_the_mean_nineteen_times_of_twenty():
     draws = torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
-    held = sum(abs(mean) < half for mean, half in map(interval, draws))
+    held = sum(abs(mean) < half for mean, half in map(confidence_interval, draws))
     assert 0.92 < held / 2000 < 0.97
 
 
 def test_independent_errors_add_as_squares():
-    assert difference((5.0, 3.0), (2.0, 4.0)) == (3.0, 5.0)
+    assert mean_difference((5.0, 3.0), (2.0, 4.0)) == (3.0, 5.0)
 
 
 @pytest.mark.parametrize(("measured", "level", "verdict"), [
@@ -51,7 +51,7 @@ def test_independent_errors_add_as_squares():
     ((0.5, 0.5), 0.0, UNDECIDED), ((-0.5, 0.5), 0.0, UNDECIDED),                 # touches 0
     ((1.5, 0.25), 1.0, HOLDS), ((1.5, 0.25), 2.0, FAILS), ((1.5, 0.25), 1.75, UNDECIDED)])
 def test_a_claim_holds_where_the_whole_interval_is_above_the_level(measured, level, verdict):
-    assert claim(1, "so", measured, level=level).verdict == verdict
+    assert claim(1, "so", measured, threshold=level).verdict == verdict
 
 
 @pytest.mark.parametrize(("measured", "level", "verdict"), [
@@ -61,32 +61,32 @@ def test_a_claim_holds_where_the_whole_interval_is_above_the_level(measured, lev
     ((0.125, 0.125), 0.0, UNDECIDED), ((0.375, 0.125), 0.0, UNDECIDED),          # touch the margin
     ((1.0, 0.125), 1.0, HOLDS), ((6.0, 0.125), 1.0, FAILS), ((0.0, 0.125), 1.0, FAILS)])
 def test_a_claim_of_equality_holds_where_the_whole_interval_is_within(measured, level, verdict):
-    assert claim(1, "the same", measured, within=0.25, level=level).verdict == verdict
+    assert claim(1, "the same", measured, within=0.25, threshold=level).verdict == verdict
 
 
 def test_a_claim_says_what_was_measured():
     values = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    row = claim(9, "more", values, level=0.5)
-    assert row == claim(9, "more", interval(values), level=0.5)
+    row = claim(9, "more", values, threshold=0.5)
+    assert row == claim(9, "more", confidence_interval(values), threshold=0.5)
     assert row == (9, "more", "2.5", "1.23 to 3.77", HOLDS)
 
 
 def test_what_is_exact_needs_no_interval():
-    assert exactly(19, "repeats", "1e-07", False) == (19, "repeats", "1e-07", "exact", FAILS)
-    assert exactly(19, "repeats", 0.12345, torch.tensor(True))[2:] == ("0.123", "exact", HOLDS)
+    assert exact_claim(19, "repeats", "1e-07", False) == (19, "repeats", "1e-07", "exact", FAILS)
+    assert exact_claim(19, "repeats", 0.12345, torch.tensor(True))[2:] == ("0.123", "exact", HOLDS)
 
 
 def test_verdicts_are_a_table_in_the_claims_order():
-    rows = [exactly(9, "b", 1, True), exactly(10, "c", 1, True), exactly(2, "a", 1, True),
-            exactly(9, "a", 1, True)]
-    lines = verdicts(rows).data.splitlines()
+    rows = [exact_claim(9, "b", 1, True), exact_claim(10, "c", 1, True), exact_claim(2, "a", 1, True),
+            exact_claim(9, "a", 1, True)]
+    lines = claims_table(rows).data.splitlines()
     assert {line.count("|") for line in lines} == {6}
     assert [line.split(" | ")[:2] for line in lines[2:]] == [
         ["| 2", "a"], ["| 9", "b"], ["| 9", "a"], ["| 10", "c"]]
 
 
 def test_a_table_makes_means_of_values_and_leaves_words():
-    head, line, row = table(("a", "b", "c", "d", "e"), [
+    head, line, row = markdown_table(("a", "b", "c", "d", "e"), [
         ("word", 3, 0.12345, torch.tensor(0.5), torch.tensor([1.0, 2.0, 3.0, 4.0]))
     ]).data.splitlines()
     assert head == "| a | b | c | d | e |" and set(line) <= set("| -")
@@ -97,21 +97,21 @@ def test_a_table_makes_means_of_values_and_leaves_words():
 
 def test_a_missing_table_says_how_it_is_made():
     with pytest.raises(FileNotFoundError, match=r"python benchmarks/nothing\.py"):
-        stored("nothing")
+        load_table("nothing")
 
 
 def test_a_stored_table_is_read_as_numbers_words_and_gaps(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "TABLES", tmp_path)
     (tmp_path / "some.csv").write_text("# python benchmarks/some.py\n# today\nname,x,y\n"
                                        "a#,1e-3,\nb,-2,inf\n", encoding="utf-8")
-    assert stored("some") == [{"name": "a#", "x": 0.001, "y": None},
+    assert load_table("some") == [{"name": "a#", "x": 0.001, "y": None},
                               {"name": "b", "x": -2.0, "y": float("inf")}]
-    assert origin("some") == "python benchmarks/some.py\ntoday"
+    assert table_provenance("some") == "python benchmarks/some.py\ntoday"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(TABLES.glob("*.csv"))])
 def test_every_shipped_table_is_whole_and_says_how_where_and_when(name):
-    rows, (how, where, *_) = stored(name), origin(name).splitlines()
+    rows, (how, where, *_) = load_table(name), table_provenance(name).splitlines()
     assert rows and len({tuple(row) for row in rows}) == 1
     assert all(isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
     assert how.split()[:2] == ["python", f"benchmarks/{name}.py"]
@@ -145,9 +145,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     assert run(tmp_path, wanted) == wanted[2:]
     assert run(tmp_path, wanted) == []
     monkeypatch.setattr(claims, "TABLES", tmp_path)
-    assert [(r["sampler"], r["calls"]) for r in stored("some")] == wanted
-    assert stored("some")[0]["score"] == 1.3333
-    assert len(origin("some").splitlines()) == 3 and origin("some").endswith("a note")
+    assert [(r["sampler"], r["calls"]) for r in load_table("some")] == wanted
+    assert load_table("some")[0]["score"] == 1.3333
+    assert len(table_provenance("some").splitlines()) == 3 and table_provenance("some").endswith("a note")
 
 
 def test_rows_that_another_command_adds_stand_below_it(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_rows_that_another_command_adds_stand_below_it(tmp_path, monkeypatch):
             if line[:4] not in ("# 20", "# a ", "samp")] == \
         ["benchmarks/first.py", "ddim", "--more", "heun", "heun"]
     monkeypatch.setattr(claims, "TABLES", tmp_path)
-    assert [r["calls"] for r in stored("some")] == [4, 4, 8]
+    assert [r["calls"] for r in load_table("some")] == [4, 4, 8]
 
 
 def test_a_key_is_the_same_before_and_after_the_disk(tmp_path):

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from minidiff.course.student import compute_card as compute_card_module
-from minidiff.course.student.compute_card import GIB, Budget, card, compute_card
+from minidiff.course.student.compute_card import GIB, Budget, choose_size, compute_card
 from minidiff.data import digits
-from minidiff.recipes import build, objective, recipe, stream
-from minidiff.train import Run, train
+from minidiff.recipes import build_model, build_objective, get_recipe, training_batches
+from minidiff.train import TrainState, train
 from minidiff.training import cost
 
-PLAN = recipe("tiny", channels=[32], batch=2)
+PLAN = get_recipe("tiny", channels=[32], batch=2)
 SOURCE = digits.built_in("train", 20)
 
 
@@ -25,49 +25,49 @@ def profile(monkeypatch):
                                              (2.4, "small"), (0.6, "small")])
 def test_the_largest_size_within_the_budget_is_chosen(minutes, choice):
     sizes = {"full": 300, "small": 30, "half": 150}                          # in any order
-    found = card((1.0, GIB), sizes, minutes)
+    found = choose_size((1.0, GIB), sizes, minutes)
     assert (found.choice, found.steps) == (choice, sizes[choice])
     assert [s.seconds for s in found.sizes] == [300, 30, 150]
-    assert [bool(s.over) for s in found.sizes] == [s > 60 * minutes for s in (300, 30, 150)]
+    assert [bool(s.excess) for s in found.sizes] == [s > 60 * minutes for s in (300, 30, 150)]
 
 
 def test_a_size_over_budget_is_offered_down_with_a_sentence():
-    found = card((2.0, GIB), {"small": 60, "full": 600}, (10, 4))
-    assert found.says == ("Here “full” would take about 20 min (budget: 10 min); "
+    found = choose_size((2.0, GIB), {"small": 60, "full": 600}, (10, 4))
+    assert found.explanation == ("Here “full” would take about 20 min (budget: 10 min); "
                           "“small” fits: 60 steps, about 2.0 min.")
-    found = card((2.0, GIB), {"small": 60, "full": 300}, (10, 4))
-    assert found.says == "“full” fits: 300 steps, about 10 min."
+    found = choose_size((2.0, GIB), {"small": 60, "full": 300}, (10, 4))
+    assert found.explanation == "“full” fits: 300 steps, about 10 min."
 
 
 def test_the_smallest_is_chosen_with_a_warning_when_none_fits():
-    found = card((2.0, GIB), {"full": 600, "small": 60}, (1, 4))
+    found = choose_size((2.0, GIB), {"full": 600, "small": 60}, (1, 4))
     assert (found.choice, found.steps) == ("small", 60)
-    assert found.says.startswith("Warning: here even “small”") and "budget: 60 s" in found.says
-    found = card((0.001, 5 * GIB), {"full": 600, "small": 60}, (1, 4))
-    assert found.choice == "small" and "need about 5.0 GiB (budget: 4 GiB)" in found.says
-    assert "smaller batch" in found.says
+    assert found.explanation.startswith("Warning: here even “small”") and "budget: 60 s" in found.explanation
+    found = choose_size((0.001, 5 * GIB), {"full": 600, "small": 60}, (1, 4))
+    assert found.choice == "small" and "need about 5.0 GiB (budget: 4 GiB)" in found.explanation
+    assert "smaller batch" in found.explanation
 
 
 def test_a_dearer_step_takes_more_time_and_memory():
     sizes = {"small": 100, "wide": (50, 4.0), "light": (400, 0.25)}
-    found = card((1.0, GIB), sizes, (100, 5))
+    found = choose_size((1.0, GIB), sizes, (100, 5))
     assert [s.seconds for s in found.sizes] == [100, 200, 100]
     assert [s.bytes / GIB for s in found.sizes] == [1, 4, 1]
     assert found.choice == "wide"                                # of most work, not of most steps
-    assert card((1.0, GIB), sizes, (100, 3)).choice != "wide"
+    assert choose_size((1.0, GIB), sizes, (100, 3)).choice != "wide"
 
 
 def test_memory_that_is_not_known_forbids_nothing():
-    found = card((1.0, None), {"a": 10}, (1, 1e-9))
-    assert not found.sizes[0].over and "not measured" in repr(found)
+    found = choose_size((1.0, None), {"a": 10}, (1, 1e-9))
+    assert not found.sizes[0].excess and "not measured" in repr(found)
 
 
 def test_a_number_is_minutes_and_no_budget_is_the_profiles(monkeypatch):
-    assert compute_card_module.allowance(2) == Budget(2, compute_card_module.BUDGETS["smoke"].gib)
-    assert compute_card_module.allowance((2, 3)) == Budget(2, 3)
-    assert compute_card_module.allowance(None) == compute_card_module.BUDGETS["smoke"]
+    assert compute_card_module.parse_budget(2) == Budget(2, compute_card_module.BUDGETS["smoke"].gib)
+    assert compute_card_module.parse_budget((2, 3)) == Budget(2, 3)
+    assert compute_card_module.parse_budget(None) == compute_card_module.BUDGETS["smoke"]
     monkeypatch.setenv("MINIDIFF_PROFILE", "cpu")
-    assert compute_card_module.allowance(None) == compute_card_module.BUDGETS["cpu"]
+    assert compute_card_module.parse_budget(None) == compute_card_module.BUDGETS["cpu"]
 
 
 @pytest.mark.parametrize("sizes", [{}, {"a": 0}, {"a": 1.5}, {"a": True}, {"a": (10, 0)},
@@ -77,19 +77,19 @@ def test_bad_sizes_get_a_sentence_before_any_step_is_done(sizes):
         raise AssertionError("probed")
         yield
     with pytest.raises(ValueError, match="size"):
-        compute_card(Run(build(PLAN.model)), batches(), sizes)
+        compute_card(TrainState(build_model(PLAN.model)), batches(), sizes)
 
 
 @pytest.mark.parametrize("budget", [0, -1, (1, 0), (1,), "1", float("nan")])
 def test_bad_budgets_get_a_sentence(budget):
     with pytest.raises(ValueError, match=r"^A budget is positive minutes.*\.$"):
-        card((1, 1), {"a": 1}, budget)
+        choose_size((1, 1), {"a": 1}, budget)
 
 
 @pytest.mark.parametrize("seconds, text", [(0.04, "0.0 s"), (9.96, "10 s"), (45, "45 s"),
                                            (119, "2.0 min"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_are_said_as_people_do(seconds, text):
-    assert compute_card_module.spoken(seconds) == text
+    assert compute_card_module.format_duration(seconds) == text
 
 
 def test_three_steps_are_timed_after_one_to_warm_up(monkeypatch):
@@ -98,20 +98,20 @@ def test_three_steps_are_timed_after_one_to_warm_up(monkeypatch):
     given = []
 
     def batches():
-        for batch in stream(PLAN, SOURCE, 5):
+        for batch in training_batches(PLAN, SOURCE, 5):
             given.append(batch)
             yield batch
-    found = compute_card(Run(build(PLAN.model)), batches(), {"a": 10}, objective(PLAN))
+    found = compute_card(TrainState(build_model(PLAN.model)), batches(), {"a": 10}, build_objective(PLAN))
     assert found.seconds == 3.0 and len(given) <= 5              # 2, 9 and 3: the median
 
 
 def trained(look) -> dict[str, torch.Tensor]:
     """The averaged weights of a short training that `look(run)` looked at in its middle."""
     torch.manual_seed(0)
-    run = Run(build(PLAN.model))
+    run = TrainState(build_model(PLAN.model))
     for stop in (2, 4):
         look(run)
-        for _ in train(run, stream(PLAN, SOURCE, 0, run.step), stop, drawing):
+        for _ in train(run, training_batches(PLAN, SOURCE, 0, run.step), stop, drawing):
             pass
     return run.ema.model.state_dict() | {"draw": torch.rand(3)}
 
@@ -122,16 +122,16 @@ def drawing(model, x0, cond, g):
 
 
 def test_a_run_is_trained_the_same_with_the_card_and_without():
-    seen = trained(lambda run: compute_card(run, stream(PLAN, SOURCE, 5), {"a": 3}, drawing))
+    seen = trained(lambda run: compute_card(run, training_batches(PLAN, SOURCE, 5), {"a": 3}, drawing))
     want = trained(lambda run: None)
     assert all(torch.equal(seen[k], v) for k, v in want.items())
 
 
 def test_memory_grows_with_the_batch():
     def weighed(batch: int) -> int:
-        plan = recipe("tiny", channels=[32], batch=batch)
-        return compute_card(Run(build(plan.model)), stream(plan, SOURCE, 0), {"a": 3},
-                            objective(plan)).bytes
+        plan = get_recipe("tiny", channels=[32], batch=batch)
+        return compute_card(TrainState(build_model(plan.model)), training_batches(plan, SOURCE, 0), {"a": 3},
+                            build_objective(plan)).bytes
     two, four, eight = map(weighed, (2, 4, 8))
     assert 1.6 < (eight - four) / (four - two) < 2.4
 
@@ -139,12 +139,12 @@ def test_memory_grows_with_the_batch():
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_training_too_short_to_probe_gets_a_sentence(n):
     with pytest.raises(ValueError, match="at least two batches"):
-        compute_card(Run(build(PLAN.model)), islice(stream(PLAN, SOURCE, 0), n), {"a": 3},
-                     objective(PLAN))
+        compute_card(TrainState(build_model(PLAN.model)), islice(training_batches(PLAN, SOURCE, 0), n), {"a": 3},
+                     build_objective(PLAN))
 
 
 def test_it_reads_well_as_text_and_as_a_table():
-    found = card((0.12, 300 * 2**20), {"small": 300, "<full>": 20_000}, (10, 4))
+    found = choose_size((0.12, 300 * 2**20), {"small": 300, "<full>": 20_000}, (10, 4))
     lines = repr(found).splitlines()
     assert lines[0] == "Compute card: 120 ms a step on this machine"
     assert lines[2].split() == ["small", "300", "36", "s", "300", "MiB", "fits,", "chosen"]

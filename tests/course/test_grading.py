@@ -20,7 +20,7 @@ from minidiff.course.grading import grader, isolated_process, submission
 from minidiff.course.grading.isolated_process import Job, Limits
 from minidiff.runtime import files
 
-TASKS = {e.entry: e for e in exercises.all_of("02")}
+TASKS = {e.entry: e for e in exercises.exercises_of("02")}
 RIGHT = {name: inspect.getsource(getattr(ch02, name)) for name in TASKS}
 SETUP = """%matplotlib inline
 !pip install -q minidiff
@@ -46,13 +46,13 @@ def notebook(path: Path, *cells: str) -> Path:
 
 
 def collected(path: Path, *cells: str) -> submission.Submission:
-    return submission.read(notebook(path / "02.ipynb", *cells))
+    return submission.read_submission(notebook(path / "02.ipynb", *cells))
 
 
 def statuses(found: submission.Submission) -> dict[str, str]:
     """What becomes of a notebook's functions, without a process of their own."""
-    space, _ = isolated_process.define([i.source for i in found.items], "<test>", "of_a_test")
-    return {n: verdict.examine(space[n], e, answers.of(e.id)).status
+    space, _ = isolated_process.define_module([i.source for i in found.definitions], "<test>", "of_a_test")
+    return {n: verdict.check_function(space[n], e, answers.find(e.id)).status
             for n, e in TASKS.items() if n in space}
 
 
@@ -60,12 +60,12 @@ def statuses(found: submission.Submission) -> dict[str, str]:
 def here(monkeypatch):
     """Functions are observed in this process, which is quicker."""
     def watch(job: Job, limits: Limits) -> dict:
-        space, _ = isolated_process.define(job.items, "<test>", "of_a_test")
-        for name, (there, sources) in job.stands.items():
-            space[name] = isolated_process.define(sources, "<right>", "right")[0][there]
+        space, _ = isolated_process.define_module(job.sources, "<test>", "of_a_test")
+        for name, (there, sources) in job.substitutes.items():
+            space[name] = isolated_process.define_module(sources, "<right>", "right")[0][there]
         return {id: observe(space[name], exercises.find(id), limits.case)
                 for id, name in job.entries.items()}
-    monkeypatch.setattr(grader, "watch", watch)
+    monkeypatch.setattr(grader, "observe_in_subprocess", watch)
 
 
 def by_id(grades: list[grader.Grade]) -> dict[str, grader.Grade]:
@@ -134,7 +134,7 @@ def test_functions_split_at_any_space_are_found(tmp_path):
     text = "\n\n".join(RIGHT[n] for n in names)
     for at in (k for k, c in enumerate(text) if c == " "):
         found = collected(tmp_path, SETUP, text[:at], text[at:])
-        space, _ = isolated_process.define([i.source for i in found.items], "<test>", "of_a_test")
+        space, _ = isolated_process.define_module([i.source for i in found.definitions], "<test>", "of_a_test")
         for n in names:
             want = getattr(ch02, n).__code__
             assert space[n].__code__.co_names == want.co_names, text[:at] + "|" + text[at:]
@@ -144,14 +144,14 @@ def test_cells_without_metadata_types_or_lists_are_read(tmp_path):
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps({"cells": [{"source": SETUP}, {"source": LOSS.replace("\n", "\r\n")},
                                           {"cell_type": "markdown", "source": ["# " + X0]}]}))
-    assert statuses(submission.read(path)) == {"noise_loss": "passed"}
+    assert statuses(submission.read_submission(path)) == {"noise_loss": "passed"}
 
 
 def test_nothing_of_a_notebook_runs_while_it_is_collected(tmp_path):
     found = collected(tmp_path, SETUP, "open('ran', 'w')\nmade = open('ran', 'w')\nN = 10**3\n"
                       "HUGE = 9**9**9\nlist_of = [f() for f in (open,)]", LOSS)
-    assert [i.name for i in found.items if i.kind == "value"] == ["N"]
-    assert {"made", "HUGE", "list_of", "ch"} <= found.lost.keys()
+    assert [i.name for i in found.definitions if i.kind == "value"] == ["N"]
+    assert {"made", "HUGE", "list_of", "ch"} <= found.unavailable.keys()
 
 
 @pytest.mark.parametrize("cells, chapters", [
@@ -196,7 +196,7 @@ def test_a_prediction_is_told_and_costs_nothing(tmp_path, here):
         tmp_path / "a.ipynb", SETUP, 'choice = 1\ncourse.predict("c02-early", lambda: 3, choice)',
         'course.predict("c02-copies", f, choice=2)')]))
     assert grades["c02-early"].status == grades["c02-copies"].status == "answered"
-    assert grades["c02-early"].of == 0 and "A blur" in grades["c02-early"].diagnosis
+    assert grades["c02-early"].max_points == 0 and "A blur" in grades["c02-early"].diagnosis
     assert "as it happens" in grades["c02-copies"].diagnosis
 
 
@@ -205,7 +205,7 @@ def test_a_prediction_is_told_and_costs_nothing(tmp_path, here):
 def test_who_did_nothing_gets_nothing(tmp_path, here):
     grades = grader.grade([notebook(tmp_path / "a.ipynb", SETUP, *map(stub, list(TASKS)[:4]))])
     assert {g.status for g in grades} == {"not attempted"} and sum(g.points for g in grades) == 0
-    assert sum(g.of for g in grades) == 14
+    assert sum(g.max_points for g in grades) == 14
 
 
 def test_a_function_with_a_syntax_error_is_told_so(tmp_path, here):
@@ -241,7 +241,7 @@ def test_files_and_the_histogram_of_a_class(tmp_path, here, capsys):
 
 
 def test_text_that_a_spreadsheet_would_run_is_quoted():
-    text = grader.as_csv(("a", "b"), [{"a": "=1+1", "b": -1}])
+    text = grader.csv_text(("a", "b"), [{"a": "=1+1", "b": -1}])
     assert text == "a,b\n'=1+1,-1\n"
 
 
@@ -253,7 +253,7 @@ def test_the_command_grades(tmp_path, here, capsys):
 
 
 def test_a_folder_that_cannot_be_written_is_told_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(grader, "watch", None)
+    monkeypatch.setattr(grader, "observe_in_subprocess", None)
     (tmp_path / "out").write_text("a file")
     with pytest.raises(FileExistsError):
         grader.grade([notebook(tmp_path / "a.ipynb", SETUP, LOSS)], tmp_path / "out")
@@ -271,7 +271,7 @@ def test_one_that_cannot_be_compared_does_not_stop_the_others(tmp_path, here, mo
 
 def test_fewer_observations_than_inputs_do_not_pass():
     e = TASKS["x0_from_eps"]
-    assert grader.verdict(e, observe(ch02.x0_from_eps, e)[:1]).status == "failed"
+    assert grader.exercise_verdict(e, observe(ch02.x0_from_eps, e)[:1]).status == "failed"
 
 
 # One function that needs another
@@ -280,7 +280,7 @@ def test_a_right_loop_passes_although_the_step_in_it_does_not(tmp_path, here):
     grades = by_id(grader.grade([notebook(
         tmp_path / "a.ipynb", SETUP, RIGHT["ddpm_step"].replace("a_s * x0", "a_t * x0"),
         RIGHT["reverse"])]))
-    assert grades["c02-step"].wrong == "times-mixed"
+    assert grades["c02-step"].mistake == "times-mixed"
     assert grades["c02-reverse"].points == 2
     assert "the right ddpm_step" in grades["c02-reverse"].diagnosis
 
@@ -291,7 +291,7 @@ def test_a_wrong_loop_gets_its_own_diagnosis_without_a_step(cells, tmp_path, her
     wrong = RIGHT["reverse"].replace("noises[k]", "noises[0]")
     grades = by_id(grader.grade([notebook(tmp_path / "a.ipynb", SETUP, *cells, wrong)]))
     assert grades["c02-step"].status == "not attempted"
-    assert grades["c02-reverse"].wrong == "same-noise"
+    assert grades["c02-reverse"].mistake == "same-noise"
 
 
 def test_a_picked_name_is_the_notebooks_own_function(tmp_path, here):
@@ -311,17 +311,17 @@ def test_a_right_function_comes_with_all_it_needs_from_other_chapters(tmp_path, 
         "from house_a import half\ndef quarter(x):\n    return half(half(x))\n"
         "def other():\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(grader, "HOUSE", "house_")
-    sources = grader.sources_of(importlib.import_module("house_b"), "quarter")
+    monkeypatch.setattr(grader, "ANSWERS_PACKAGE", "house_")
+    sources = grader.answer_sources(importlib.import_module("house_b"), "quarter")
     assert not [s for s in sources if "house" in s or "other" in s or "RIGHT" in s]
-    assert isolated_process.define(sources, "<test>", "of_a_test")[0]["quarter"](9) == 2
-    assert grader.sources_of(math, "floor") == ["from math import floor"]
+    assert isolated_process.define_module(sources, "<test>", "of_a_test")[0]["quarter"](9) == 2
+    assert grader.answer_sources(math, "floor") == ["from math import floor"]
 
 
 def test_a_function_never_stands_in_for_itself(tmp_path):
     found = collected(tmp_path, SETUP, "def ddpm_step(*a):\n    return right(*a)\n"
                       'right = course.pick("c02-step")')
-    assert "c02-step" not in grader.stand_ins(found, TASKS["ddpm_step"], set()).values()
+    assert "c02-step" not in grader.substitutes_for(found, TASKS["ddpm_step"], set()).values()
 
 
 # The process
@@ -331,8 +331,8 @@ def test_values_come_back_as_they_went(tmp_path):
              {"a": torch.tensor(2., dtype=torch.bfloat16), 3: []}, torch.zeros(1).expand(4)]
     seen = [Observation("value", value, "", ("x",), ("f",)),
             Observation("raised", None, "E: \x1b[1m")]
-    files.save_tensors(tmp_path / "a", *isolated_process.packed(seen))
-    first, second = isolated_process.read(tmp_path / "a")
+    files.save_tensors(tmp_path / "a", *isolated_process.pack_observations(seen))
+    first, second = isolated_process.read_result(tmp_path / "a")
     (a, b, c, d), want = first.value, value
     torch.testing.assert_close((a, c["a"], d), (want[0], want[2]["a"], want[3]), rtol=0, atol=0)
     assert b[:2] == (1, 2.5) and b[2] != b[2] and b[3:] == (None, True, "text") and c[3] == []
@@ -346,10 +346,10 @@ def test_what_is_no_value_comes_back_by_the_name_of_its_type():
                         (torch.zeros(1).expand(10**10), "tensor of 40000 MB"),
                         ([0] * 10**6, "list of 1000000 things"),
                         (torch.zeros(2).to_sparse(), "tensor on cpu, torch.sparse_coo")):
-        tensors, about = isolated_process.packed([Observation("value", value)])
-        back = isolated_process.unpacked(tensors, json.loads(json.dumps(about)))[0].value
+        tensors, about = isolated_process.pack_observations([Observation("value", value)])
+        back = isolated_process.unpack_observations(tensors, json.loads(json.dumps(about)))[0].value
         assert type(back).__name__.startswith(name)
-    json.dumps(isolated_process.packed([Observation("value", loop)])[1])
+    json.dumps(isolated_process.pack_observations([Observation("value", loop)])[1])
 
 
 @pytest.mark.parametrize("about", [
@@ -358,7 +358,7 @@ def test_what_is_no_value_comes_back_by_the_name_of_its_type():
     {"seen": [["value", ["set", 9], "", [], []]]}, {"seen": [["value", 1, 2, [], []]]}])
 def test_a_forged_result_gets_a_sentence(about, tmp_path):
     files.save_tensors(tmp_path / "a", {}, about)
-    assert "could not be read back" in isolated_process.read(tmp_path / "a")
+    assert "could not be read back" in isolated_process.read_result(tmp_path / "a")
 
 
 def test_a_result_that_is_no_file_of_ours_gets_a_sentence(tmp_path):
@@ -366,11 +366,11 @@ def test_a_result_that_is_no_file_of_ours_gets_a_sentence(tmp_path):
     (tmp_path / "b").mkdir()
     if os.name != "nt":
         (tmp_path / "c").symlink_to("/dev/zero")
-    assert all("could not be read back" in isolated_process.read(tmp_path / n) for n in "abc")
+    assert all("could not be read back" in isolated_process.read_result(tmp_path / n) for n in "abc")
 
 
 def test_definitions_may_come_in_any_order():
-    space, why = isolated_process.define(["x = y", "import nothing_such", "y = 2", "z = w",
+    space, why = isolated_process.define_module(["x = y", "import nothing_such", "y = 2", "z = w",
                                "def f(a: No):\n    return a", "def g(a=None.b):\n    pass"],
                               "<test>", "of_a_test")
     assert space["x"] == 2 and space["f"](3) == 3 and why.keys() == {"nothing_such", "z", "g"}
@@ -388,28 +388,28 @@ def test_the_copy_holds_no_answers(tmp_path):
 def test_a_process_that_cannot_start_is_no_students_fault(monkeypatch):
     monkeypatch.setattr(isolated_process, "environment", lambda here: {"PYTHONPATH": "/nowhere"})
     with pytest.raises(RuntimeError, match=r"does not start here.*minidiff"):
-        isolated_process.watch(Job([], {"c02-loss": "noise_loss"}, {}), LIMITS)
+        isolated_process.observe_in_subprocess(Job([], {"c02-loss": "noise_loss"}, {}), LIMITS)
 
 
 def test_when_a_notebooks_time_is_up_the_rest_is_told_so():
     endless = "def x0_from_eps(*args):\n    while True:\n        pass"
     job = Job([endless], {"c02-x0": "x0_from_eps", "c02-loss": "noise_loss"}, {})
-    assert set(map(str, isolated_process.watch(job, Limits(notebook=0.1)).values())) == {
+    assert set(map(str, isolated_process.observe_in_subprocess(job, Limits(notebook=0.1)).values())) == {
         "Time is up: all of the notebook together had 0.1 s."}
 
 
 def test_definitions_that_do_not_end_are_told_from_functions_that_do_not():
     job = Job(["class A:\n    while True:\n        pass", LOSS],
               {"c02-loss": "noise_loss", "c02-x0": "x0_from_eps"}, {})
-    seen = isolated_process.watch(job, Limits(exercise=1))
+    seen = isolated_process.observe_in_subprocess(job, Limits(exercise=1))
     assert len(seen) == 2
     assert all(s.startswith("Its imports and definitions") for s in seen.values())
 
 
 def test_how_a_process_ended_is_told():
-    assert "exit code 3" in isolated_process.exited(3)
+    assert "exit code 3" in isolated_process.exit_message(3)
     if os.name != "nt":
-        assert "SIGSEGV" in isolated_process.exited(-11) and "memory" in isolated_process.exited(-9)
+        assert "SIGSEGV" in isolated_process.exit_message(-11) and "memory" in isolated_process.exit_message(-9)
 
 
 def test_right_and_wrong_solutions_in_a_process_of_their_own(tmp_path):
@@ -421,7 +421,7 @@ def test_right_and_wrong_solutions_in_a_process_of_their_own(tmp_path):
     grades = by_id(grader.grade([notebook(tmp_path / "a.ipynb", SETUP, *sources.values(), HUNT)]))
     for name, e in TASKS.items():
         want = ("diagnosed", changed[name][2]) if name in changed else ("passed", None)
-        assert (grades[e.id].status, grades[e.id].wrong) == want
+        assert (grades[e.id].status, grades[e.id].mistake) == want
         assert grades[e.id].points == e.points * (name not in changed)
 
 

@@ -26,9 +26,9 @@ def shown(monkeypatch, tmp_path) -> list:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MINIDIFF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(exercises, "find", ASKED.__getitem__)
-    monkeypatch.setattr(answers, "right", RIGHT.__getitem__)
+    monkeypatch.setattr(answers, "right_choice", RIGHT.__getitem__)
     things = []
-    monkeypatch.setattr(questions, "show", things.append)
+    monkeypatch.setattr(questions, "display_or_print", things.append)
     return things
 
 
@@ -38,12 +38,12 @@ def texts(shown: list) -> str:
 
 def test_a_choice_is_recorded_before_anything_is_shown(monkeypatch):
     order = []
-    keep = saved_work.remember
-    monkeypatch.setattr(saved_work, "remember", lambda *a, **k: (order.append("kept"), keep(*a, **k)))
-    monkeypatch.setattr(questions, "show", lambda thing: order.append(str(thing).split()[0]))
+    keep = saved_work.save_facts
+    monkeypatch.setattr(saved_work, "save_facts", lambda *a, **k: (order.append("kept"), keep(*a, **k)))
+    monkeypatch.setattr(questions, "display_or_print", lambda thing: order.append(str(thing).split()[0]))
     predict("c99-guess", lambda: order.append("run") or "result", 2)
     assert order == ["kept", "PREDICT", "run", "result", "AS"]
-    assert saved_work.recall("c99-guess")["choice"] == 2
+    assert saved_work.load_facts("c99-guess")["choice"] == 2
 
 
 def test_a_right_prediction_gets_its_sentence_only(shown):
@@ -66,7 +66,7 @@ def test_without_a_choice_nothing_is_given_away(shown):
     assert predict("c99-guess", lambda: shown.append("run")) is None
     assert "What is x < 1?" in texts(shown) and "1. noise" in texts(shown)
     assert "Set choice to a number, 1 to 2" in texts(shown)
-    assert "run" not in shown and "blur." not in texts(shown) and not saved_work.recall("c99-guess")
+    assert "run" not in shown and "blur." not in texts(shown) and not saved_work.load_facts("c99-guess")
 
 
 def test_none_returned_is_not_displayed(shown):
@@ -84,11 +84,11 @@ def test_a_choice_made_before_is_remembered_and_the_first_one_stays(shown):
     shown.clear()
     predict("c99-guess", lambda: "anew", 2)
     assert "You chose 1, “noise” before." in str(shown[0]) and "AS PREDICTED" in str(shown[-1])
-    assert saved_work.recall("c99-guess") == {"choice": 2, "first": 1, "right": True}
+    assert saved_work.load_facts("c99-guess") == {"choice": 2, "first": 1, "right": True}
 
 
 def test_a_recorded_choice_that_is_no_longer_offered_is_no_choice(shown):
-    saved_work.remember("c99-guess", choice=7)
+    saved_work.save_facts("c99-guess", choice=7)
     predict("c99-guess", lambda: shown.append("run"))
     assert "run" not in shown and "before" not in texts(shown)
 
@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_used_stops_nobody(shown, tmp_path, monkeypatch):
 def test_a_choice_that_is_not_offered_gets_a_sentence(ask, choice, shown):
     with pytest.raises(ValueError, match=r"choice is a whole number from 1 to 2, not .*\.$"):
         ask(choice)
-    assert not shown and not saved_work.read()["facts"]
+    assert not shown and not saved_work.load_saved_work()["facts"]
 
 
 def test_other_kinds_are_sent_to_their_own_function():
@@ -121,7 +121,7 @@ def test_other_kinds_are_sent_to_their_own_function():
 def test_a_result_instead_of_a_function_gets_a_sentence(choice):
     with pytest.raises(ValueError, match=r"lambda: \.\.\.`, not a str\."):
         predict("c99-guess", "a picture", choice)
-    assert not saved_work.recall("c99-guess")
+    assert not saved_work.load_facts("c99-guess")
 
 
 def test_the_bug_that_is_found_passes_with_its_points(shown, monkeypatch):
@@ -130,21 +130,21 @@ def test_the_bug_that_is_found_passes_with_its_points(shown, monkeypatch):
     assert (verdict.status, verdict.points) == ("passed", 2)
     assert "One step is missing." in verdict.message
     assert "Which bug?" in texts(shown) and "2. no root" in texts(shown)
-    assert saved_work.recall("c99-bug")["right"] is True
+    assert saved_work.load_facts("c99-bug")["right"] is True
 
 
 def test_another_bug_gets_the_sentence_why_it_looks_different():
     verdict = bughunt("c99-bug", 2)
-    assert (verdict.status, verdict.points, verdict.wrong) == ("failed", 0, "no root")
+    assert (verdict.status, verdict.points, verdict.mistake) == ("failed", 0, "no root")
     assert "Then the noise would be too weak." in verdict.message
     assert "One step is missing." not in repr(verdict)                     # the hunt goes on
-    assert saved_work.recall("c99-bug") == {"choice": 2, "first": 2, "right": False}
+    assert saved_work.load_facts("c99-bug") == {"choice": 2, "first": 2, "right": False}
 
 
 def test_no_bug_named_is_not_attempted():
     verdict = bughunt("c99-bug")
     assert (verdict.status, verdict.points) == ("not attempted", 0)
-    assert "missing" not in verdict.message and not saved_work.recall("c99-bug")
+    assert "missing" not in verdict.message and not saved_work.load_facts("c99-bug")
 
 
 @pytest.mark.parametrize("choice", [None, 2])
@@ -173,12 +173,12 @@ def buttons(shown: list) -> tuple:
 @pytest.fixture
 def live(monkeypatch):
     pytest.importorskip("ipywidgets")
-    monkeypatch.setattr(questions, "live", lambda: True)
+    monkeypatch.setattr(questions, "is_interactive", lambda: True)
 
 
 def test_a_button_does_what_a_written_choice_does(shown, live):
     calls = []
-    predict("c99-guess", lambda: calls.append(saved_work.recall("c99-guess")["choice"]) or "picture")
+    predict("c99-guess", lambda: calls.append(saved_work.load_facts("c99-guess")["choice"]) or "picture")
     choose, _ = buttons(shown)
     assert [b.tooltip for b in choose] == list(ASKED["c99-guess"].choices) and not calls
     shown.clear()
@@ -188,7 +188,7 @@ def test_a_button_does_what_a_written_choice_does(shown, live):
     assert shown[0] == "picture" and "A SURPRISE" in str(shown[-1])
     by_hand = str(shown[-1])
     choose[1].click()
-    assert calls == [1] and saved_work.recall("c99-guess")["choice"] == 1
+    assert calls == [1] and saved_work.load_facts("c99-guess")["choice"] == 1
     shown.clear()
     predict("c99-guess", lambda: "picture", 1)
     assert str(shown[-1]) == by_hand
@@ -201,7 +201,7 @@ def test_without_widgets_the_question_says_how_to_answer(shown, live, monkeypatc
 
 
 def test_outside_a_kernel_there_are_no_buttons():
-    assert not questions.live()
+    assert not questions.is_interactive()
 
 
 def catalogue() -> list[Question]:
@@ -211,9 +211,9 @@ def catalogue() -> list[Question]:
 @pytest.mark.parametrize("question", catalogue(), ids=lambda q: q.id)
 def test_every_question_has_one_right_choice_and_a_sentence_for_each(question, monkeypatch):
     monkeypatch.undo()
-    right, why = questions.explained(question)
+    right, why = questions.choice_explanations(question)
     assert 1 <= right <= len(question.choices) == len(why) >= 2
     assert len(set(question.choices)) == len(why) == len(set(why))
-    assert all(w[-1] in ".?!" for w in why) and question.asks[-1] in ".?"
+    assert all(w[-1] in ".?!" for w in why) and question.text[-1] in ".?"
     assert question.kind in ("predict", "bughunt")
     assert (question.points > 0) == (question.kind == "bughunt")

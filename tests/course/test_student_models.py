@@ -16,7 +16,7 @@ from minidiff import course
 from minidiff.course import answers, exercises
 from minidiff.data.digits import built_in
 from minidiff.schedules import Cosine, Flow
-from minidiff.train import denoising, train
+from minidiff.train import denoising_objective, train
 from minidiff.visual.widgets import playground
 
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
@@ -51,7 +51,7 @@ def definitions(name: str, folder: Path = SOLUTIONS, **given) -> dict:
 def test_in_a_fresh_student_edition_every_check_is_not_attempted(name, tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDIFF_HOME", str(tmp_path))
     space = definitions(name, SOLUTIONS.parent / "notebooks")
-    for exercise in exercises.all_of(name[:2]):
+    for exercise in exercises.exercises_of(name[:2]):
         assert course.check(exercise.id, space[exercise.entry]).status == "not attempted"
         assert course.check(exercise.id, definitions(name)[exercise.entry]).status == "passed"
 
@@ -84,11 +84,11 @@ def transformer(**changed) -> torch.Tensor:
     space = definitions("04_dit.ipynb", ch=size(**small), sprites=built_in(n=50), PATCH=(2, 4, 4),
                         GRID=(4, 8, 8), N=256, SHARES=(4, 6, 6), WIDTH=32,
                         norm=lambda h: F.layer_norm(h, h.shape[-1:]),
-                        time_embedding=answers.of("c03-time").reference,
-                        scale_and_shift=answers.of("c03-modulate").reference)
+                        time_embedding=answers.find("c03-time").reference,
+                        scale_and_shift=answers.find("c03-modulate").reference)
     space.update(changed)
     space["phi"] = space["grid_angles"](space["GRID"], space["SHARES"])
-    return weights(space["fresh"](), space["clips"](), denoising(10))
+    return weights(space["fresh"](), space["clips"](), denoising_objective(10))
 
 
 def small_vae(**changed) -> torch.Tensor:
@@ -105,7 +105,7 @@ def flying_ball(**changed) -> torch.Tensor:
 
 
 def others(id: str) -> list:
-    return [w.function for w in answers.of(id).wrong]
+    return [w.function for w in answers.find(id).wrong_answers]
 
 
 def differs(make, entry: str, functions: list) -> bool:
@@ -150,5 +150,5 @@ def test_another_way_through_time_trains_another_ball(id):
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():
     model = minidiff.load("mmnist32")
     space = definitions("00_welcome.ipynb", model=model, ch=size(steps=1))
-    tried = playground(space["asked"], digit=(0, 9, 1), guidance=(0.0, 6.0, 0.5)).walk()
+    tried = playground(space["asked"], digit=(0, 9, 1), guidance=(0.0, 6.0, 0.5)).try_all()
     assert {v["digit"] for v in tried} >= {0, 9} and {v["guidance"] for v in tried} >= {0.0, 6.0}

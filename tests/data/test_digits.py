@@ -138,7 +138,7 @@ def no_torchvision(monkeypatch):
 
 def test_without_torchvision_the_download_says_what_to_do(no_torchvision, tmp_path):
     with pytest.raises(RuntimeError, match=r"needs torchvision.*minidiff\[data\].*builtin"):
-        digits.download(tmp_path)
+        digits.download_mnist(tmp_path)
 
 
 def test_without_the_network_the_download_says_what_to_do(monkeypatch, tmp_path):
@@ -148,13 +148,13 @@ def test_without_the_network_the_download_says_what_to_do(monkeypatch, tmp_path)
     broken = types.SimpleNamespace(datasets=types.SimpleNamespace(MNIST=MNIST))
     monkeypatch.setattr(torchvision_compat, "import_torchvision", lambda: broken)
     with pytest.raises(RuntimeError, match=r"could not be downloaded.*Check the network.*builtin"):
-        digits.download(tmp_path)
+        digits.download_mnist(tmp_path)
 
 
 def test_nothing_is_fetched_twice(no_torchvision, tmp_path):
     for kind in ("train", "t10k"):
         write_pair(tmp_path / "MNIST/raw", kind, 20)
-    assert digits.download(tmp_path) == tmp_path
+    assert digits.download_mnist(tmp_path) == tmp_path
 
 
 def test_a_torchvision_that_cannot_load_its_operators_is_imported_all_the_same(tmp_path):
@@ -167,7 +167,7 @@ def test_a_torchvision_that_cannot_load_its_operators_is_imported_all_the_same(t
     (package / "__init__.py").write_text(
         "import torch\n"
         "@torch.library.register_fake('torchvision::nms')\ndef fake(*a): ...\nmark = 'loaded'\n")
-    code = ("from minidiff import torchvision_shim as shim\n"
+    code = ("from minidiff.data import torchvision_compat as shim\n"
             "print(shim.import_torchvision().mark, shim.library is not None)")
     places = os.pathsep.join([str(tmp_path), *sys.path])
     found = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": places},

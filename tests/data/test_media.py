@@ -100,11 +100,11 @@ def test_a_contact_sheet_has_clips_as_rows_and_frames_as_columns(channels):
         for k in range(3):
             tile = sheet[7 * i:7 * i + 6, 6 * k:6 * k + 5]
             assert np.array_equal(tile, (x[i, k] * 255).round().byte().movedim(0, -1).numpy())
-    assert (sheet[6] == media.GREY).all() and (sheet[:, 5] == media.GREY).all()
+    assert (sheet[6] == media.LINE_GREY).all() and (sheet[:, 5] == media.LINE_GREY).all()
 
 
 def test_unit_is_the_middle_of_grey_and_clips_the_rest():
-    assert media.unit(torch.tensor([-9.0, -1.0, 0.0, 1.0, 2.0])).tolist() == [0, 0, 0.5, 1, 1]
+    assert media.to_unit(torch.tensor([-9.0, -1.0, 0.0, 1.0, 2.0])).tolist() == [0, 0, 0.5, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])

@@ -10,11 +10,11 @@ from minidiff.data.moving_mnist import (
     HELD_OUT,
     batches,
     bounce,
+    load_public_test,
     moving_mnist,
-    place,
-    prompts,
-    public_test,
-    things,
+    object_specs,
+    place_sprites,
+    sample_captions,
 )
 from minidiff.data.prompts import DIRECTIONS, describe, encode, parse
 
@@ -25,7 +25,7 @@ def digits() -> Digits:
 
 
 def test_shapes_ranges_and_everything_else(digits):
-    clips = moving_mnist(digits, 5, size=48, frames=6, number=2)
+    clips = moving_mnist(digits, 5, size=48, frames=6, num_digits=2)
     assert clips.x.shape == (5, 6, 1, 48, 48) and clips.labels.shape == (5, 2)
     assert clips.positions.shape == clips.velocities.shape == (5, 6, 2, 2)
     assert clips.x.min() == -1 and 0.5 < clips.x.max() <= 1 and clips.x.dtype == torch.float32
@@ -50,7 +50,7 @@ def test_placement_is_exact_below_the_pixel(digits):
 
 def test_a_sprite_at_a_whole_pixel_is_copied():
     sprite = torch.rand(1, 1, 1, 5, 5)
-    frame = place(sprite, torch.tensor([[[[3.0, 7.0]]]]), 16)[0, 0, 0, 0]
+    frame = place_sprites(sprite, torch.tensor([[[[3.0, 7.0]]]]), 16)[0, 0, 0, 0]
     assert_close(frame[3:8, 7:12], sprite[0, 0, 0])
     assert frame.sum() == pytest.approx(sprite.sum().item(), rel=1e-5)
 
@@ -77,9 +77,9 @@ def test_velocities_predict_the_next_position(digits):
 def test_overlaps_are_the_maximum():
     """Half-grey squares: a sum would be white where two overlap, and each alone is known."""
     grey = Digits(torch.full((1, 1, 9, 9), 0.5), torch.zeros(1, dtype=torch.long))
-    clips = moving_mnist(grey, 64, size=16, sprite=9, number=2, seed=1)
+    clips = moving_mnist(grey, 64, size=16, sprite=9, num_digits=2, seed=1)
     corners = clips.positions - 4.5
-    alone = place(grey.images[None].expand(64, 2, 1, 9, 9), corners, 16)         # (n, T, 2, ...)
+    alone = place_sprites(grey.images[None].expand(64, 2, 1, 9, 9), corners, 16)         # (n, T, 2, ...)
     assert (alone.sum(2) > alone.amax(2) + 0.4).any((1, 2, 3, 4)).float().mean() > 0.5
     assert_close((clips.x + 1) / 2, alone.amax(2), rtol=0, atol=1e-5)
 
@@ -158,34 +158,34 @@ def test_any_sprites_will_do():
 
 
 def test_the_classic_setting():
-    clips = moving_mnist(sources.built_in("test", 50), 2, size=64, frames=20, number=2)
+    clips = moving_mnist(sources.built_in("test", 50), 2, size=64, frames=20, num_digits=2)
     assert clips.x.shape == (2, 20, 1, 64, 64)
 
 
 def test_the_public_test_file_is_read(tmp_path):
     raw = np.random.default_rng(0).integers(0, 256, (20, 3, 64, 64), dtype=np.uint8)
     np.save(tmp_path / "mnist_test_seq.npy", raw)
-    clips = public_test(tmp_path)
+    clips = load_public_test(tmp_path)
     assert clips.shape == (3, 20, 1, 64, 64)
     assert_close(clips[1, 2, 0], torch.from_numpy(raw[2, 1]) / 127.5 - 1)
     np.save(tmp_path / "mnist_test_seq.npy", raw.astype(np.float32))
     with pytest.raises(ValueError, match="float32"):
-        public_test(tmp_path)
+        load_public_test(tmp_path)
     (tmp_path / "mnist_test_seq.npy").write_bytes(b"\x93NUMPY\x01\x00")
     with pytest.raises(ValueError, match="not a whole"):
-        public_test(tmp_path)
+        load_public_test(tmp_path)
     with pytest.raises(FileNotFoundError, match="mnist_test_seq"):
-        public_test(tmp_path / "nowhere")
+        load_public_test(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(number=0), "at least 1"),
+    (dict(n=0), "at least 1"), (dict(frames=0), "at least 1"), (dict(num_digits=0), "at least 1"),
     (dict(frames=-3), "at least 1"), (dict(sprite=32), "does not fit"),
     (dict(sprite=0), "does not fit"), (dict(speed=(3, 1)), "rising"),
     (dict(speed=(0, float("inf"))), "finite"), (dict(speed=(float("nan"), 1)), "finite"),
     (dict(labels=torch.tensor([1, 2, 3])), r"\(2, 1\).*got \(3,\)"),
     (dict(labels=torch.tensor([[1, 2]])), r"\(2, 1\).*got \(1, 2\)"),
-    (dict(labels=torch.tensor([1, 2]), number=2), r"\(2, 2\).*got \(2,\)"),
+    (dict(labels=torch.tensor([1, 2]), num_digits=2), r"\(2, 2\).*got \(2,\)"),
     (dict(pairs="some"), "seen, all, held_out"),
     (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
@@ -194,21 +194,21 @@ def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
 
 
 def test_clips_with_one_digit_and_with_two(digits):
-    clips = moving_mnist(digits, 64, size=64, number=(1, 2), sprite=20, seed=4)
+    clips = moving_mnist(digits, 64, size=64, num_digits=(1, 2), sprite=20, seed=4)
     one = clips.labels[:, 1] < 0
     assert 20 < one.sum() < 44 and (clips.labels[:, 0] >= 0).all()
     ink = ((clips.x + 1) / 2).sum((1, 2, 3, 4))
     assert ink[one].mean() < 0.7 * ink[~one].mean()
     assert [c.count("moving") for c in clips.captions] == (2 - one.int()).tolist()
-    assert (clips.captions, [len(t) for t in things(clips)]) == (
-        [describe([t._replace(pace=None) for t in row]) for row in things(clips)],
+    assert (clips.captions, [len(t) for t in object_specs(clips)]) == (
+        [describe([t._replace(pace=None) for t in row]) for row in object_specs(clips)],
         (2 - one.int()).tolist())
 
 
 def test_what_is_said_is_where_digits_go_and_how_fast(digits):
     clips = moving_mnist(digits, 200, size=64, seed=5)
     v = clips.velocities[:, 0, 0]
-    for (thing,), (y, x) in zip(things(clips), v.tolist(), strict=True):
+    for (thing,), (y, x) in zip(object_specs(clips), v.tolist(), strict=True):
         name, speed = DIRECTIONS[thing.direction], (x * x + y * y) ** 0.5
         edge = 0.3827 * speed                                                    # sin(22.5 degrees)
         assert ("left" in name) == (x < -edge) and ("down" in name) == (y > edge)
@@ -217,11 +217,11 @@ def test_what_is_said_is_where_digits_go_and_how_fast(digits):
 
 
 def test_training_prompts_can_be_read_and_repeat(digits):
-    clips = moving_mnist(digits, 64, number=(1, 2), seed=6)
-    said = prompts(clips, 6, 0)
-    assert said == prompts(clips, 6, 0) != prompts(clips, 6, 1)
+    clips = moving_mnist(digits, 64, num_digits=(1, 2), seed=6)
+    said = sample_captions(clips, 6, 0)
+    assert said == sample_captions(clips, 6, 0) != sample_captions(clips, 6, 1)
     assert encode(said).shape == (64, 16)
-    for words, truth in zip(said, things(clips), strict=True):
+    for words, truth in zip(said, object_specs(clips), strict=True):
         for got, true in zip(parse(words), truth, strict=True):
             assert all(a in (None, b) for a, b in zip(got, true, strict=True))
     assert len({w.split()[0] for w in said}) > 4
@@ -229,4 +229,4 @@ def test_training_prompts_can_be_read_and_repeat(digits):
 
 def test_a_number_of_digits_is_drawn_between_sensible_limits(digits):
     with pytest.raises(ValueError, match="at least 1"):
-        moving_mnist(digits, 2, number=(2, 1))
+        moving_mnist(digits, 2, num_digits=(2, 1))

@@ -11,7 +11,7 @@ from minidiff.data import prompts
 from minidiff.data.prompts import (
     DIRECTIONS,
     VOCABULARY,
-    Thing,
+    ObjectSpec,
     decode,
     describe,
     encode,
@@ -19,7 +19,7 @@ from minidiff.data.prompts import (
     parse,
 )
 
-THINGS = [Thing(d, s, p) for d in (None, 0, 7) for s in (None, 2, 5) for p in (None, "slowly")]
+THINGS = [ObjectSpec(d, s, p) for d in (None, 0, 7) for s in (None, 2, 5) for p in (None, "slowly")]
 
 
 def test_the_vocabulary_is_closed_small_and_without_repeats():
@@ -30,7 +30,7 @@ def test_the_vocabulary_is_closed_small_and_without_repeats():
 def test_words_come_back_from_their_ids():
     said = "a 3 moving left and a 7 moving up"
     ids = encode(said)
-    assert ids.shape == (prompts.LENGTH,) and ids.dtype == torch.int64
+    assert ids.shape == (prompts.PROMPT_LENGTH,) and ids.dtype == torch.int64
     assert decode(ids) == said and (ids[9:] == 0).all()
 
 
@@ -40,7 +40,7 @@ def test_capitals_stops_and_hyphens_do_not_matter():
 
 def test_nothing_is_the_null_prompt():
     assert not encode(None).any() and decode(encode(None)) == ""
-    assert encode(["a 3", None]).shape == (2, prompts.LENGTH)
+    assert encode(["a 3", None]).shape == (2, prompts.PROMPT_LENGTH)
 
 
 def test_every_word_is_used_and_understood():
@@ -55,12 +55,12 @@ def test_what_is_described_is_what_is_parsed(things):
 
 def test_a_paraphrase_says_the_same_or_less():
     rng, said = random.Random(0), set()
-    thing = Thing(3, DIRECTIONS.index("up left"), "quickly")
+    thing = ObjectSpec(3, DIRECTIONS.index("up left"), "quickly")
     lost = 0
     for _ in range(500):
         words = paraphrase([thing, thing], iter([rng.random() for _ in range(8)]))
         said.add(words)
-        assert len(words.split()) <= prompts.LENGTH
+        assert len(words.split()) <= prompts.PROMPT_LENGTH
         for got in parse(words):
             gaps = [a is None for a, b in zip(got, thing, strict=True) if a != b]
             assert all(gaps) and len(gaps) <= 1

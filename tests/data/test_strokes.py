@@ -4,7 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from minidiff.data.strokes import BLOCK, SAMPLES, WAYS, catmull_rom, draw, pen, strokes
+from minidiff.data.strokes import (
+    BLOCK_SIZE,
+    GLYPHS,
+    POINTS_PER_PATH,
+    catmull_rom,
+    parse_glyph,
+    rasterise,
+    strokes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,7 @@ def test_no_two_digits_alike(many):
     assert len(many[0].flatten(1).unique(dim=0)) == len(many[0])
 
 
-@pytest.mark.parametrize("n", [1, BLOCK - 1, BLOCK, BLOCK + 1, 100])
+@pytest.mark.parametrize("n", [1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 100])
 def test_a_digit_does_not_depend_on_how_many_are_drawn(many, n):
     assert_exactly(strokes(n, seed=0), [x[:n] for x in many])
 
@@ -110,9 +118,9 @@ def test_curve_passes_through_its_points_and_keeps_lines_straight():
 
 
 def test_pen_moves_evenly_and_leaves_no_ink_where_it_is_lifted():
-    points, w = pen("0 0, 50 0, 60 0 | 60 50, 60 90")
+    points, w = parse_glyph("0 0, 50 0, 60 0 | 60 50, 60 90")
     path = w @ points
-    assert path.shape == (SAMPLES, 2)
+    assert path.shape == (POINTS_PER_PATH, 2)
     assert_close(path[[0, -1]], points[[0, -1]])
     gap = path.diff(dim=0).norm(dim=-1)
     assert (gap > .1).sum() == 1 and gap.max() > .45                            # the lift, once
@@ -122,12 +130,12 @@ def test_pen_moves_evenly_and_leaves_no_ink_where_it_is_lifted():
 def test_ink_of_a_straight_stroke_is_its_width():
     y = torch.linspace(-5, 33, 400)
     path = torch.stack([torch.full_like(y, 14.2), y], -1)[None]
-    ink = draw(path, torch.tensor([3.]), 28)
+    ink = rasterise(path, torch.tensor([3.]), 28)
     assert_close(ink.sum(-1), torch.full((1, 28), 3.), atol=.06, rtol=0)
 
 
 def test_each_digit_has_several_ways_of_being_written():
-    count = torch.tensor([int(line[0]) for line in WAYS.strip().splitlines()]).bincount()
+    count = torch.tensor([int(line[0]) for line in GLYPHS.strip().splitlines()]).bincount()
     assert len(count) == 10 and count.min() >= 4
 
 

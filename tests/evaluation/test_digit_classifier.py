@@ -3,16 +3,16 @@ import pytest
 import torch
 
 from minidiff.data import digits
-from minidiff.data.moving_mnist import moving_mnist, shrink
+from minidiff.data.moving_mnist import moving_mnist, resize_sprites
 from minidiff.evaluation import digit_classifier
 from minidiff.evaluation.digit_classifier import (
-    JUNKS,
-    Recogniser,
-    load_recogniser,
-    look,
-    placed,
-    readings,
-    train_recogniser,
+    JUNK_MAKERS,
+    DigitClassifier,
+    centred_windows,
+    load_digit_classifier,
+    place_at_random,
+    predict_digits,
+    train_digit_classifier,
 )
 from minidiff.evaluation.metrics import measure
 from minidiff.runtime.seeds import generator
@@ -20,8 +20,8 @@ from minidiff.runtime.seeds import generator
 
 def read(sprites, seed=0):
     """Digits at random sub-pixel places: what is read, and whether surely."""
-    frames = placed(shrink(sprites, 14), generator(seed, 1))
-    return readings(load_recogniser()[0](look(frames))[0])
+    frames = place_at_random(resize_sprites(sprites, 14), generator(seed, 1))
+    return predict_digits(load_digit_classifier()[0](centred_windows(frames))[0])
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +51,31 @@ def test_reads_moving_digits_at_any_size(drawn):
 
 
 def test_rejects_junk(drawn):
-    sprites, g = shrink(drawn.images, 14), generator(2)
+    sprites, g = resize_sprites(drawn.images, 14), generator(2)
     differ = drawn.labels != drawn.labels.roll(1)
-    a, b = placed(sprites, g)[differ], placed(sprites.roll(1, 0), g)[differ]
-    net, _ = load_recogniser()
-    sure = {make.__name__: readings(net(look(make(a, b, g)))[0])[1] for make in JUNKS}
+    a, b = place_at_random(sprites, g)[differ], place_at_random(sprites.roll(1, 0), g)[differ]
+    net, _ = load_digit_classifier()
+    sure = {make.__name__: predict_digits(net(centred_windows(make(a, b, g)))[0])[1] for make in JUNK_MAKERS}
     rejected = {name: 1 - found.float().mean().item() for name, found in sure.items()}
     assert sum(rejected.values()) / len(rejected) >= 0.95, rejected
     assert min(rejected.values()) >= 0.85, rejected
 
 
 def test_blank_frames_are_junk():
-    log_odds, features = load_recogniser()[0](look(torch.zeros(3, 32, 32)))
+    log_odds, features = load_digit_classifier()[0](centred_windows(torch.zeros(3, 32, 32)))
     assert log_odds.isfinite().all() and features.isfinite().all()
-    assert not readings(log_odds)[1].any()
+    assert not predict_digits(log_odds)[1].any()
 
 
 def test_a_row_alone_is_read_as_in_a_batch(drawn):
-    net, _ = load_recogniser()
-    x = look(placed(shrink(drawn.images[:8], 14), generator(3)))
+    net, _ = load_digit_classifier()
+    x = centred_windows(place_at_random(resize_sprites(drawn.images[:8], 14), generator(3)))
     torch.testing.assert_close(net(x)[0][3:4], net(x[3:4])[0], atol=1e-4, rtol=1e-4)
 
 
 def test_small_enough():
-    assert sum(p.numel() for p in Recogniser().parameters()) <= 100_000
-    assert digit_classifier.SHIPPED.stat().st_size <= 300_000
+    assert sum(p.numel() for p in DigitClassifier().parameters()) <= 100_000
+    assert digit_classifier.SHIPPED_CLASSIFIER.stat().st_size <= 300_000
 
 
 def test_its_digits_are_its_own():
@@ -88,6 +88,6 @@ def test_training_is_deterministic(mnist_folder, tmp_path):
     ends = []
     for name in ("a", "b"):
         torch.manual_seed(hash(name) % 1000)                                     # must not matter
-        *_, last = train_recogniser(mnist_folder, steps=3, path=tmp_path / f"{name}.safetensors")
+        *_, last = train_digit_classifier(mnist_folder, steps=3, path=tmp_path / f"{name}.safetensors")
         ends.append(last["evaluator"])
-    assert ends[0] == ends[1] == load_recogniser(tmp_path / "a.safetensors")[1]
+    assert ends[0] == ends[1] == load_digit_classifier(tmp_path / "a.safetensors")[1]

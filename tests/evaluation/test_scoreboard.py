@@ -8,9 +8,9 @@ import torch
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.evaluation import baselines, references, scoreboard
-from minidiff.evaluation.baselines import trivial_answers
-from minidiff.evaluation.digit_classifier import load_recogniser
-from minidiff.evaluation.metrics import frechet, gaussian, measure
+from minidiff.evaluation.baselines import baseline_clips
+from minidiff.evaluation.digit_classifier import load_digit_classifier
+from minidiff.evaluation.metrics import frechet_distance, mean_and_cov, measure
 from minidiff.evaluation.references import (
     Reference,
     build_reference,
@@ -18,8 +18,15 @@ from minidiff.evaluation.references import (
     reference_for,
     save_reference,
 )
-from minidiff.evaluation.scoreboard import combine, score
-from minidiff.evaluation.tracking import Flight, flight, ink_centres, motion, physics, sectors
+from minidiff.evaluation.scoreboard import combine_rows, score
+from minidiff.evaluation.tracking import (
+    Motion,
+    ink_centres,
+    measure_motion,
+    physics_metrics,
+    sectors,
+    speed_similarity,
+)
 from minidiff.runtime.seeds import generator
 
 N = 192
@@ -35,7 +42,7 @@ def fresh():
 
 @pytest.fixture(scope="module")
 def answers(fresh):
-    return trivial_answers(fresh, N, seed=1)
+    return baseline_clips(fresh, N, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +102,7 @@ def test_the_distance_of_frames_cannot_see_time(rows):
 @pytest.mark.parametrize("source", ["builtin", "mnist"])
 def test_shipped_rows_agree(source):
     """The report's rows are stored with the reference, and keep what the tests ask for."""
-    shipped = reference_for(source, 32, 8).about["rows"]
+    shipped = reference_for(source, 32, 8).metadata["rows"]
     for n in ("128", "512"):
         assert shipped[n]["real"]["SCORE"] >= 0.95 and shipped[n]["copies"]["SCORE"] is None
         assert all(shipped[n][name]["SCORE"] <= 0.25 for name in TRIVIAL)
@@ -141,7 +148,7 @@ def test_the_reference_follows_the_prompts(fresh):
 def test_no_more_clips_are_judged_than_the_reference_holds(answers):
     x, ref = answers["real"], reference_for("builtin", 32, 8)
     threes = torch.full((N,), 3)
-    have = len(ref.with_labels(threes).read)
+    have = len(ref.with_labels(threes).predicted)
     assert have > 150
     many, mostly = x.repeat(2, 1, 1, 1, 1), threes.repeat(2)
     with pytest.raises(ValueError, match=f"holds only {have} real clips"):
@@ -154,8 +161,8 @@ def test_no_more_clips_are_judged_than_the_reference_holds(answers):
 @pytest.mark.parametrize("source", ["builtin", "mnist"])
 @pytest.mark.parametrize("n", [32, 512, 2000])
 def test_digits_in_turn_may_fall_a_little_short(source, n):
-    ref = scoreboard.cut(reference_for(source, 32, 8), torch.arange(n) % 10)
-    assert len(ref.read) >= 0.7 * n
+    ref = scoreboard.match_label_mix(reference_for(source, 32, 8), torch.arange(n) % 10)
+    assert len(ref.predicted) >= 0.7 * n
 
 
 def test_headings_of_one_digit(fresh):
@@ -182,7 +189,7 @@ def pairs():
 def duet(fresh, pairs):
     """Real clips in that setting, their prompts and their row."""
     def film(**settings):
-        c = moving_mnist(fresh, 64, size=48, frames=8, sprite=15, number=2, seed=15, **settings)
+        c = moving_mnist(fresh, 64, size=48, frames=8, sprite=15, num_digits=2, seed=15, **settings)
         return (c.x + 1) / 2, c.labels, sectors(c.velocities[:, 0])
     seen, held = film(), film(pairs="held_out")
     return *seen, score(*seen, held_out=held, reference=pairs)
@@ -196,7 +203,7 @@ def test_two_digits_are_judged(duet, pairs):
     for key in ("prompt_digit_seen", "prompt_joint_seen", "prompt_joint_heldout", "tracked"):
         assert row[key] == pytest.approx(row[f"real_{key}"], abs=0.12) and row[key] > 0.6
     assert row["prompt_joint_shuffled"] < 0.1 > row["real_prompt_joint_shuffled"]
-    assert combine([row, row])["prompt_joint_heldout"] == row["prompt_joint_heldout"]
+    assert combine_rows([row, row])["prompt_joint_heldout"] == row["prompt_joint_heldout"]
 
 
 def test_wrong_prompts_cost_their_part_only(duet, pairs):
@@ -218,7 +225,7 @@ def test_a_lost_digit_costs(fresh, pairs, duet):
 
 @pytest.mark.parametrize("name", [*TRIVIAL, *FLAWED, "one lost"])
 def test_shipped_rows_of_two_digits(name):
-    rows = reference_for("mnist", 64, 16, 20, 2).about["rows"]["512"]
+    rows = reference_for("mnist", 64, 16, 20, 2).metadata["rows"]["512"]
     assert rows["real"]["SCORE"] >= 0.95 and rows["copies"]["SCORE"] is None
     assert rows[name]["SCORE"] <= 0.25 or name not in TRIVIAL
     assert rows[name]["interval"]["SCORE"][1] < rows["real"]["interval"]["SCORE"][0]
@@ -226,7 +233,7 @@ def test_shipped_rows_of_two_digits(name):
 
 def test_real_pairs_are_read_and_told_from_held_out_ones():
     """The ceilings that stand in the shipped file."""
-    real = reference_for("mnist", 64, 16, 20, 2).about["real"]
+    real = reference_for("mnist", 64, 16, 20, 2).metadata["real"]
     assert real["prompt_joint_seen"] > 0.92 < real["prompt_joint_heldout"]
     assert real["prompt_joint_shuffled"] < 0.02 and real["tracked"] > 0.75
 
@@ -244,7 +251,7 @@ def test_bad_prompts_are_named(duet, pairs):
 
 
 def test_how_many_digits_must_be_known(duet, pairs):
-    mixed = pairs._replace(about=pairs.about | {"number": [1, 2]})
+    mixed = pairs._replace(metadata=pairs.metadata | {"num_digits": [1, 2]})
     with pytest.raises(ValueError, match="labels must say"):
         score(duet[0], reference=mixed)
     assert mixed.name().startswith("builtin-48x8-sprite15-digits1to2")
@@ -258,7 +265,7 @@ def test_a_row_is_plain_and_complete(real):
               "precision chi_square flicker memo off_half off_one n seeds evaluator reference "
               "interval")
     assert set(wanted.split()) <= set(real)
-    assert real["evaluator"] == load_recogniser()[1] and real["seeds"] == [1]
+    assert real["evaluator"] == load_digit_classifier()[1] and real["seeds"] == [1]
 
 
 def test_deterministic_and_blind_to_order(answers, real):
@@ -270,18 +277,18 @@ def test_deterministic_and_blind_to_order(answers, real):
 
 def test_combine(rows):
     a, b = rows["half missing"], dict(rows["one digit"], seeds=[2])
-    row = combine([a, b])
+    row = combine_rows([a, b])
     assert row["SCORE"] == pytest.approx((a["SCORE"] + b["SCORE"]) / 2)
     assert row["n"] == 2 * N and row["seeds"] == [1, 2]
     low, high = row["interval"]["SCORE"]
     assert low < a["SCORE"] and high > b["SCORE"] - 0.2
     assert high - low > abs(a["SCORE"] - b["SCORE"])
-    width = [r["interval"]["SCORE"][1] - r["interval"]["SCORE"][0] for r in (a, combine([a, a]))]
+    width = [r["interval"]["SCORE"][1] - r["interval"]["SCORE"][0] for r in (a, combine_rows([a, a]))]
     assert width[1] == pytest.approx(width[0] / 2**0.5)
-    assert combine([a, dict(a, SCORE=None)])["SCORE"] is None
+    assert combine_rows([a, dict(a, SCORE=None)])["SCORE"] is None
     for bad in ([], [a, dict(b, evaluator="x")], [a, dict(b, PROMPT=1.)]):
         with pytest.raises(ValueError, match="combine"):
-            combine(bad)
+            combine_rows(bad)
 
 
 # Bad input
@@ -311,7 +318,7 @@ def test_a_reference_of_another_setting_is_refused(answers):
 
 def test_a_reference_of_another_recogniser_is_refused(tmp_path):
     ref = reference_for("builtin", 32, 8)
-    other = ref._replace(about=ref.about | {"evaluator": "another"})
+    other = ref._replace(metadata=ref.metadata | {"evaluator": "another"})
     path = save_reference(other, tmp_path / "reference.safetensors")
     with pytest.raises(ValueError, match="another recogniser"):
         load_reference(path)
@@ -328,8 +335,8 @@ def test_only_known_digits_have_a_reference(tmp_path):
         with pytest.raises(ValueError, match="builtin, mnist, or an existing folder"):
             name(unknown)
     with pytest.raises(ValueError, match="bultin"):
-        name("bultin", gone=True)
-    assert name(str(gone), gone=True) == name(r"C:\gone", gone=True) == "mnist"
+        name("bultin", allow_missing=True)
+    assert name(str(gone), allow_missing=True) == name(r"C:\gone", allow_missing=True) == "mnist"
 
 
 def test_shipped_references_fit_the_recogniser_and_are_small():
@@ -337,15 +344,15 @@ def test_shipped_references_fit_the_recogniser_and_are_small():
     assert len(paths) >= 3 and sum(p.stat().st_size for p in paths) <= 4_000_000
     for path in paths:
         ref = load_reference(path)
-        assert ref.about["evaluator"] == load_recogniser()[1]
-        assert ref.points.shape == (2, 2000, 64 + 2 * ref.about["frames"])
+        assert ref.metadata["evaluator"] == load_digit_classifier()[1]
+        assert ref.embeddings.shape == (2, 2000, 64 + 2 * ref.metadata["frames"])
 
 
 @pytest.mark.parametrize(("setting", "name"), [
     ((32, 8), "32x8"), ((32, 8, 14), "32x8"), ((32, 8, 12), "32x8-1x12"),
     ((64, 16, 20, 2), "64x16-2x20"), ((64, 16, None, (1, 2)), "64x16-1to2x28")])
 def test_settings_have_names(setting, name):
-    assert references.file_name("mnist", *setting) == f"reference-mnist-{name}.safetensors"
+    assert references.reference_file_name("mnist", *setting) == f"reference-mnist-{name}.safetensors"
 
 
 def test_other_settings_are_computed(fresh, monkeypatch):
@@ -354,31 +361,31 @@ def test_other_settings_are_computed(fresh, monkeypatch):
     monkeypatch.setattr(references, "load", few)
     ref = build_reference.__wrapped__("builtin", size=48, frames=5, n=300)
     assert isinstance(ref, Reference)
-    assert ref.about["real"]["bounce"] == 1 and ref.about["sprite"] == 21
+    assert ref.metadata["real"]["bounce"] == 1 and ref.metadata["sprite"] == 21
     row = score((moving_mnist(fresh, 128, size=48, frames=5, seed=9).x + 1) / 2, reference=ref)
     assert row["SCORE"] >= 0.9 and row["reference"] == "builtin-48x5-sprite21-n300-seed0"
 
 
 def test_the_real_distance_falls_with_n():
     ref = reference_for("builtin", 32, 8)
-    at = [ref.real_at(n)["fvd_local"] for n in (100, 400, 1600)]
+    at = [ref.real_metrics(n)["fvd_local"] for n in (100, 400, 1600)]
     assert at[0] > 2 * at[1] > 4 * at[2]
 
 
 def test_shipping_is_saving(tmp_path, monkeypatch):
     ref = reference_for("builtin", 32, 8)
     monkeypatch.setattr(baselines, "build_reference", FakeBuild(ref))
-    monkeypatch.setattr(baselines, "table", lambda source, n, reference: {"real": {"n": n}})
-    path = baselines.ship("builtin", folder=tmp_path)
+    monkeypatch.setattr(baselines, "baseline_rows", lambda source, n, reference: {"real": {"n": n}})
+    path = baselines.ship_reference("builtin", folder=tmp_path)
     again = load_reference(path)
-    assert again.about["rows"] == {"128": {"real": {"n": 128}}, "512": {"real": {"n": 512}}}
-    torch.testing.assert_close(again.points, ref.points)
-    assert (again.train == ref.train).all()
+    assert again.metadata["rows"] == {"128": {"real": {"n": 128}}, "512": {"real": {"n": 512}}}
+    torch.testing.assert_close(again.embeddings, ref.embeddings)
+    assert (again.train_codes == ref.train_codes).all()
 
 
 class FakeBuild:
     def __init__(self, ref):
-        self.ref = ref._replace(about=dict(ref.about))
+        self.ref = ref._replace(metadata=dict(ref.metadata))
 
     def __call__(self, *_):
         return self.ref
@@ -397,10 +404,10 @@ def test_tracker_finds_known_positions(fresh, size):
     centres, seen = (v.unflatten(0, (96, 8)) for v in ink_centres(frames, sprite))
     off = centres - clips.positions[:, :, 0]                                     # constant
     assert seen.all() and (off - off.mean(1, keepdim=True)).abs().max() < 0.01
-    f = flight(centres, seen, size, sprite)
+    f = measure_motion(centres, seen, size, sprite)
     speed = clips.velocities[:, 0, 0].norm(dim=-1)
     assert (f.speeds.amax(1) - speed).abs().max() < 0.01                # between walls, the fastest
-    found = physics(f, size)
+    found = physics_metrics(f, size)
     assert found["smooth"] > 0.999 and found["bounce"] == 1 and found["off_half"] == 0
 
 
@@ -408,10 +415,10 @@ def test_every_contact_found_is_one(fresh):
     clips = moving_mnist(fresh, 256, seed=11)
     frames = (clips.x + 1)[:, :, 0].flatten(0, 1) / 2
     centres, seen = (v.unflatten(0, (256, 8)) for v in ink_centres(frames, 14))
-    f = flight(centres, seen, 32, 14)
+    f = measure_motion(centres, seen, 32, 14)
     v = clips.velocities[:, :, 0]                                                # (N, T, 2)
     turns = v[:, 1:-2] != v[:, 2:-1]                                             # (N, T-3, 2)
-    assert turns[f.contact].all() and f.contact.sum() > 0.3 * turns.sum()
+    assert turns[f.wall_contact].all() and f.wall_contact.sum() > 0.3 * turns.sum()
     crossed = (v[:, :-2] != v[:, 2:]).any(-1)                                    # (N, T-2)
     assert not (f.free & crossed).any() and f.free.float().mean() > 0.5
 
@@ -422,7 +429,7 @@ def test_jumps_stops_and_sticking_walls_are_seen():
 
     def judge(y):
         centres, seen = torch.stack([y, still], -1)[None], torch.ones(1, 8).bool()
-        return physics(flight(centres, seen, 32, 14), 32)
+        return physics_metrics(measure_motion(centres, seen, 32, 14), 32)
 
     assert judge(path)["smooth"] == 1
     jump = path + torch.tensor([0., 0, 0, 2, 0, 0, 0, 0])
@@ -438,9 +445,9 @@ def test_jumps_stops_and_sticking_walls_are_seen():
 def test_smooth_of_a_known_jolt(size, jolt):
     """A free step off by 1/64 of the frame counts 1/e; one near a wall does not count."""
     none = torch.zeros(1, 1, 2).bool()
-    f = Flight(torch.ones(1, 3), torch.tensor([[jolt, 9.]]), torch.tensor([[True, False]]), none,
+    f = Motion(torch.ones(1, 3), torch.tensor([[jolt, 9.]]), torch.tensor([[True, False]]), none,
                none)
-    assert physics(f, size)["smooth"] == pytest.approx(exp(-jolt * 64 / size))
+    assert physics_metrics(f, size)["smooth"] == pytest.approx(exp(-jolt * 64 / size))
 
 
 def test_faint_ink_elsewhere_does_not_move_the_centre(fresh):
@@ -453,20 +460,20 @@ def test_faint_ink_elsewhere_does_not_move_the_centre(fresh):
 def test_a_digit_that_blinks_does_not_fly(answers):
     blinking = answers["real"].clone()
     blinking[:, ::2] = 0
-    found = physics(measure(blinking, 14).flight, 32)
+    found = physics_metrics(measure(blinking, 14).motion, 32)
     assert found["smooth"] == 0 and found["off_one"] == 1
 
 
 def test_motion_is_a_distance_between_quantiles():
     speeds = torch.rand(1000, generator=generator(13)) * 2 + 1
-    assert motion(speeds, speeds) == pytest.approx(1) and motion(speeds * 0, speeds) == 0
-    assert motion(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3)
-    assert motion(3 * speeds, speeds) == 0
+    assert speed_similarity(speeds, speeds) == pytest.approx(1) and speed_similarity(speeds * 0, speeds) == 0
+    assert speed_similarity(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3)
+    assert speed_similarity(3 * speeds, speeds) == 0
 
 
 def test_frechet_of_known_gaussians():
     eye = torch.eye(3, dtype=torch.float64)
     a, b = (torch.zeros(3).double(), eye), (torch.ones(3).double(), 4 * eye)
-    assert frechet(a, b) == pytest.approx(3 + 3) and frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(3 + 3) and frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     x = torch.randn(500, 3, generator=generator(14))
-    assert frechet(gaussian(x), gaussian(x + 2)) == pytest.approx(12, rel=1e-4)
+    assert frechet_distance(mean_and_cov(x), mean_and_cov(x + 2)) == pytest.approx(12, rel=1e-4)

@@ -3,12 +3,25 @@ import pytest
 import torch
 
 from minidiff.data import digits
-from minidiff.data.moving_mnist import bounce, moving_mnist, place, shrink
+from minidiff.data.moving_mnist import bounce, moving_mnist, place_sprites, resize_sprites
 from minidiff.data.prompts import DIRECTIONS
-from minidiff.evaluation.metrics import measure, prompt_hits, prompt_rates, slots
-from minidiff.evaluation.references import shown
-from minidiff.evaluation.segmentation import assign, blobs, close, fill, part, pick
-from minidiff.evaluation.tracking import flight, headings, physics, sectors, share
+from minidiff.evaluation.metrics import measure, prompt_hits, prompt_rates, tracks_by_clip
+from minidiff.evaluation.references import true_digits
+from minidiff.evaluation.segmentation import (
+    connected_components,
+    interpolate_gaps,
+    min_cost_assignment,
+    near_another,
+    reorder,
+    segment_digits,
+)
+from minidiff.evaluation.tracking import (
+    initial_directions,
+    masked_mean,
+    measure_motion,
+    physics_metrics,
+    sectors,
+)
 from minidiff.runtime.seeds import generator
 
 SIZE, FRAMES, SPRITE, N = 64, 16, 20, 96
@@ -22,7 +35,7 @@ def fresh():
 
 @pytest.fixture(scope="module")
 def clips(fresh):
-    return moving_mnist(fresh, N, number=2, **SETTING)
+    return moving_mnist(fresh, N, num_digits=2, **SETTING)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +54,7 @@ def test_two_digits_are_read(found, clips, directions):
     rates = prompt_rates(found, clips.labels, directions)
     assert rates["digit"] >= 0.95 and rates["direction"] >= 0.93 and rates["joint"] >= 0.92
     assert rates["shuffled"] <= 0.05 and found.known.mean() > 0.7
-    seen = physics(found.flight, SIZE)
+    seen = physics_metrics(found.motion, SIZE)
     assert seen["smooth"] > 0.94 and seen["bounce"] > 0.99
 
 
@@ -50,12 +63,12 @@ def test_tracks_stay_with_their_digit(found, clips):
     track = found.track.unflatten(0, (N, 2)) * SIZE                              # (N, 2, T, 2)
     places = clips.positions.transpose(1, 2)
     far = (track[:, :, None] - places[:, None]).norm(dim=-1)                     # (N, 2, 2, T)
-    own = assign(far.mean(-1))
+    own = min_cost_assignment(far.mean(-1))
     off = far.gather(2, own[..., None, None].expand(N, 2, 1, FRAMES))[:, :, 0]
     known = found.known.unflatten(0, (N, 2)).bool()
     assert (off[known] < 3).float().mean() > 0.995 and off[known].median() < 1
     read = found.digit.unflatten(0, (N, 2))
-    assert (shown(found, clips).view(N, 2) == read).float().mean() > 0.95
+    assert (true_digits(found, clips).view(N, 2) == read).float().mean() > 0.95
 
 
 def test_what_cannot_be_told_apart_is_not_counted(found, clips):
@@ -63,26 +76,27 @@ def test_what_cannot_be_told_apart_is_not_counted(found, clips):
     near = (clips.positions[:, :, 0] - clips.positions[:, :, 1]).abs().amax(-1) < SPRITE
     unknown = found.known.unflatten(0, (N, 2))[:, 0] == 0
     assert (near[unknown]).float().mean() > 0.98 and unknown[near].float().mean() > 0.3
-    assert found.sure[found.known == 0].sum() == 0
+    assert found.confident[found.known == 0].sum() == 0
 
 
 def test_a_digit_by_itself_is_measured_as_before(fresh):
     """Clips of one digit, told to have one or mixed with pairs, give the same row."""
-    one, two = (moving_mnist(fresh, 32, number=k, **SETTING).x for k in (1, 2))
+    one, two = (moving_mnist(fresh, 32, num_digits=k, **SETTING).x for k in (1, 2))
     x, number = torch.stack([one, two], 1).flatten(0, 1), torch.tensor([1, 2]).repeat(32)
     mixed, alone = measure((x + 1) / 2, SPRITE, number), measure((one + 1) / 2, SPRITE)
-    assert mixed.clip.tolist() == sorted([*range(64), *range(1, 64, 2)])
-    same = mixed.rows((mixed.clip % 2 == 0).nonzero().flatten())
-    for name in ("looks", "track", "digit", "heading", "known", "sure", "picture", "flicker"):
+    assert mixed.clip_index.tolist() == sorted([*range(64), *range(1, 64, 2)])
+    same = mixed.select((mixed.clip_index % 2 == 0).nonzero().flatten())
+    for name in ("features", "track", "digit", "direction", "known", "confident",
+                 "mean_window", "flicker"):
         torch.testing.assert_close(getattr(same, name), getattr(alone, name))
 
 
 # What is wrong
 
 def test_a_digit_that_is_not_there_counts_as_lost(fresh):
-    one = moving_mnist(fresh, N, number=1, **SETTING)
+    one = moving_mnist(fresh, N, num_digits=1, **SETTING)
     m = measure((one.x + 1) / 2, SPRITE, 2)
-    digit, sure = m.digit.view(N, 2), m.sure.mean(1).view(N, 2)
+    digit, sure = m.digit.view(N, 2), m.confident.mean(1).view(N, 2)
     assert (digit[:, 1] == -1).all() and (sure[:, 1] == 0).all()
     assert (digit[:, 0] == one.labels[:, 0]).float().mean() > 0.95 and sure[:, 0].mean() > 0.9
     both = torch.cat([one.labels, one.labels], 1)
@@ -91,7 +105,7 @@ def test_a_digit_that_is_not_there_counts_as_lost(fresh):
 
 def test_a_digit_that_goes_out_is_missed_from_there_on(fresh):
     labels = torch.tensor([[3, 7]]).repeat(32, 1)
-    both = moving_mnist(fresh, 32, number=2, labels=labels, pairs="all", **SETTING)
+    both = moving_mnist(fresh, 32, num_digits=2, labels=labels, pairs="all", **SETTING)
     known = measure((both.x + 1) / 2, SPRITE, 2).known.view(32, 2, -1)[..., 8:].mean()
     left = (both.x + 1) / 2
     far = (both.positions[:, :, 0] - both.positions[:, :, 1]).abs().amax(-1) > SPRITE
@@ -102,14 +116,14 @@ def test_a_digit_that_goes_out_is_missed_from_there_on(fresh):
     late = m.known.view(32, 2, -1)[..., 8:]
     assert late.mean() < 0.65 * known
     assert (late.amax(1) * far[:, 8:]).sum() > 0.7 * far[:, 8:].sum()            # the other is kept
-    assert m.flight.jolts[m.flight.free].isinf().float().mean() > 0.1
+    assert m.motion.accelerations[m.motion.free].isinf().float().mean() > 0.1
 
 
 def drawn(fresh, corners):
     """Clips of threes and sevens at corners (n, T, 2, 2)."""
     rows = [int((fresh.labels == d).nonzero()[0]) for d in (3, 7)]
-    sprites = shrink(fresh.images[rows], SPRITE).expand(len(corners), -1, -1, -1, -1)
-    return place(sprites, corners, SIZE).amax(2).clamp(max=1)
+    sprites = resize_sprites(fresh.images[rows], SPRITE).expand(len(corners), -1, -1, -1, -1)
+    return place_sprites(sprites, corners, SIZE).amax(2).clamp(max=1)
 
 
 def paths(n, start, velocity):
@@ -122,7 +136,7 @@ def test_one_jittering_digit_is_seen_in_its_own_track(fresh):
     corners = paths(32, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
     corners[:, :, 1] += torch.randn(32, FRAMES, 2, generator=generator(22))
     m = measure(drawn(fresh, corners), SPRITE, 2)
-    off = [share((m.flight.jolts > 1)[m.digit == d], m.flight.free[m.digit == d]) for d in (3, 7)]
+    off = [masked_mean((m.motion.accelerations > 1)[m.digit == d], m.motion.free[m.digit == d]) for d in (3, 7)]
     assert off[0] < 0.02 and off[1] > 0.6
 
 
@@ -131,7 +145,7 @@ def test_digits_that_change_places_are_not_smooth(fresh):
     corners = paths(32, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
     corners[:, 8:] = corners[:, 8:].flip(2)
     m = measure(drawn(fresh, corners), SPRITE, 2)
-    assert m.known.mean() == 1 and m.sure.mean() < 0.6                           # reads as another
+    assert m.known.mean() == 1 and m.confident.mean() < 0.6                           # reads as another
 
 
 # Headings
@@ -144,25 +158,25 @@ def test_headings_are_exact_and_those_of_frame_0(fresh, sector, start):
     v = torch.stack([angle.sin(), angle.cos()], -1) * torch.linspace(2.2, 5.8, 7)[:, None]
     corners = bounce(torch.tensor(start).expand(7, 1, 2), v[:, None], FRAMES, SIZE - SPRITE)[0]
     centres, seen = corners[:, :, 0] + SPRITE * 0.51, torch.ones(7, FRAMES).bool()
-    fly = flight(centres, seen, SIZE, SPRITE)
-    assert (headings(centres, seen, fly, SIZE, SPRITE) == sector).all(), DIRECTIONS[sector]
+    fly = measure_motion(centres, seen, SIZE, SPRITE)
+    assert (initial_directions(centres, seen, fly, SIZE, SPRITE) == sector).all(), DIRECTIONS[sector]
     seen[:, :2] = False                                           # two frames hidden: unfolded back
-    guess = fill(centres[:, :, None], seen[..., None], SIZE, SPRITE)[:, :, 0]
-    fly = flight(guess, seen, SIZE, SPRITE, hidden=~seen)
+    guess = interpolate_gaps(centres[:, :, None], seen[..., None], SIZE, SPRITE)[:, :, 0]
+    fly = measure_motion(guess, seen, SIZE, SPRITE, occluded=~seen)
     off = (guess - centres).norm(dim=-1).amax(1) > 1.5       # a wall within the ink's width
-    assert ((headings(guess, seen, fly, SIZE, SPRITE) == sector) | off).all() and off.sum() < 4
+    assert ((initial_directions(guess, seen, fly, SIZE, SPRITE) == sector) | off).all() and off.sum() < 4
 
 
 @pytest.mark.parametrize(("size", "frames"), [(32, 8), (64, 16)])
 def test_headings_of_single_digits(fresh, size, frames):
     clips = moving_mnist(fresh, 256 if size == 32 else 64, size=size, frames=frames, seed=23)
     m = measure((clips.x + 1) / 2, size * 7 // 16)
-    assert (m.heading == sectors(clips.velocities[:, 0, 0])).float().mean() >= 0.98
+    assert (m.direction == sectors(clips.velocities[:, 0, 0])).float().mean() >= 0.98
 
 
 def test_still_digits_have_no_heading(fresh):
     x = moving_mnist(fresh, 32, seed=24).x[:, :1].repeat(1, 8, 1, 1, 1)
-    assert (measure((x + 1) / 2, 14).heading == -1).all()
+    assert (measure((x + 1) / 2, 14).direction == -1).all()
 
 
 # Prompts
@@ -192,10 +206,10 @@ def test_what_is_left_open_is_right(found, clips, directions):
 
 
 def test_prompts_of_one_and_two_digits(fresh):
-    c = moving_mnist(fresh, 64, number=(1, 2), **SETTING)
+    c = moving_mnist(fresh, 64, num_digits=(1, 2), **SETTING)
     many = (c.labels >= 0).sum(1)
     m = measure((c.x + 1) / 2, SPRITE, many)
-    assert len(m.clip) == many.sum() and slots(m, m.digit, 2)[many == 1, 1].eq(-1).all()
+    assert len(m.clip_index) == many.sum() and tracks_by_clip(m, m.digit, 2)[many == 1, 1].eq(-1).all()
     v = sectors(c.velocities[:, 0])
     hits = prompt_hits(m, c.labels, v)
     assert hits["joint"].float().mean() > 0.9
@@ -207,7 +221,7 @@ def test_nobody_is_asked_for_their_own_prompt_in_the_control():
     """Prompts that are all different: not one clip obeys another's."""
     n = 80
     labels, v = torch.arange(n) % 10, torch.arange(n) // 10
-    m = measure(torch.zeros(n, 8, 1, 32, 32), 14)._replace(digit=labels, heading=v)
+    m = measure(torch.zeros(n, 8, 1, 32, 32), 14)._replace(digit=labels, direction=v)
     rates = prompt_rates(m, labels[:, None], v[:, None])
     assert rates["joint"] == 1 and rates["shuffled"] == 0
 
@@ -218,7 +232,7 @@ def test_blobs_hang_together_by_corners():
     frame = torch.zeros(1, 8, 8)
     frame[0, 1, 1] = frame[0, 2, 2] = frame[0, 2, 3] = frame[0, 6, 6] = 1
     frame[0, 4, 4] = 0.1                                                         # faint: no ink
-    names = blobs(frame)
+    names = connected_components(frame)
     assert len(names.unique()) == 3 and names[0, 1, 1] == names[0, 2, 3] != names[0, 6, 6]
 
 
@@ -226,7 +240,7 @@ def test_parts_add_up_and_pieces_go_to_the_nearest(fresh):
     corners = paths(4, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
     frames = drawn(fresh, corners).flatten(0, 2)
     frames[:, 30:32, 30:32] = 0.5                                                # a piece
-    inks, whole = part(frames, SPRITE, 2)
+    inks, whole = segment_digits(frames, SPRITE, 2)
     assert whole.all()
     torch.testing.assert_close(inks.sum(1), frames)
     assert not (inks[:, 0] * inks[:, 1]).any()
@@ -234,8 +248,8 @@ def test_parts_add_up_and_pieces_go_to_the_nearest(fresh):
 
 def test_assign_takes_the_cheapest_pairs():
     cost = torch.tensor([[[1., 2, 9], [9, 3, 1], [4, 1, 9]]])
-    assert assign(cost).tolist() == [[0, 2, 1]]
-    assert pick(torch.tensor([[5, 6, 7]]), assign(cost)).tolist() == [[5, 7, 6]]
+    assert min_cost_assignment(cost).tolist() == [[0, 2, 1]]
+    assert reorder(torch.tensor([[5, 6, 7]]), min_cost_assignment(cost)).tolist() == [[5, 7, 6]]
 
 
 def test_gaps_are_filled_along_the_flight():
@@ -244,9 +258,9 @@ def test_gaps_are_filled_along_the_flight():
     path = bounce(torch.tensor([[[4., 20.]]]), v[None], FRAMES, SIZE - SPRITE)[0] + 0.518 * SPRITE
     known = torch.ones(1, FRAMES, 1).bool()
     known[:, [0, 1, 7, 8, 9, 14, 15]] = False
-    torch.testing.assert_close(fill(path * known[..., None], known, SIZE, SPRITE), path,
+    torch.testing.assert_close(interpolate_gaps(path * known[..., None], known, SIZE, SPRITE), path,
                                atol=1e-3, rtol=0)
-    nowhere = fill(path, known & False, SIZE, SPRITE)
+    nowhere = interpolate_gaps(path, known & False, SIZE, SPRITE)
     assert (nowhere == SIZE / 2).all()
-    assert close(torch.stack([path[:, :, 0], path[:, :, 0] + 21], 2), SPRITE).all()
-    assert not close(torch.stack([path[:, :, 0], path[:, :, 0] + 23], 2), SPRITE).any()
+    assert near_another(torch.stack([path[:, :, 0], path[:, :, 0] + 21], 2), SPRITE).all()
+    assert not near_another(torch.stack([path[:, :, 0], path[:, :, 0] + 23], 2), SPRITE).any()

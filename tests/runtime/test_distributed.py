@@ -7,12 +7,12 @@ import torch
 from torch.testing import assert_close
 
 from minidiff.data.digits import built_in
-from minidiff.recipes import recipe, stream
+from minidiff.recipes import get_recipe, training_batches
 from minidiff.runtime import distributed, muon, precision
-from minidiff.training.training_run import Fit
+from minidiff.training.training_run import TrainingRun
 
 EXACT = """import sys
-from minidiff import muon, precision
+from minidiff.runtime import muon, precision
 precision.has_bf16 = muon.has_bf16 = lambda device: False       # float32: only sums may differ
 from minidiff.__main__ import main
 sys.exit(main(sys.argv[1:]))
@@ -35,13 +35,13 @@ def test_two_processes_take_the_steps_of_one_and_one_goes_on(tmp_path, monkeypat
     assert both.stdout.count("Trained 3 steps") == 1
     for module in (precision, muon):
         monkeypatch.setattr(module, "has_bf16", lambda device: False)
-    alone = Fit(tmp_path / "one", recipe("tiny"), steps=3)
+    alone = TrainingRun(tmp_path / "one", get_recipe("tiny"), steps=3)
     losses = [r.loss for r in alone.steps()]
     alone.close()
-    shared = Fit(tmp_path / "two", resume=True, steps=5)
-    assert_close([r.loss for r in shared.log()], losses, rtol=1e-4, atol=0)
-    mine, its = alone.run.model.state_dict(), shared.run.model.state_dict()
-    assert shared.run.step == 3 and mine.keys() == its.keys()
+    shared = TrainingRun(tmp_path / "two", resume=True, steps=5)
+    assert_close([r.loss for r in shared.read_log()], losses, rtol=1e-4, atol=0)
+    mine, its = alone.state.model.state_dict(), shared.state.model.state_dict()
+    assert shared.state.step == 3 and mine.keys() == its.keys()
     for name, value in mine.items():
         assert_close(its[name], value, rtol=0, atol=1e-4)
     assert [r.step for r in shared.steps()] == [4, 5]
@@ -56,20 +56,20 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_each_process_gets_its_rows_of_one_draw(monkeypatch, rank):
-    plan, digits = recipe("tiny"), built_in(n=50)
-    whole, labels = next(stream(plan, digits, 0))
-    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    plan, digits = get_recipe("tiny"), built_in(n=50)
+    whole, labels = next(training_batches(plan, digits, 0))
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed, "rank", lambda: rank)
     mine = slice(2 * rank, 2 * rank + 2)
-    x, cond = next(stream(plan, digits, 0))
+    x, cond = next(training_batches(plan, digits, 0))
     assert torch.equal(x, whole[mine]) and torch.equal(cond, labels[mine])
-    assert distributed.drawn(2, torch.arange).tolist() == [2 * rank, 2 * rank + 1]
-    assert distributed.leads() == (rank == 0)
+    assert distributed.sharded_draw(2, torch.arange).tolist() == [2 * rank, 2 * rank + 1]
+    assert distributed.is_main_process() == (rank == 0)
 
 
 def test_one_process_has_all_rows():
-    assert distributed.rows(5) == slice(0, 5) and distributed.drawn(3, torch.arange).tolist() == [0, 1, 2]
-    assert distributed.agreed(7) == 7
+    assert distributed.shard(5) == slice(0, 5) and distributed.sharded_draw(3, torch.arange).tolist() == [0, 1, 2]
+    assert distributed.broadcast(7) == 7
     gradient = torch.tensor([1.0])
-    distributed.average([gradient])
+    distributed.all_reduce_mean([gradient])
     assert gradient.item() == 1

@@ -79,7 +79,7 @@ def test_foreign_files_are_refused_and_a_pickle_is_not_opened(tmp_path):
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "x.json"
     files.write_text(path, "old")
-    with pytest.raises(RuntimeError), files.beside(path) as draft:
+    with pytest.raises(RuntimeError), files.atomic_write(path) as draft:
         draft.write_text("half of the n")
         raise RuntimeError("the disk is full")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.json"]
@@ -93,11 +93,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_a_folder_is_held_once(tmp_path):
-    held = files.lock(tmp_path / "run")
+    held = files.lock_folder(tmp_path / "run")
     with pytest.raises(BlockingIOError, match="Another process is working in"):
-        files.lock(tmp_path / "run")
+        files.lock_folder(tmp_path / "run")
     held.close()
-    files.lock(tmp_path / "run").close()
+    files.lock_folder(tmp_path / "run").close()
 
 
 def test_the_description_is_json(tmp_path):

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from minidiff.data import media
-from minidiff.evaluation.scoreboard import HEADLINES
+from minidiff.evaluation.scoreboard import HEADLINE_METRICS
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import State, ddim
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, timesteps
@@ -59,7 +59,7 @@ def test_there_is_no_eps_hat_without_noise(schedule):
 
 def test_a_trajectory_shows_the_sample_steps_and_frames_asked_for():
     s = states(VIDEOS)
-    drawn = figures.denoising(s, Flow(), sample=1, steps=[0, 2, 6], frames=[0, 4])
+    drawn = figures.trajectory_arrays(s, Flow(), sample=1, steps=[0, 2, 6], frames=[0, 4])
     assert list(drawn) == ["x", "x0", "eps", "change"]
     assert all(v.shape == (3, 2, 1, 8, 6) for v in drawn.values())
     assert torch.equal(drawn["x"][1, 1], s[2].x[1, 4])
@@ -67,7 +67,7 @@ def test_a_trajectory_shows_the_sample_steps_and_frames_asked_for():
     assert_close(drawn["change"][2], s[6].x0[1, [0, 4]] - s[2].x0[1, [0, 4]])
     assert drawn["change"][0].isnan().all() and drawn["eps"][2].isnan().all()
     assert not drawn["eps"][:2].isnan().any()
-    assert figures.denoising(states(IMAGES), Flow(), 0, [0, 6], [0])["x"].shape == (2, 1, 1, 8, 6)
+    assert figures.trajectory_arrays(states(IMAGES), Flow(), 0, [0, 6], [0])["x"].shape == (2, 1, 1, 8, 6)
 
 
 @pytest.mark.parametrize("shape", [IMAGES, VIDEOS, COLOUR], ids=["images", "videos", "colour"])
@@ -87,10 +87,10 @@ def test_a_trajectory_picks_steps_from_first_to_last_and_frames_of_its_own():
 
 
 def test_colours_clip_to_the_reach_and_show_nan_as_neither_black_nor_white():
-    grey = figures.colours(torch.tensor([[[-5.0, -1.0, 0.0, 1.0, 5.0, torch.nan]]]), "gray", 1)[0]
+    grey = figures.apply_colormap(torch.tensor([[[-5.0, -1.0, 0.0, 1.0, 5.0, torch.nan]]]), "gray", 1)[0]
     want = torch.tensor([0, 0, 0.5, 1, 1, 0.93], dtype=torch.float64)
     assert_close(torch.tensor(grey[:, 0]), want, rtol=0, atol=5e-3)
-    red = figures.colours(torch.tensor([3.0, -3.0, 0.0]).view(3, 1, 1), "gray", 3)
+    red = figures.apply_colormap(torch.tensor([3.0, -3.0, 0.0]).view(3, 1, 1), "gray", 3)
     assert red.shape == (1, 1, 3) and red.flatten().tolist() == [1, 0, 0.5]
 
 
@@ -99,11 +99,11 @@ def test_slices_follow_the_ink():
     for k in range(4):
         clips[0, k, 0, 5, 1 + k] = 1                        # a pixel a frame to the right, in row 5
     for row in (None, "auto", 5):
-        cut, rows = figures.slices(clips, row)
+        cut, rows = figures.xt_slices(clips, row)
         assert rows == (None if row is None else [5])
         assert torch.equal(cut[0].nonzero()[:, 1], torch.arange(1, 5)) and cut.shape == (1, 4, 8)
-    assert not figures.slices(clips, 2)[0].any()
-    assert figures.slices(torch.zeros(1, 4, 3, 8, 8), "auto")[0].isfinite().all()
+    assert not figures.xt_slices(clips, 2)[0].any()
+    assert figures.xt_slices(torch.zeros(1, 4, 3, 8, 8), "auto")[0].isfinite().all()
 
 
 def test_xt_slice_puts_time_downwards():
@@ -113,27 +113,27 @@ def test_xt_slice_puts_time_downwards():
 
 def test_bins_hold_their_own_losses_and_an_interval():
     t = torch.tensor([0.0, 0.1, 0.2, 0.55, 1.0])
-    centre, mean, half, count = figures.binned(t, torch.tensor([1.0, 2.0, 3.0, 7.0, 9.0]), 4)
+    centre, mean, half, count = figures.loss_per_bin(t, torch.tensor([1.0, 2.0, 3.0, 7.0, 9.0]), 4)
     assert centre.tolist() == [0.125, 0.375, 0.625, 0.875] and count.tolist() == [3, 0, 1, 1]
     assert mean[[0, 2, 3]].tolist() == [2, 7, 9] and mean[1].isnan()
     assert_close(half[0], torch.tensor(1.96 / 3**0.5, dtype=torch.float64))
     assert half[1:].isnan().all()
     with pytest.raises(ValueError, match="one loss for each"):
-        figures.binned(t, t[:2], 4)
+        figures.loss_per_bin(t, t[:2], 4)
 
 
 def test_the_interval_covers_the_true_mean_nineteen_times_in_twenty():
     t, loss = torch.rand(2, 100_000, generator=torch.Generator().manual_seed(0))
-    _, mean, half, _ = figures.binned(t, loss, 500)
+    _, mean, half, _ = figures.loss_per_bin(t, loss, 500)
     assert 0.92 < ((mean - 0.5).abs() < half).double().mean() < 0.98
 
 
 def test_smoothing_is_a_centred_mean():
     mean = torch.tensor([1.5, 3, 4, 5], dtype=torch.float64)
-    assert_close(torch.tensor(figures.smoothed([1, 2, 6, 4], 3)), mean)
-    assert figures.smoothed([3, 1, 2], 1).tolist() == [3, 1, 2]
+    assert_close(torch.tensor(figures.moving_average([1, 2, 6, 4], 3)), mean)
+    assert figures.moving_average([3, 1, 2], 1).tolist() == [3, 1, 2]
     mean = torch.tensor([3.0, 3.0], dtype=torch.float64)
-    assert_close(torch.tensor(figures.smoothed([2.0, 4.0], 101)), mean)
+    assert_close(torch.tensor(figures.moving_average([2.0, 4.0], 101)), mean)
 
 
 def test_a_loss_curve_is_drawn_from_records():
@@ -162,7 +162,7 @@ def test_score_bars_show_every_part_and_a_dash_for_what_is_missing():
     figure = figures.score_bars(rows)
     shown = {axes.get_title(loc="left"): [t.get_text() for t in axes.texts] for axes in figure.axes}
     filled = {"SCORE": ["0.50", "–"], "ID": ["0.25", "–"]}
-    assert shown == {part: filled.get(part, ["–", "–"]) for part in HEADLINES}
+    assert shown == {part: filled.get(part, ["–", "–"]) for part in HEADLINE_METRICS}
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0.4, 0.6]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="at least one row"):
@@ -174,11 +174,11 @@ def test_score_bars_show_every_part_and_a_dash_for_what_is_missing():
     ({"interval": {"SCORE": None}}, None),
     ({"interval": {"ID": [0.2, 0.4]}}, None), ({"interval": None}, None)])
 def test_an_interval_is_found_or_missed(row, ends):
-    assert figures.interval(row) == ends
+    assert figures.score_interval(row) == ends
 
 
 def test_a_video_shows_itself_in_three_ways():
-    bundle = media.Video(videos(), 'a <b> & "c"')._repr_mimebundle_()
+    bundle = media.NotebookVideo(videos(), 'a <b> & "c"')._repr_mimebundle_()
     assert set(bundle) == {"text/html", "image/png", "text/plain"}
     seen = []
     parser = HTMLParser()
@@ -195,12 +195,12 @@ def test_a_video_shows_itself_in_three_ways():
 
 
 def test_a_video_takes_a_models_answer_and_saves(tmp_path):
-    video = media.Video(SimpleNamespace(tensor=videos()), columns=3, fps=4)
+    video = media.NotebookVideo(SimpleNamespace(tensor=videos()), columns=3, fps=4)
     video.save(tmp_path / "x.gif")
     assert (tmp_path / "x.gif").read_bytes()[:3] == b"GIF"
     assert repr(video) == "3 clips of 4 frames, 8x8"
     with pytest.raises(ValueError, match="Clips must"):
-        media.Video(videos() * 2 - 1)
+        media.NotebookVideo(videos() * 2 - 1)
 
 
 def test_the_look_is_taken_off_again():
@@ -213,9 +213,9 @@ def test_the_look_is_taken_off_again():
 
 
 def test_no_display_and_no_pyplot_is_needed():
-    code = ("import sys, torch; from minidiff import viz; from minidiff.schedules import Flow\n"
-            "viz.snr_curves({'flow': Flow()})._repr_png_()\n"
-            "viz.xt_slice(torch.rand(1, 4, 1, 8, 8))._repr_png_()\n"
+    code = ("import sys, torch; from minidiff.visual import figures; from minidiff.schedules import Flow\n"
+            "figures.snr_curves({'flow': Flow()})._repr_png_()\n"
+            "figures.xt_slice(torch.rand(1, 4, 1, 8, 8))._repr_png_()\n"
             "assert 'matplotlib.pyplot' not in sys.modules and 'IPython' not in sys.modules")
     without_display = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MPLBACKEND")}
     path = os.pathsep.join(filter(None, sys.path))

@@ -62,12 +62,12 @@ def full():
     facts = {"recipe": "mmnist32", "clips seen": 29440, "minutes": 9.9712,
              "versions": {"torch": "2.13"}, "command": "python -m minidiff demo --out 'a & b'"}
     return report.report_html(
-        "A <b>title</b>", facts, clips=torch.rand(3, 4, 1, 8, 8), asked=torch.tensor([7, 1, 4]),
-        trajectory=figures.Picture(figsize=(2, 1)),
+        "A <b>title</b>", facts, clips=torch.rand(3, 4, 1, 8, 8), prompts=torch.tensor([7, 1, 4]),
+        trajectory=figures.NotebookFigure(figsize=(2, 1)),
         curve=figures.loss_curve([Record(1, 1.0, 0.1, 0.1), Record(2, 0.5, 0.1, 0.1)]),
-        own=row(0.712, interval={"SCORE": [0.69, 0.74]}), shipped=row(0.91),
-        real=row(1.0, PROMPT=None),
-        trivial={"static": row(0.0), "copies": row(None, memo=0.9, interval={"SCORE": None})})
+        own_row=row(0.712, interval={"SCORE": [0.69, 0.74]}), shipped_row=row(0.91),
+        real_row=row(1.0, PROMPT=None),
+        baseline_rows={"static": row(0.0), "copies": row(None, memo=0.9, interval={"SCORE": None})})
 
 
 def test_the_page_is_whole_and_every_part_is_in_it(full):
@@ -99,19 +99,19 @@ def test_facts_are_shown_as_written(full):
 
 def test_the_scoreboard_has_every_row_and_column(full):
     head, *rows = (cells for cells in Page(full).cells if len(cells) > 2)
-    assert head == ["", *report.COLUMNS]
+    assert head == ["", *report.COLUMN_HELP]
     rest = ["0.90", "0.80", "0.70", "0.60", "0.50", "1.235", "0.21", "1\u202f024"]
     assert rows == [["this training", "0.710.69–0.74", *rest],
                     ["the shipped model", "0.91", *rest],
                     ["real clips (the ceiling)", "1.00", *rest[:4], "–", *rest[5:]],
                     ["static", "0.00", *rest], ["copies", "–copies", *rest]]
-    assert all(report.text(says) in full for says in report.COLUMNS.values())
+    assert all(report.escape_text(says) in full for says in report.COLUMN_HELP.values())
 
 
 @pytest.mark.parametrize("parts", [
     dict(title=EVIL), dict(facts={EVIL: EVIL, "command": EVIL, "versions": {EVIL: EVIL}}),
-    dict(following=[EVIL]), dict(trivial={EVIL: row(0.5, n=EVIL)}),
-    dict(clips=torch.rand(1, 2, 1, 8, 8), asked=[EVIL])])
+    dict(next_steps=[EVIL]), dict(baseline_rows={EVIL: row(0.5, n=EVIL)}),
+    dict(clips=torch.rand(1, 2, 1, 8, 8), prompts=[EVIL])])
 def test_whatever_is_put_in_is_escaped(parts):
     made = report.report_html(**{"title": "t", "facts": {}} | parts)
     page = Page(made)
@@ -119,36 +119,36 @@ def test_whatever_is_put_in_is_escaped(parts):
     assert EVIL in page.text
 
 
-@pytest.mark.parametrize("kept", ["clips", "trajectory", "curve", "own", "shipped", "real",
-                                  "trivial", "nothing"])
+@pytest.mark.parametrize("kept", ["clips", "trajectory", "curve", "own_row", "shipped_row",
+                                  "real_row", "baseline_rows", "nothing"])
 def test_parts_may_be_missing(kept):
-    parts = dict(clips=torch.rand(1, 2, 1, 8, 8), trajectory=figures.Picture(), curve=figures.Picture(),
-                 own=row(0.5), shipped=row(0.9), real={"SCORE": 1.0},
-                 trivial={"noise": {}, "black": row(0.0)})
+    parts = dict(clips=torch.rand(1, 2, 1, 8, 8), trajectory=figures.NotebookFigure(), curve=figures.NotebookFigure(),
+                 own_row=row(0.5), shipped_row=row(0.9), real_row={"SCORE": 1.0},
+                 baseline_rows={"noise": {}, "black": row(0.0)})
     parts = {k: v if k == kept else None for k, v in parts.items()}
-    made = report.report_html("t", {}, **parts, following=())
+    made = report.report_html("t", {}, **parts, next_steps=())
     assert len(re.findall("<h2>", made)) == (kept != "nothing")
     assert "None" not in Page(made).text and "nan" not in Page(made).text
 
 
 def test_columns_that_no_row_fills_are_not_explained():
-    made = report.report_html("t", {}, own={"SCORE": 0.5, "PROMPT": None})
+    made = report.report_html("t", {}, own_row={"SCORE": 0.5, "PROMPT": None})
     assert re.findall("<dt>(.*?)</dt>", made) == ["SCORE"]
 
 
 def test_as_many_digits_as_clips_must_be_asked_for():
     with pytest.raises(ValueError, match="2 clips, but 1"):
-        report.report_html("t", {}, clips=torch.rand(2, 2, 1, 8, 8), asked=[1])
+        report.report_html("t", {}, clips=torch.rand(2, 2, 1, 8, 8), prompts=[1])
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         report.report_html("t", {}, clips=torch.rand(2, 2, 1, 8, 8) - 1)
 
 
 def test_write_is_whole_or_not_at_all(tmp_path):
     path = tmp_path / "r.html"
-    report.write(path, "Fréchet", {"seed": 0})
+    report.write_report(path, "Fréchet", {"seed": 0})
     assert path.read_text(encoding="utf-8") == report.report_html("Fréchet", {"seed": 0})
     with pytest.raises(ValueError):
-        report.write(path, "new", {}, clips=torch.rand(2, 2))
+        report.write_report(path, "new", {}, clips=torch.rand(2, 2))
     assert "Fréchet" in path.read_text(encoding="utf-8") and len(list(tmp_path.iterdir())) == 1
 
 
@@ -156,4 +156,4 @@ def test_write_is_whole_or_not_at_all(tmp_path):
     (None, "–"), (torch.nan, "–"), (True, "True"), (0, "0"), (0.5, "0.5"),
     (1234567, "1\u202f234\u202f567"), (126.3456, "126.3"), ("<a>", "&lt;a&gt;")])
 def test_values_as_text(value, shown):
-    assert report.text(value) == shown
+    assert report.escape_text(value) == shown

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from minidiff.data import media, widgets
+from minidiff.data import media
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import SAMPLERS, ddim
 from minidiff.schedules import Cosine, Flow, log_snr_timesteps, timesteps
-from minidiff.visual import figures
-from minidiff.visual.microscope import busiest_row, microscope
-from minidiff.visual.sampler_duel import Duel, duel
+from minidiff.visual import figures, widgets
+from minidiff.visual.microscope import brightest_row, microscope
+from minidiff.visual.sampler_duel import SamplerDuel, sampler_duel
 from minidiff.visual.widgets import playground
 
 IMAGES, VIDEOS, COLOUR = (2, 1, 8, 6), (2, 5, 1, 8, 6), (2, 5, 3, 8, 6)
@@ -65,8 +65,8 @@ def test_every_tile_of_the_sheet_is_its_step_and_frame(shape):
             off = np.abs(tile(scope, panel, step, frame) - want).max()
             assert off <= 255 / (levels - 1) / 2 + 1                         # half a level
     assert (tile(scope, EPS, 6, 0) == tile(scope, CHANGE, 0, 0)).all()       # nothing to show
-    assert spec(scope)["panels"][EPS]["blanks"].keys() == {"6"}
-    assert spec(scope)["panels"][CHANGE]["blanks"].keys() == {"0"}
+    assert spec(scope)["panels"][EPS]["blank_texts"].keys() == {"6"}
+    assert spec(scope)["panels"][CHANGE]["blank_texts"].keys() == {"0"}
 
 
 def test_more_ink_is_blue_and_less_is_red():
@@ -79,7 +79,7 @@ def test_more_ink_is_blue_and_less_is_red():
 
 def test_the_slice_is_the_busiest_row_of_every_frame():
     made = states(VIDEOS)
-    row = busiest_row(made[-1].x0[0])
+    row = brightest_row(made[-1].x0[0])
     assert row == int(made[-1].x0[0, :, 0].clamp(-1, 1).sum((0, 2)).argmax())
     want = grey(made[3].x0[0, :, :, row].movedim(1, 0))                      # (C, T, W)
     assert np.abs(tile(microscope(made, Flow()), SLICE, 3, 4) - want).max() <= 255 / 60 + 1
@@ -88,7 +88,7 @@ def test_the_slice_is_the_busiest_row_of_every_frame():
 def test_latents_are_shown_through_the_decoder_and_eps_as_it_is():
     def decode(z):                                    # (N, T, 4, h, w) -> clips twice each size
         z = z[:, :, :1].repeat_interleave(2, 1).repeat_interleave(2, 3).repeat_interleave(2, 4)
-        return media.unit(z)
+        return media.to_unit(z)
 
     made = states(LATENTS)
     scope = microscope(made, Flow(), decode=decode)
@@ -104,15 +104,15 @@ def test_latents_are_shown_through_the_decoder_and_eps_as_it_is():
 def test_steps_are_left_out_only_where_the_page_would_grow():
     made = states((1, 8, 1, 64, 64), n=40, std=0.01)
     scope = microscope(made, Flow())
-    says = spec(scope)["sliders"][0]["says"]
+    says = spec(scope)["sliders"][0]["value_labels"]
     assert len(says) == 8 and says[0].startswith("0 of 40") and says[-1].startswith("40 of 40")
     assert len(scope.html()) < 400_000
-    assert len(spec(microscope(made[:3], Flow()))["sliders"][0]["says"]) == 3
+    assert len(spec(microscope(made[:3], Flow()))["sliders"][0]["value_labels"]) == 3
     assert np.abs(tile(scope, X0, 7, 2) - grey(made[40].x0[0, 2])).max() <= 255 / 60 + 1
 
 
 def test_the_step_says_its_time_and_noise():
-    says = spec(microscope(states(VIDEOS), Flow()))["sliders"][0]["says"]
+    says = spec(microscope(states(VIDEOS), Flow()))["sliders"][0]["value_labels"]
     assert says[2] == "2 of 6   t = 0.667   α = 0.333   σ = 0.667"
 
 
@@ -138,7 +138,7 @@ def test_bad_input_gets_one_sentence(bad, match):
 
 def small_duel(calls=(4, 8), shape=VIDEOS, **settings):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return duel(gaussian_denoiser(Cosine(), -0.3, 0.5), Cosine(), x, calls, **settings)
+    return sampler_duel(gaussian_denoiser(Cosine(), -0.3, 0.5), Cosine(), x, calls, **settings)
 
 
 @pytest.mark.parametrize("make", [lambda c: microscope(states(VIDEOS), Flow(), caption=c),
@@ -210,13 +210,13 @@ def test_the_duel_shows_samples_and_their_differences():
     off = (run.x - made.reference)[0, 3, 0].numpy()
     red, _, blue = np.moveaxis(tile(made, 7, 1, 3).astype(int), -1, 0)
     assert (blue > red)[off > 0.05].all() and (red > blue)[off < -0.05].all()
-    assert spec(made)["panels"][2]["notes"][1].startswith("7 calls, 4 steps\nerror 0.0")
+    assert spec(made)["panels"][2]["captions"][1].startswith("7 calls, 4 steps\nerror 0.0")
 
 
 @pytest.mark.parametrize("samplers", [["ddim"], list(SAMPLERS)])
 def test_a_duel_of_one_or_of_all_and_of_images(samplers):
     made = small_duel([4], IMAGES, samplers=samplers)
-    assert isinstance(made, Duel) and set(made.orders) == set(samplers)
+    assert isinstance(made, SamplerDuel) and set(made.orders) == set(samplers)
     assert all(math.isnan(p) for p in made.orders.values())                  # one point: no line
     assert len(spec(made)["sliders"]) == 1
 
@@ -239,8 +239,8 @@ def test_walking_tries_both_ends_the_middle_and_every_option():
     draw, calls = seen()
     play = playground(draw, **CONTROLS)
     assert calls == [(2.0, "flow", "a 3 moving left", False, 3)]             # drawn once
-    assert play.start.keys() == {"image/png", "text/plain"}                  # no HTML of None
-    tried = play.walk()
+    assert play.initial_output.keys() == {"image/png", "text/plain"}                  # no HTML of None
+    tried = play.try_all()
     assert [t["scale"] for t in tried[:3]] == [0.0, 1.5, 3.0]
     assert {t["schedule"] for t in tried} == {"cosine", "flow"}
     assert {t["guided"] for t in tried} == {True, False}
@@ -251,7 +251,7 @@ def test_walking_tries_both_ends_the_middle_and_every_option():
 def test_walking_raises_what_draw_raises_with_the_values(monkeypatch):
     play = playground(lambda n=1: 1 / (4 - n), n=(0, 4, 1))
     with pytest.raises(ZeroDivisionError) as caught:
-        play.walk()
+        play.try_all()
     assert "{'n': 4}" in caught.value.__notes__[0]
 
 
@@ -269,10 +269,10 @@ def test_an_error_is_a_sentence_but_raised_when_strict(monkeypatch):
         playground(fails, n=(1, 2, 1))                                       # pytest, so nbval, too
     loose(monkeypatch)
     play = playground(fails, n=(1, 2, 1))
-    assert play.start == {"text/plain": "ValueError: There is no schedule 'x'."}
+    assert play.initial_output == {"text/plain": "ValueError: There is no schedule 'x'."}
     monkeypatch.setenv("MINIDIFF_STRICT", "1")
     with pytest.raises(ValueError):
-        play.show({"n": 1})
+        play.output_for({"n": 1})
 
 
 def test_without_ipywidgets_it_is_a_picture(monkeypatch):
@@ -310,13 +310,13 @@ def test_what_comes_late_is_not_drawn_and_no_two_draw_at_once():
         return str(n)
 
     play = playground(draw, n=(0, 9, 1))
-    first = threading.Thread(target=play.show, args=({"n": 1},))
+    first = threading.Thread(target=play.output_for, args=({"n": 1},))
     first.start()
     assert begun.wait(20)
-    others = [threading.Thread(target=play.show, args=({"n": n},)) for n in (2, 3)]
+    others = [threading.Thread(target=play.output_for, args=({"n": n},)) for n in (2, 3)]
     for k, thread in enumerate(others):
         thread.start()
-        while play.latest < 2 + k:                                           # until it waits
+        while play.latest_request < 2 + k:                                           # until it waits
             thread.join(0.01)
     go.set()
     for thread in (first, *others):
@@ -326,4 +326,4 @@ def test_what_comes_late_is_not_drawn_and_no_two_draw_at_once():
 
 def test_a_viewer_in_a_playground_is_shown_as_itself():
     play = playground(lambda n=1: microscope(states(IMAGES), Flow()), n=(1, 2, 1))
-    assert "minidiff-viewer" in play.start["text/html"]
+    assert "minidiff-viewer" in play.initial_output["text/html"]

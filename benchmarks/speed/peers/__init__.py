@@ -13,7 +13,7 @@ from torch import Tensor, nn
 Action = Callable[[], object]
 
 
-class Side(NamedTuple):
+class Implementation(NamedTuple):
     """What can be timed of a model; clips (B, T, 1, H, W) in [-1, 1], labels (B,).
 
     calls: of the network, in its usual sampling. seen: how often a call sees each clip. told:
@@ -21,15 +21,15 @@ class Side(NamedTuple):
     """
     network: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]       # clips, labels -> their mean loss
-    train: Callable[[Tensor, Tensor], Action]      # -> a whole training step
-    sample: Callable[[Tensor], Action]             # labels -> a sampler's step, one network call
-    make: Callable[[Tensor], Tensor]               # labels -> whole clips, in [0, 1]
+    training_step: Callable[[Tensor, Tensor], Action]      # -> a whole training step
+    sampling_step: Callable[[Tensor], Action]             # labels -> a sampler's step, one network call
+    generate: Callable[[Tensor], Tensor]               # labels -> whole clips, in [0, 1]
     calls: int
-    seen: int = 1
-    told: bool = True
+    passes_per_call: int = 1
+    conditional: bool = True
 
 
-SIDES = {                                          # name: module here, function, its settings
+IMPLEMENTATIONS = {                                          # name: module here, function, its settings
     "minidiff": ("ours", "unet", {}),
     "video-diffusion-pytorch": ("video_diffusion", "unet", dict(dim=64)),
     "video-diffusion-pytorch, dim 16": ("video_diffusion", "unet", dict(dim=16)),
@@ -37,12 +37,12 @@ SIDES = {                                          # name: module here, function
     "diffusers LatteTransformer3DModel": ("of_diffusers", "latte", {})}
 
 
-def package(name: str) -> ModuleType:
+def import_package(name: str) -> ModuleType:
     """Import all that a side needs. Raises ImportError where it is not installed."""
-    return import_module(f"benchmarks.speed.peers.{SIDES[name][0]}")
+    return import_module(f"benchmarks.speed.peers.{IMPLEMENTATIONS[name][0]}")
 
 
-def build(name: str, size: int, frames: int, ways: tuple[str, ...] = ()) -> Side:
+def build(name: str, size: int, frames: int, optimisations: tuple[str, ...] = ()) -> Implementation:
     """The side for clips of so many frames, size x size."""
-    _, function, settings = SIDES[name]
-    return getattr(package(name), function)(size, frames, ways, **settings)
+    _, function, settings = IMPLEMENTATIONS[name]
+    return getattr(import_package(name), function)(size, frames, optimisations, **settings)

@@ -6,23 +6,23 @@ from torch import Tensor, nn
 
 from benchmarks.speed.peers import Action
 
-FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+CHANNELS_LAST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def autocast(ways: tuple[str, ...]):
-    return torch.autocast("cpu", torch.bfloat16, enabled="bf16" in ways)
+def autocast(optimisations: tuple[str, ...]):
+    return torch.autocast("cpu", torch.bfloat16, enabled="bf16" in optimisations)
 
 
-def laid_out(network: nn.Module, ways: tuple[str, ...]) -> nn.Module:
+def to_channels_last(network: nn.Module, optimisations: tuple[str, ...]) -> nn.Module:
     """The network, its convolutions' weights in channels_last if wanted."""
-    if "channels_last" in ways:
+    if "channels_last" in optimisations:
         for p in network.parameters():
-            if p.ndim in FORMATS:
-                p.data = p.data.contiguous(memory_format=FORMATS[p.ndim])
+            if p.ndim in CHANNELS_LAST_FORMATS:
+                p.data = p.data.contiguous(memory_format=CHANNELS_LAST_FORMATS[p.ndim])
     return network
 
 
-def training(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor],
+def make_training_step(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor],
              clip: float | None = None) -> Action:
     """A step: forward, backward, optimiser; gradients clipped to norm `clip` if given."""
     def step() -> float:

@@ -10,42 +10,42 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.speed.peers import Side
-from benchmarks.speed.peers.common import autocast, laid_out, training
+from benchmarks.speed.peers import Implementation
+from benchmarks.speed.peers.common import autocast, make_training_step, to_channels_last
 from minidiff.data.torchvision_compat import import_torchvision
 
 with suppress(ImportError):                        # diffusers takes it along if it is there
     import_torchvision()
 from diffusers import DDIMScheduler, DDPMScheduler, LatteTransformer3DModel, UNet3DConditionModel
 
-WORD = 64                                          # the width of a word
-CALLS = 50                                         # of its pipelines, unless told otherwise
+LABEL_DIM = 64                                          # the width of a word
+SAMPLING_CALLS = 50                                         # of its pipelines, unless told otherwise
 
 
-def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementation:
     """Three resolutions as mmnist32 has, one block each."""
-    return side(size, frames, ways, UNet3DConditionModel(
+    return wrap_network(size, frames, optimisations, UNet3DConditionModel(
         in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), layers_per_block=1,
         down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
-        cross_attention_dim=WORD, attention_head_dim=8))
+        cross_attention_dim=LABEL_DIM, attention_head_dim=8))
 
 
-def latte(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+def latte(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementation:
     """Latte's own settings but for width (160) and depth (four pairs of blocks)."""
-    return side(size, frames, ways, LatteTransformer3DModel(
+    return wrap_network(size, frames, optimisations, LatteTransformer3DModel(
         in_channels=1, out_channels=1, num_attention_heads=5, attention_head_dim=32, num_layers=4,
         cross_attention_dim=160, attention_bias=True, patch_size=2, sample_size=size,
         activation_fn="gelu-approximate", norm_type="ada_norm_single", video_length=frames,
-        norm_elementwise_affine=False, num_embeds_ada_norm=1000, caption_channels=WORD))
+        norm_elementwise_affine=False, num_embeds_ada_norm=1000, caption_channels=LABEL_DIM))
 
 
-def side(size: int, frames: int, ways: tuple[str, ...], network: nn.Module) -> Side:
-    both = nn.ModuleDict(dict(network=laid_out(network, ways), label=nn.Embedding(10, WORD)))
+def wrap_network(size: int, frames: int, optimisations: tuple[str, ...], network: nn.Module) -> Implementation:
+    both = nn.ModuleDict(dict(network=to_channels_last(network, optimisations), label=nn.Embedding(10, LABEL_DIM)))
     noising = DDPMScheduler(1000)
 
     def guess(x, t, labels):
-        with autocast(ways):
+        with autocast(optimisations):
             words = both.label(labels)[:, None]                                  # (B, 1, WORD)
             return network(x, timestep=t, encoder_hidden_states=words).sample.float()
 
@@ -57,7 +57,7 @@ def side(size: int, frames: int, ways: tuple[str, ...], network: nn.Module) -> S
     def trainer(clips, labels):
         optimizer = torch.optim.AdamW(both.parameters(), lr=1e-4, betas=(0.95, 0.999),
                                       weight_decay=1e-6)
-        return training(both, optimizer, lambda: loss(clips, labels), clip=1.0)
+        return make_training_step(both, optimizer, lambda: loss(clips, labels), clip=1.0)
 
     def sampler(labels):
         x, t = torch.randn(len(labels), 1, frames, size, size), torch.tensor(500)
@@ -71,8 +71,8 @@ def side(size: int, frames: int, ways: tuple[str, ...], network: nn.Module) -> S
     def make(labels):
         x = torch.randn(len(labels), 1, frames, size, size)
         ddim = DDIMScheduler.from_config(noising.config)
-        ddim.set_timesteps(CALLS)
+        ddim.set_timesteps(SAMPLING_CALLS)
         for t in ddim.timesteps:
             x = ddim.step(guess(x, t.expand(len(x)), labels), t, x).prev_sample
         return (x.transpose(1, 2).clamp(-1, 1) + 1) / 2
-    return Side(both, loss, trainer, sampler, make, len(noising))
+    return Implementation(both, loss, trainer, sampler, make, len(noising))

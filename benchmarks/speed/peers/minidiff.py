@@ -1,25 +1,25 @@
 """minidiff itself: the U-Net of `mmnist32`, trained by `train` and sampled by its pipeline."""
 from itertools import chain, repeat
 
-from benchmarks.speed.peers import Side
+from benchmarks.speed.peers import Implementation
 from minidiff.pipeline import SAMPLING, Pipeline
-from minidiff.recipes import build, objective, recipe
+from minidiff.recipes import build_model, build_objective, get_recipe
 from minidiff.runtime import muon, precision
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.train import Run, train
+from minidiff.train import TrainState, train
 
 
-def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
+def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementation:
     """ways: without "bf16" it computes in float32 even where bfloat16 is faster.
 
     A call of its sampling is guided, without autoguidance: the network sees each clip twice.
     """
-    if "bf16" not in ways:
+    if "bf16" not in optimisations:
         precision.has_bf16 = muon.has_bf16 = lambda device: False
-    plan = recipe("mmnist32")
+    plan = get_recipe("mmnist32")
     plan = plan._replace(clips=plan.clips | {"size": size, "frames": frames})
-    run, told = Run(build(plan.model), plan.training["lr"], plan.training["ema"]), objective(plan)
+    run, told = TrainState(build_model(plan.model), plan.training["lr"], plan.training["ema"]), build_objective(plan)
 
     def loss(clips, labels):
         with autocast("cpu"):
@@ -32,11 +32,11 @@ def unet(size: int, frames: int, ways: tuple[str, ...]) -> Side:
     def sampler(labels):
         model = Pipeline(run.model, {"recipe": plan._asdict()})
         states = chain.from_iterable(
-            model.steps(labels, steps=10_000, autoguidance=0.0) for _ in repeat(None))
+            model.run_sampler(labels, steps=10_000, autoguidance=0.0) for _ in repeat(None))
         next(states)                                                # the noise took no call
         return lambda: next(states)
 
     def make(labels):
         return Pipeline(run.ema.model, {"recipe": plan._asdict()})(labels=labels).tensor
-    return Side(run.model, loss, trainer, sampler, make, (SAMPLING | plan.sampling)["steps"],
-                seen=2)
+    return Implementation(run.model, loss, trainer, sampler, make, (SAMPLING | plan.sampling)["steps"],
+                passes_per_call=2)

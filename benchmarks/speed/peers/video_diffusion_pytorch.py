@@ -6,8 +6,8 @@ would take hours.
 """
 import torch
 
-from benchmarks.speed.peers import Side
-from benchmarks.speed.peers.common import autocast, laid_out, training
+from benchmarks.speed.peers import Implementation
+from benchmarks.speed.peers.common import autocast, make_training_step, to_channels_last
 from minidiff.data.torchvision_compat import import_torchvision
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Discrete, coefficients, timesteps
@@ -15,28 +15,28 @@ from minidiff.schedules import Discrete, coefficients, timesteps
 import_torchvision()                                                # it needs that, and that a shim
 from video_diffusion_pytorch import GaussianDiffusion, Unet3D  # noqa: E402
 
-CALLS = 50                                                          # for whole clips
+SAMPLING_CALLS = 50                                                          # for whole clips
 
 
-def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
+def unet(size: int, frames: int, optimisations: tuple[str, ...], dim: int) -> Implementation:
     """dim: 64 is its README's; 16 has as many parameters as mmnist32."""
-    network = laid_out(Unet3D(dim=dim, channels=1), ways)
+    network = to_channels_last(Unet3D(dim=dim, channels=1), optimisations)
     diffusion = GaussianDiffusion(network, image_size=size, num_frames=frames, channels=1)
 
     def loss(clips, _):
-        with autocast(ways):
+        with autocast(optimisations):
             return diffusion((clips.transpose(1, 2) + 1) / 2)
 
     def trainer(clips, labels):
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        return training(network, optimizer, lambda: loss(clips, labels))
+        return make_training_step(network, optimizer, lambda: loss(clips, labels))
 
     def sampler(labels):
         x = torch.randn(len(labels), 1, frames, size, size)
         t = torch.full((len(labels),), 500)
 
         def step():
-            with autocast(ways):
+            with autocast(optimisations):
                 return diffusion.p_sample(x, t)
         return step
 
@@ -45,12 +45,12 @@ def unet(size: int, frames: int, ways: tuple[str, ...], dim: int) -> Side:
     def guess(x, t):
         alpha, sigma = coefficients(schedule, t, x)
         row = (t * diffusion.num_timesteps).round().long() - 1
-        with autocast(ways):
+        with autocast(optimisations):
             eps = network(x.transpose(1, 2), row.expand(len(x))).transpose(1, 2).float()
         return ((x - sigma * eps) / alpha).clamp(-1, 1)
 
     @torch.no_grad()
     def make(labels):
         noise = torch.randn(len(labels), frames, 1, size, size)
-        return (last(ddpm(guess, schedule, noise, timesteps(CALLS))) + 1) / 2
-    return Side(network, loss, trainer, sampler, make, diffusion.num_timesteps, told=False)
+        return (last(ddpm(guess, schedule, noise, timesteps(SAMPLING_CALLS))) + 1) / 2
+    return Implementation(network, loss, trainer, sampler, make, diffusion.num_timesteps, conditional=False)

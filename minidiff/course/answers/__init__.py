@@ -10,36 +10,36 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Wrong(NamedTuple):
+class WrongAnswer(NamedTuple):
     """A named wrong answer: what it does, the sentence for it, and the hint (1 to 3) that helps."""
     name: str
     function: Callable
-    says: str
+    diagnosis: str
     hint: int
 
 
 class Answer(NamedTuple):
     """A right answer, and the wrong ones that are known."""
     reference: Callable
-    wrong: tuple[Wrong, ...]
+    wrong_answers: tuple[WrongAnswer, ...]
 
 
 class Mistake(NamedTuple):
     """A wrong answer told by what differs from the right one: pieces of its source, exchanged."""
     name: str
     changes: dict[str, str]
-    says: str
+    diagnosis: str
     hint: int
 
 
-def answer(reference: Callable, *wrong: Wrong | Mistake) -> Answer:
+def answer(reference: Callable, *wrong: WrongAnswer | Mistake) -> Answer:
     """A right answer and its wrong ones, the mistakes among them made into functions."""
     return Answer(reference, tuple(
-        w if isinstance(w, Wrong) else Wrong(w.name, changed(reference, w), w.says, w.hint)
+        w if isinstance(w, WrongAnswer) else WrongAnswer(w.name, apply_mistake(reference, w), w.diagnosis, w.hint)
         for w in wrong))
 
 
-def changed(reference: Callable, mistake: Mistake) -> Callable:
+def apply_mistake(reference: Callable, mistake: Mistake) -> Callable:
     """The reference with a mistake in it.
 
     Raises ValueError for a piece that its source does not hold, or holds twice.
@@ -55,16 +55,16 @@ def changed(reference: Callable, mistake: Mistake) -> Callable:
     return space[reference.__name__]
 
 
-def of(id: str) -> Answer:
+def find(id: str) -> Answer:
     """The answer to an exercise."""
-    return chapter(id).ANSWERS[id]
+    return answer_module(id).ANSWERS[id]
 
 
-def right(id: str) -> tuple[int, tuple[str, ...]]:
+def right_choice(id: str) -> tuple[int, tuple[str, ...]]:
     """A question's right choice, and a sentence for each choice that says why or why not."""
-    return chapter(id).RIGHT[id]
+    return answer_module(id).RIGHT[id]
 
 
-def chapter(id: str):
+def answer_module(id: str):
     """The module that answers an id like "c02-loss"."""
     return importlib.import_module(f"{__name__}.ch{id[1:3]}")

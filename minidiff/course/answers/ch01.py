@@ -4,7 +4,7 @@ from math import pi
 import torch
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def noising_chain(x0: Tensor, betas: Tensor, noises: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ ANSWERS = {
         Mistake("first-step-missing", {"zip(betas, noises)": "zip(betas[1:], noises[1:])"},
                 "You leave out the first step (indices begin at 0): N betas are N steps and N + 1 "
                 "states.", 1),
-        Wrong("in-place", in_place,
+        WrongAnswer("in-place", in_place,
               "`x *= ...` and `x += ...` change the tensor that x0 and your whole list share, so "
               "all states are the last one. Make a new tensor in each step.", 3)),
     "c01-add-noise": answer(

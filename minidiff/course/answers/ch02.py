@@ -4,7 +4,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def noise_loss(net, schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ ANSWERS = {
         Mistake("mean-of-pixels", {".square()": ".square() / x[0].numel()"},
                 "You average the squares over the pixels; a density of independent pixels is a "
                 "product, so the squares are summed.", 2),
-        Wrong("underflow", by_hand,
+        WrongAnswer("underflow", by_hand,
               "Right near the data, but far from it every exp() underflows to 0 and 0 / 0 is NaN. "
               "torch.softmax subtracts the largest exponent first.", 3)),
     "c02-step": answer(

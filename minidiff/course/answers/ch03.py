@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def split_scales(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,10 +177,10 @@ ANSWERS = {
                 "You take the softmax of the result; it belongs to the scores, before v.", 3),
         Mistake("keys-as-values", {"@ v": "@ k"},
                 "You average the keys. They say where to look; the values say what is there.", 1),
-        Wrong("over-channels", over_channels,
+        WrongAnswer("over-channels", over_channels,
               "You compare channels with channels. Attention compares places with places: scores "
               "are (..., N, N).", 2),
-        Wrong("overflow", unguarded,
+        WrongAnswer("overflow", unguarded,
               "Right for small scores, but exp() of large ones is infinite. torch.softmax takes "
               "the largest out first.", 3)),
     "c03-unet": answer(

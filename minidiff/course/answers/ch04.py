@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def cut(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -68,7 +68,7 @@ def numbered(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor
 ANSWERS = {
     "c04-cut": answer(
         cut,
-        Wrong("reshaped", reshaped,
+        WrongAnswer("reshaped", reshaped,
               "A plain reshape takes numbers in the order in which they lie in memory: your "
               "'patches' are runs of whole rows. The axes must be split first.", 1),
         Mistake("every-other", {"(h b) (w c)": "(b h) (c w)"},
@@ -93,7 +93,7 @@ ANSWERS = {
                 "The patch's height and width are exchanged.", 3)),
     "c04-join": answer(
         join,
-        Wrong("reshaped", reshaped_back,
+        WrongAnswer("reshaped", reshaped_back,
               "A plain reshape lays each token out along a row. The token's axes must be split and "
               "dealt out first.", 1),
         Mistake("columns-first", {"(t h w)": "(t w h)"},
@@ -142,7 +142,7 @@ ANSWERS = {
                 "Keys and values are exchanged: the order is q, k, v.", 2)),
     "c04-rotate": answer(
         rotate,
-        Wrong("neighbours", neighbours,
+        WrongAnswer("neighbours", neighbours,
               "You turn pairs of neighbours, (0, 1), (2, 3), ... Here pair i is x_i and x_(i + "
               "d/2): first half with second half. (Both are in use; weights fit only one.)", 3),
         Mistake("backwards", {"- b *": "+ b *", "a * phi.sin() + b": "-a * phi.sin() + b"},
@@ -165,7 +165,7 @@ ANSWERS = {
                 "You return the second halves of the pairs first.", 3)),
     "c04-angles": answer(
         grid_angles,
-        Wrong("numbered", numbered,
+        WrongAnswer("numbered", numbered,
               "You number the tokens through: then the first patch of a row is as near to the last "
               "of the row above as to its neighbour. A place is three numbers.", 1),
         Mistake("wrong-order", {"for n in grid))": "for n in grid[::-1])).flip(-1)"},

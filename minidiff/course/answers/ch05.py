@@ -4,7 +4,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def draw(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ ANSWERS = {
                 "The mean enters as its absolute value; squared is right.", 1),
         Mistake("no-mean", {"mean.square() + ": ""},
                 "The mean is missing: latents may then drift as far as they like.", 1),
-        Wrong("reversed", reversed_kl,
+        WrongAnswer("reversed", reversed_kl,
               "You computed the divergence of the normal distribution from the posterior; it is "
               "not symmetric, and the other one is asked for.", 1),
         Mistake("sum", {".mean(1)": ".sum(1)"},
@@ -165,7 +165,7 @@ ANSWERS = {
                 "ValueError.", 3)),
     "c05-calibrate": answer(
         calibration,
-        Wrong("one-scale", one_scale,
+        WrongAnswer("one-scale", one_scale,
               "You have one mean and one scale for all channels. A quiet channel then drowns in "
               "noise long before a loud one: each needs its own.", 1),
         Mistake("each-place", {"z.mean((0, 1, 3, 4))[:, None, None]": "z.mean((0, 1))",
@@ -200,7 +200,7 @@ ANSWERS = {
                 "You never shift back, so all that moves counts as shimmer.", 1),
         Mistake("first-path", {"path.flatten(0, 1)": "path[:1].expand_as(path).flatten(0, 1)"},
                 "All clips are shifted along the first one's path.", 2),
-        Wrong("band-first", band_first,
+        WrongAnswer("band-first", band_first,
               "You take the band before you shift back. A coarse band is smaller, so the path's "
               "pixels no longer fit it: shift first.", 2),
         Mistake("swapped", {"blur, change =": "change, blur ="},

@@ -3,7 +3,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def drop(cond: Tensor, null: int, p: float, chance: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ ANSWERS = {
         Mistake("the-first-ones",
                 {"chance < p": "torch.arange(len(cond)) < round(p * len(cond))"},
                 "You always drop the first samples of the batch, whatever the chances say.", 1),
-        Wrong("blend", blend,
+        WrongAnswer("blend", blend,
               "You mix the ids with the null one. An id is a name: halfway between digit 3 and "
               "“none” lies another digit. Each sample keeps its condition or loses it.", 2)),
     "c06-guided": answer(
@@ -129,10 +129,10 @@ ANSWERS = {
         Mistake("one-more", {LINE: "x0 + scale * (x0 - x0_null)"},
                 "You start from the conditional guess: your scale is the paper's w, and all you "
                 "ask for comes out one further. Here 0 is without condition and 1 with it.", 1),
-        Wrong("two-calls", two_calls,
+        WrongAnswer("two-calls", two_calls,
               "The values are right, but the network was called twice. One call with a batch "
               "twice as long is faster on most machines.", 2),
-        Wrong("some-channels", first_channel,
+        WrongAnswer("some-channels", first_channel,
               "Only the first channel (or frame) is guided, the others are the conditional guess. "
               "Published code has had this slip; guide everything.", 3),
         Mistake("null-for-cond", {BOTH: "torch.cat([null, null])"},
@@ -225,7 +225,7 @@ ANSWERS = {
                 "Your words are sorted: their order says which digit goes where.", 1),
         Mistake("letters", {"prompt.lower().split()": "list(prompt.lower().replace(' ', ''))"},
                 "You look up letters, not words: split at the spaces.", 1),
-        Wrong("key-error", by_dictionary,
+        WrongAnswer("key-error", by_dictionary,
               "For an unknown word yours raises a KeyError, which says little to someone who typed "
               "a prompt. Raise a ValueError that names the word.", 3)),
     "c06-cross": answer(

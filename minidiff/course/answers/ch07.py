@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 from minidiff.course.answers.ch01 import gaussian_guess
 
 
@@ -134,10 +134,10 @@ ANSWERS = {
                 "over its frames.", 3)),
     "c07-clip-guess": answer(
         clip_guess,
-        Wrong("each-frame-alone", each_frame_alone,
+        WrongAnswer("each-frame-alone", each_frame_alone,
               "You use each frame's own variance only: that is the best guess of someone who sees "
               "one frame. What frames know of each other stands beside the diagonal.", 1),
-        Wrong("noise-in-all", noise_in_all,
+        WrongAnswer("noise-in-all", noise_in_all,
               "You add sigma^2 to every entry of the covariance, as if all frames had the same "
               "noise. Each has its own: sigma^2 times the identity.", 2),
         Mistake("variance-for-std", {".clamp(min=0).sqrt()": ".clamp(min=0)"},
@@ -157,13 +157,13 @@ ANSWERS = {
                 "alpha and sigma are exchanged: your guess trusts x most where it is noise.", 3)),
     "c07-temporal-attention": answer(
         temporal_attention,
-        Wrong("over-space", over_space,
+        WrongAnswer("over-space", over_space,
               "You attend over the places of each frame: that is attention in space, and frames "
               "still never meet. The row that attends must be the frames.", 1),
-        Wrong("all-with-all", all_with_all,
+        WrongAnswer("all-with-all", all_with_all,
               "Every place of every frame sees every other: that is full attention, T H W tokens "
               "in a row. Here each place keeps to itself and looks along time.", 1),
-        Wrong("through-the-batch", through_batch,
+        WrongAnswer("through-the-batch", through_batch,
               "Your rows run through the batch: frame k of one clip meets frame k of the others. "
               "Clips must never meet.", 1),
         Mistake("wrong-fold", {ROWS: ROWS.replace("(b t)", "(t b)"),
@@ -198,7 +198,7 @@ ANSWERS = {
         Mistake("clips-run-together", {'c t", t=T': 'c t", t=len(x)'},
                 "Your taps run along the folded axis, out of one clip and into the next; each clip "
                 "is a row of its own.", 1),
-        Wrong("along-rows", along_rows,
+        WrongAnswer("along-rows", along_rows,
               "Your taps run along the rows of each picture, in space. Time is the axis.", 1),
         Mistake("wrong-fold", {'"(b t) c h w -> (b h w) c t"': '"(t b) c h w -> (b h w) c t"',
                                '"(b h w) c t -> (b t) c h w"': '"(b h w) c t -> (t b) c h w"'},
@@ -237,7 +237,7 @@ ANSWERS = {
         Mistake("zero-scores", {"-torch.inf": "0"},
                 "A score of 0 is not \"no weight\": its exponential is 1. Only minus infinity "
                 "becomes 0.", 2),
-        Wrong("mask-on-weights", mask_on_weights,
+        WrongAnswer("mask-on-weights", mask_on_weights,
               "You take the future out after the softmax: the weights that are left no longer sum "
               "to 1, and the past is darkened.", 2),
         Mistake("no-mask", {".masked_fill(future, -torch.inf)": ""},
@@ -257,7 +257,7 @@ ANSWERS = {
         Mistake("hands-on-all", {"extend(clip[:, -known:])": "extend(clip)"},
                 "You hand on the whole clip; the window has room for its last `known` frames and "
                 "the new ones.", 1),
-        Wrong("one-window", by_one_window,
+        WrongAnswer("one-window", by_one_window,
               "You go on only once: repeat until the clip is long enough.", 1),
         Mistake("not-cut", {"clip[:, :length]": "clip"},
                 "The last window may bring more than is wanted: cut the clip to `length`.", 3),

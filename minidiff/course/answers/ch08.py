@@ -4,7 +4,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from minidiff.course.answers import Mistake, Wrong, answer
+from minidiff.course.answers import Mistake, WrongAnswer, answer
 from minidiff.samplers import State
 from minidiff.schedules import half_log_snr
 
@@ -214,7 +214,7 @@ ANSWERS = {
         Mistake("plain-ddim", {"guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)":
                                "guess = x0"},
                 "That is DDIM: the guess before is remembered but not used.", 1),
-        Wrong("previous-batch", previous_batch,
+        WrongAnswer("previous-batch", previous_batch,
               "The first batch is right; the second begins with the guesses of the first. Start "
               "with an empty history in every call: a local variable.", 3)),
     "c08-grid": answer(

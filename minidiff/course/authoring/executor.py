@@ -15,12 +15,12 @@ import minidiff
 from minidiff.course.authoring import builder, notebook_files
 from minidiff.course.student import saved_work
 
-LARGEST = 300_000                               # bytes of one kind of one output that are kept
-SECONDS = 900                                   # that one cell may take
+MAX_OUTPUT_BYTES = 300_000                               # bytes of one kind of one output that are kept
+CELL_TIME_LIMIT = 900                                   # that one cell may take
 WIDGET = "application/vnd.jupyter.widget-view+json"         # dead without its kernel
 
 
-class Ran(NamedTuple):
+class ExecutionResult(NamedTuple):
     """What became of a solution: seconds, the file's bytes, and outputs too large to keep."""
     name: str
     seconds: float
@@ -29,7 +29,7 @@ class Ran(NamedTuple):
 
 
 def execute(root: Path, names: list[str], profile: str | None = None,
-            home: Path | None = None) -> Iterator[Ran]:
+            home: Path | None = None) -> Iterator[ExecutionResult]:
     """Run solutions one after another and store their outputs: one result each.
 
     names: "02" or "02_noise_prediction", none for all. profile: smoke, cpu or gpu; the usual one
@@ -40,34 +40,34 @@ def execute(root: Path, names: list[str], profile: str | None = None,
     Raises ValueError for an unknown name, RuntimeError with the cell and its error.
     """
     passing = tempfile.TemporaryDirectory()
-    for path in chosen(Path(root), names):
+    for path in select_solutions(Path(root), names):
         begun, kept = time.monotonic(), Path(home or passing.name).resolve()
-        saved_work.forget_choices(path.name[:2], kept)
-        notebook = run(path, {"MINIDIFF_HOME": str(kept)}
+        saved_work.delete_choices(path.name[:2], kept)
+        notebook = run_notebook(path, {"MINIDIFF_HOME": str(kept)}
                        | ({"MINIDIFF_PROFILE": profile} if profile else {}))
         dropped = [f"{path.name}, cell {number}: {kind} of {size / 1000:.0f} KB"
                    for number, cell in enumerate(notebook["cells"], 1)
-                   for kind, size in tidy(cell)]
-        content = notebook_files.dump(builder.normalised(notebook))
-        notebook_files.write(path, content)
-        yield Ran(path.name, time.monotonic() - begun, len(content), dropped)
+                   for kind, size in clean_outputs(cell)]
+        content = notebook_files.dump_notebook(builder.normalise_solution(notebook))
+        notebook_files.write_notebook(path, content)
+        yield ExecutionResult(path.name, time.monotonic() - begun, len(content), dropped)
 
 
-def chosen(root: Path, names: list[str]) -> list[Path]:
+def select_solutions(root: Path, names: list[str]) -> list[Path]:
     """The solutions of those names. Raises ValueError that names those there are."""
     known = notebook_files.solutions_in(root)
     for name in names:
-        if not any(answers_to(path, name) for path in known):
+        if not any(matches_name(path, name) for path in known):
             raise ValueError(f"There is no solution {name!r}; there are "
                              f"{', '.join(p.stem for p in known) or 'none'}.")
-    return [p for p in known if not names or any(answers_to(p, name) for name in names)]
+    return [p for p in known if not names or any(matches_name(p, name) for name in names)]
 
 
-def answers_to(path: Path, name: str) -> bool:
+def matches_name(path: Path, name: str) -> bool:
     return Path(name).name in (path.name, path.stem, path.stem[:2])
 
 
-def run(path: Path, settings: dict[str, str]) -> dict:
+def run_notebook(path: Path, settings: dict[str, str]) -> dict:
     """A solution with the outputs of a fresh kernel. Raises RuntimeError with cell and error."""
     import nbformat
     from nbclient import NotebookClient
@@ -75,8 +75,8 @@ def run(path: Path, settings: dict[str, str]) -> dict:
     package = str(Path(minidiff.__file__).parents[1])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     env = os.environ | {"MINIDIFF_STRICT": "1", "PYTHONPATH": paths} | settings
-    notebook = nbformat.reads(notebook_files.dump(builder.normalised(notebook_files.read(path))).decode(), 4)
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3",
+    notebook = nbformat.reads(notebook_files.dump_notebook(builder.normalise_solution(notebook_files.read_notebook(path))).decode(), 4)
+    client = NotebookClient(notebook, timeout=CELL_TIME_LIMIT, kernel_name="python3",
                             coalesce_streams=True, store_widget_state=False,
                             resources={"metadata": {"path": str(path.parent)}})
     with client.setup_kernel(env=env):
@@ -86,16 +86,16 @@ def run(path: Path, settings: dict[str, str]) -> dict:
             except CellExecutionError as e:
                 said = f"{e.ename}: {e.evalue}".strip()
             except CellTimeoutError:
-                said = f"it took more than {SECONDS} s"
+                said = f"it took more than {CELL_TIME_LIMIT} s"
             except DeadKernelError:
                 said = "the kernel died"
             else:
                 continue
             raise RuntimeError(f"solutions/{path.name}, cell {number + 1}: {said}")
-    return notebook_files.parse(nbformat.writes(notebook).encode(), path)
+    return notebook_files.parse_notebook(nbformat.writes(notebook).encode(), path)
 
 
-def tidy(cell: dict) -> list[tuple[str, int]]:
+def clean_outputs(cell: dict) -> list[tuple[str, int]]:
     """Take out of a cell's outputs what no file should keep. Returns what was too large.
 
     Progress bars and warnings (stderr) go, widgets that are dead without their kernel, a JPEG
@@ -103,10 +103,10 @@ def tidy(cell: dict) -> list[tuple[str, int]]:
     """
     kept, large = [], []
     for output in cell.get("outputs", []):
-        parts = slim(output.get("data", {})) | ({"text": output["text"]} if "text" in output
+        parts = compress_images(output.get("data", {})) | ({"text": output["text"]} if "text" in output
                                                 else {})
         sizes = {kind: len(json.dumps(value)) for kind, value in parts.items()}
-        heavy = [kind for kind, size in sizes.items() if size > LARGEST]
+        heavy = [kind for kind, size in sizes.items() if size > MAX_OUTPUT_BYTES]
         large += [(kind, sizes[kind]) for kind in heavy]
         parts = {k: v for k, v in parts.items() if k not in (*heavy, WIDGET)}
         if output.get("name") != "stderr" and parts:
@@ -116,7 +116,7 @@ def tidy(cell: dict) -> list[tuple[str, int]]:
     return large
 
 
-def slim(data: dict) -> dict:
+def compress_images(data: dict) -> dict:
     """An output's kinds, without a JPEG where there is a PNG, the PNG with a palette if smaller."""
     if "image/png" not in data:
         return data

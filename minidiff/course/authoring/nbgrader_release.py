@@ -5,7 +5,7 @@ The course does not depend on nbgrader: its own `grade` needs nothing else, but 
 from pathlib import Path
 
 from minidiff.course.authoring import builder, notebook_files
-from minidiff.course.authoring.notebook_files import Outline, outline, read
+from minidiff.course.authoring.notebook_files import CourseOutline, load_outline, read_notebook
 from minidiff.runtime.files import write_text
 
 CONFIG = '''"""nbgrader's settings for this course; see README.md."""
@@ -17,7 +17,7 @@ c.CourseDirectory.course_id = "minidiff"
 c.IncludeHeaderFooter.header = "source/header.ipynb"
 c.ClearSolutions.code_stub = {"python": """STUB"""}
 c.Execute.timeout = 900                                             # seconds a cell, of training
-'''.replace("STUB", "\n".join(notebook_files.STUB))
+'''.replace("STUB", "\n".join(notebook_files.STUB_LINES))
 
 HEADER = """Before you hand this in, make sure that it runs from top to bottom: *Kernel*, then \
 *Restart Kernel and Run All Cells*. Write where it says `YOUR CODE HERE`; add cells as you like, \
@@ -28,7 +28,7 @@ README = """# {title}: nbgrader's source tree
 Made by `python -m minidiff.course release --nbgrader`; make it anew rather than change it here.
 In this folder, with nbgrader and minidiff installed, for the chapter {first} for example:
 
-1. `nbgrader generate_assignment {first}` writes what students get into `release/`.
+1. `nbgrader generate_assignment {first}` writes what students get into `write_release/`.
 2. Put what they hand in into `submitted/STUDENT/{first}/{first}.ipynb`.
 3. `MINIDIFF_PROFILE=smoke nbgrader autograde {first}` runs it, small: checks never depend on
    trained numbers. nbgrader runs students' code as you, so do it in a container.
@@ -42,29 +42,29 @@ Bug hunts count in a chapter's points but not in nbgrader's, which grades what i
 """
 
 
-def release(root: Path, folder: Path) -> list[Path]:
+def write_release(root: Path, folder: Path) -> list[Path]:
     """Write nbgrader's source tree into a new or empty folder; the notebooks written.
 
     Raises FileExistsError for a folder with anything in it, ValueError, a sentence a fault, for
     solutions that break the rules.
     """
-    folder, course = Path(folder), outline(root)
+    folder, course = Path(folder), load_outline(root)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty; a release needs a new folder.")
-    builder.editions(root)                                   # nothing leaks, or nothing is written
+    builder.make_editions(root)                                   # nothing leaks, or nothing is written
     written = []
     for path in notebook_files.solutions_in(root):
-        made = builder.source_edition(read(path), course.install)
+        made = builder.nbgrader_edition(read_notebook(path), course.install)
         written.append(folder / "source" / path.stem / path.name)
-        notebook_files.write(written[-1], notebook_files.dump(made))
-    header = builder.whole([{"cell_type": "markdown", "metadata": {}, "source": HEADER}])
-    notebook_files.write(folder / "source" / "header.ipynb", notebook_files.dump(header))
+        notebook_files.write_notebook(written[-1], notebook_files.dump_notebook(made))
+    header = builder.make_notebook([{"cell_type": "markdown", "metadata": {}, "source": HEADER}])
+    notebook_files.write_notebook(folder / "source" / "header.ipynb", notebook_files.dump_notebook(header))
     write_text(folder / "nbgrader_config.py", CONFIG)
     write_text(folder / "README.md", readme(course, written))
     return written
 
 
-def readme(course: Outline, written: list[Path]) -> str:
+def readme(course: CourseOutline, written: list[Path]) -> str:
     rows = [f"| {c.name} | {c.points} | {c.minutes} | {c.solutions} |" for c in course.chapters]
     first = written[0].stem if written else course.chapters[0].name
     return README.format(title=course.title, first=first, rows="\n".join(rows))

@@ -13,17 +13,17 @@ import yaml
 
 from minidiff.course import exercises
 from minidiff.course.checking.exercise import Exercise
-from minidiff.runtime.files import beside
+from minidiff.runtime.files import atomic_write
 
-OWNED = "exercise", "check", "hint"          # tags of cells that belong to an exercise
-DROPPED = {"instructor", "solution-note"}    # only instructors get these
+EXERCISE_TAGS = "exercise", "check", "hint"          # tags of cells that belong to an exercise
+INSTRUCTOR_TAGS = {"instructor", "solution-note"}    # only instructors get these
 MARKER = re.compile(r"[ \t]*### (BEGIN|END) (SOLUTION|HIDDEN TESTS)[ \t]*")
-NEARLY = re.compile(r"\b(?:BEGIN|END) (?:SOLUTION|HIDDEN TEST)"
+ALMOST_MARKER = re.compile(r"\b(?:BEGIN|END) (?:SOLUTION|HIDDEN TEST)"
                     r"|(?i:^\s*#+\s*(?:begin|end)\W*(?:solutions?|hidden)\b)")
-STUB = "# YOUR CODE HERE", 'raise NotImplementedError("YOUR CODE HERE")'
+STUB_LINES = "# YOUR CODE HERE", 'raise NotImplementedError("YOUR CODE HERE")'
 
 
-class Chapter(NamedTuple):
+class ChapterEntry(NamedTuple):
     """A chapter in solutions/course.yml. solutions: when students are shown them."""
     number: str
     slug: str
@@ -36,21 +36,21 @@ class Chapter(NamedTuple):
         return f"{self.number}_{self.slug}"
 
 
-class Outline(NamedTuple):
+class CourseOutline(NamedTuple):
     """solutions/course.yml: the title, what pip installs on a bare machine, the chapters."""
     title: str
     install: str
-    chapters: list[Chapter]
+    chapters: list[ChapterEntry]
 
 
-def outline(root: Path) -> Outline:
+def load_outline(root: Path) -> CourseOutline:
     """The course as solutions/course.yml has it. Raises ValueError, in a sentence, for any other.
     """
     path = Path(root) / "solutions" / "course.yml"
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chapters = [Chapter(number=number, **about) for number, about in read["chapters"].items()]
-        found = Outline(read["title"], read["install"], chapters)
+        chapters = [ChapterEntry(number=number, **about) for number, about in read["chapters"].items()]
+        found = CourseOutline(read["title"], read["install"], chapters)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path} needs title, install and chapters, each chapter with slug, "
                          f"points, minutes and solutions ({' '.join(str(e).split())}).") from None
@@ -69,12 +69,12 @@ def notebooks_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
 
 
-def read(path: Path) -> dict:
+def read_notebook(path: Path) -> dict:
     """A notebook, each cell's source as one text. Raises ValueError for a file that is none."""
-    return parse(Path(path).read_bytes(), path)
+    return parse_notebook(Path(path).read_bytes(), path)
 
 
-def parse(content: bytes, path: Path) -> dict:
+def parse_notebook(content: bytes, path: Path) -> dict:
     """The notebook in a file's bytes. path: whose they are, for the sentence of a ValueError."""
     try:
         notebook = json.loads(content.decode())
@@ -88,7 +88,7 @@ def parse(content: bytes, path: Path) -> dict:
     return notebook
 
 
-def dump(notebook: dict) -> bytes:
+def dump_notebook(notebook: dict) -> bytes:
     """A notebook's bytes, as Jupyter writes them."""
     notebook = copy.deepcopy(notebook)
     for cell in notebook["cells"]:
@@ -96,8 +96,8 @@ def dump(notebook: dict) -> bytes:
     return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def write(path: Path, content: bytes) -> None:
-    with beside(path) as draft:
+def write_notebook(path: Path, content: bytes) -> None:
+    with atomic_write(path) as draft:
         draft.write_bytes(content)
 
 
@@ -105,14 +105,14 @@ def is_setup(cell: dict) -> bool:
     return cell["cell_type"] == "code" and "course.start(" in cell["source"]
 
 
-def id_of(tags: list[str]) -> str | None:
+def tagged_id(tags: list[str]) -> str | None:
     """The exercise or question that a cell belongs to, from its tag ex:ID."""
     return next((t.removeprefix("ex:") for t in tags if t.startswith("ex:")), None)
 
 
-def exercise_of(tags: list[str]) -> Exercise:
+def tagged_exercise(tags: list[str]) -> Exercise:
     """The exercise that a cell belongs to. Raises ValueError in a sentence where it has none."""
-    id = id_of(tags)
+    id = tagged_id(tags)
     if id is None:
         raise ValueError(f"a cell tagged {' '.join(tags)} also needs a tag ex:ID")
     found = exercises.find(id)
@@ -121,19 +121,19 @@ def exercise_of(tags: list[str]) -> Exercise:
     return found
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     """A line of a cell. region: the kind of region it is in, markers included; None: in none."""
     text: str
     region: str | None
     marker: str | None
 
 
-def lines(source: str) -> list[Line]:
+def parse_regions(source: str) -> list[SourceLine]:
     """A cell's lines and their regions. Raises ValueError for markers that do not pair."""
     found, inside, begun = [], None, 0
     for number, text in enumerate(source.split("\n"), 1):
         marker = MARKER.fullmatch(text)
-        if not marker and NEARLY.search(text):
+        if not marker and ALMOST_MARKER.search(text):
             raise ValueError(f"line {number} is nearly a marker; markers are exactly "
                              "### BEGIN or END, then SOLUTION or HIDDEN TESTS, on their own line")
         edge, kind = marker.groups() if marker else (None, inside)
@@ -141,7 +141,7 @@ def lines(source: str) -> list[Line]:
             raise ValueError(f"the region that begins on line {number} is nested in another")
         if edge == "END" and kind != inside:
             raise ValueError(f"### END {kind} on line {number} has no ### BEGIN {kind}")
-        found.append(Line(text, kind, edge))
+        found.append(SourceLine(text, kind, edge))
         if edge:
             inside, begun = (kind if edge == "BEGIN" else None), number
     if inside:
@@ -149,17 +149,17 @@ def lines(source: str) -> list[Line]:
     return found
 
 
-def without_regions(source: str, stub: bool) -> str:
+def strip_regions(source: str, stub: bool) -> str:
     """A cell's source without its regions; with a stub in the place of each if it is to be written.
     """
     kept = []
-    for line in lines(source):
+    for line in parse_regions(source):
         if line.region is None:
             kept.append(line.text)
         elif stub and line.marker == "BEGIN":
-            kept += [indent(line.text) + text for text in STUB]
+            kept += [indentation(line.text) + text for text in STUB_LINES]
     return "\n".join(kept).rstrip()
 
 
-def indent(text: str) -> str:
+def indentation(text: str) -> str:
     return text[:len(text) - len(text.lstrip())]

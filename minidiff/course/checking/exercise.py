@@ -16,10 +16,10 @@ class Case(NamedTuple):
     says: the input in words, "4 clips, t = 0.3, float32".
     use: how the function is used, if not as `f(*args, **kwargs)`; returns what is compared.
     """
-    says: str
+    description: str
     args: tuple = ()
     kwargs: dict = {}                                                # noqa: RUF012 (only read)
-    use: Callable | None = None
+    call: Callable | None = None
 
 
 class Exercise(NamedTuple):
@@ -36,23 +36,23 @@ class Exercise(NamedTuple):
     difficulty: int
     hints: tuple[str, str, str]
     cases: Callable[[], list[Case]]
-    own: tuple[str, ...] = ()
+    package_equivalents: tuple[str, ...] = ()
 
 
 class Question(NamedTuple):
     """Something to choose: what a cell will show ("predict"), or which bug it shows ("bughunt")."""
     id: str
     kind: str
-    asks: str
+    text: str
     choices: tuple[str, ...]
     points: int = 0
     minutes: int = 1
 
 
-def draws(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def seeded_randn(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Normal numbers for a case: the same for the same seed, on the CPU."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from minidiff.course.checking.exercise import Case, Exercise
 
-MOST = 10_000          # states of a generator that are looked at: an endless one is no sampler
-SECONDS = 5.0
+MAX_ITEMS = 10_000          # states of a generator that are looked at: an endless one is no sampler
+TIME_LIMIT = 5.0
 
 
-class TooLong(BaseException):
+class TimeLimitExceeded(BaseException):
     """Raised in a function that does not return. No `except Exception` catches it."""
 
 
@@ -39,42 +39,42 @@ class Observation(NamedTuple):
     kind: str
     value: object = None
     error: str = ""
-    changed: tuple[str, ...] = ()
-    called: tuple[str, ...] = ()
+    mutated_arguments: tuple[str, ...] = ()
+    package_calls: tuple[str, ...] = ()
 
 
-def observe(f: Callable, exercise: Exercise, seconds: float = SECONDS) -> list[Observation]:
+def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT) -> list[Observation]:
     """One observation a case; after a stub or an endless loop the rest is not tried."""
     seen = []
     for case in exercise.cases():
-        seen.append(watched(f, case, exercise.own, seconds))
+        seen.append(observe_case(f, case, exercise.package_equivalents, seconds))
         if seen[-1].kind in ("unwritten", "too long"):
             break
     return seen
 
 
-def watched(f: Callable, case: Case, own: tuple[str, ...], seconds: float) -> Observation:
-    before = [copied(a) for a in case.args]
+def observe_case(f: Callable, case: Case, own: tuple[str, ...], seconds: float) -> Observation:
+    before = [clone_argument(a) for a in case.args]
     called: set[str] = set()
     kind, value, error = "value", None, ""
     try:
-        with limit(seconds), calls_noted(f, own, called):
-            value = case.use(f) if case.use else f(*case.args, **case.kwargs)
+        with time_limit(seconds), record_package_calls(f, own, called):
+            value = case.call(f) if case.call else f(*case.args, **case.kwargs)
             if isinstance(value, Iterator):
-                value = list(islice(value, MOST))
+                value = list(islice(value, MAX_ITEMS))
     except NotImplementedError as e:
         kind, error = "unwritten", str(e)
-    except TooLong:
+    except TimeLimitExceeded:
         kind, error = "too long", f"it was stopped after {seconds:g} s"
     except Exception as e:                                    # whatever a student's code raises
-        kind, error = "raised", described(e, f)
-    arguments = zip(names(f, len(before)), case.args, before)
-    changed = tuple(n for n, now, then in arguments if not same(now, then))
+        kind, error = "raised", describe_error(e, f)
+    arguments = zip(argument_names(f, len(before)), case.args, before)
+    changed = tuple(n for n, now, then in arguments if not is_unchanged(now, then))
     return Observation(kind, value, error, changed, tuple(sorted(called)))
 
 
 @contextmanager
-def limit(seconds: float):
+def time_limit(seconds: float):
     """Raises TooLong inside after so many seconds.
 
     A second thread asks the interpreter to raise it here, again and again until it got through:
@@ -88,24 +88,24 @@ def limit(seconds: float):
         while not done.wait(wait):
             with lock:
                 if not done.is_set():
-                    ask(here, ctypes.py_object(TooLong))
+                    ask(here, ctypes.py_object(TimeLimitExceeded))
             wait = 0.05
     threading.Thread(target=stop, daemon=True).start()
     try:
         yield
     finally:
         while not done.is_set():
-            with suppress(TooLong), lock:
+            with suppress(TimeLimitExceeded), lock:
                 done.set()
-        with suppress(TooLong):                    # one that was asked for but has not come yet
+        with suppress(TimeLimitExceeded):                    # one that was asked for but has not come yet
             for _ in range(100):
                 pass
 
 
 @contextmanager
-def calls_noted(f: Callable, own: tuple[str, ...], called: set[str]):
+def record_package_calls(f: Callable, own: tuple[str, ...], called: set[str]):
     """Adds those of the package's functions `own` that f is, or that its own file's code calls."""
-    codes = {inspect.unwrap(found(n)).__code__: n for n in own}
+    codes = {inspect.unwrap(import_dotted(n)).__code__: n for n in own}
     mine = getattr(inspect.unwrap(f), "__code__", None)
     file = getattr(mine, "co_filename", None)
     if mine in codes:
@@ -124,7 +124,7 @@ def calls_noted(f: Callable, own: tuple[str, ...], called: set[str]):
         sys.setprofile(before)
 
 
-def found(dotted: str) -> Callable:
+def import_dotted(dotted: str) -> Callable:
     """The function or method of that name: "minidiff.denoiser.Denoiser.loss"."""
     parts = dotted.split(".")
     for k in range(len(parts) - 1, 0, -1):
@@ -138,7 +138,7 @@ def found(dotted: str) -> Callable:
     raise ImportError(f"There is no {dotted}.")
 
 
-def described(e: Exception, f: Callable) -> str:
+def describe_error(e: Exception, f: Callable) -> str:
     """The error in one line, and the line of the function that raised it, if it was there."""
     code, line = getattr(inspect.unwrap(f), "__code__", None), None
     trace = e.__traceback__
@@ -151,7 +151,7 @@ def described(e: Exception, f: Callable) -> str:
     return f"{text} (line {line} of the function)" if line else text
 
 
-def names(f: Callable, n: int) -> list[str]:
+def argument_names(f: Callable, n: int) -> list[str]:
     """What f calls its first n arguments."""
     try:
         own = [p.name for p in inspect.signature(f).parameters.values()]
@@ -160,22 +160,22 @@ def names(f: Callable, n: int) -> list[str]:
     return own[:n] + [f"argument {k + 1}" for k in range(len(own), n)]
 
 
-def copied(value: object) -> object:
+def clone_argument(value: object) -> object:
     """Tensors and containers copied, all else as it is."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, (list, tuple)):
-        return [copied(v) for v in value]
-    return {k: copied(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [clone_argument(v) for v in value]
+    return {k: clone_argument(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def same(now: object, before: object) -> bool:
+def is_unchanged(now: object, before: object) -> bool:
     """Whether a value still equals its copy."""
     if isinstance(before, Tensor):
         return (isinstance(now, Tensor) and now.shape == before.shape
                 and torch.equal(torch.nan_to_num(now.detach()), torch.nan_to_num(before)))
     if isinstance(before, list):
-        return len(now) == len(before) and all(map(same, now, before))
+        return len(now) == len(before) and all(map(is_unchanged, now, before))
     if isinstance(before, dict):
-        return now.keys() == before.keys() and all(same(now[k], before[k]) for k in before)
+        return now.keys() == before.keys() and all(is_unchanged(now[k], before[k]) for k in before)
     return True

@@ -13,7 +13,7 @@ from minidiff.course.checking.observation import Observation, observe
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 # a verdict's word and the colour at its side, which colour-blind readers tell apart
-LOOKS = {"passed": ("PASS", "#0072B2"), "not attempted": ("NOT ATTEMPTED", "#999999"),
+STATUS_STYLES = {"passed": ("PASS", "#0072B2"), "not attempted": ("NOT ATTEMPTED", "#999999"),
          "diagnosed": ("DIAGNOSIS", "#E69F00"), "failed": ("NOT YET", "#D55E00")}
 
 
@@ -31,27 +31,27 @@ class Verdict(NamedTuple):
     status: str
     message: str
     points: int = 0
-    wrong: str | None = None
+    mistake: str | None = None
     hint: int | None = None
 
     def __repr__(self) -> str:
         helps = f" Hint {self.hint} helps." if self.hint else ""
-        return f"{LOOKS[self.status][0]} {self.id}: {self.message}{helps}"
+        return f"{STATUS_STYLES[self.status][0]} {self.id}: {self.message}{helps}"
 
     def _repr_html_(self) -> str:
-        word, colour = LOOKS[self.status]
+        word, colour = STATUS_STYLES[self.status]
         helps = f"<br><em>Hint {self.hint} helps.</em>" if self.hint else ""
         return (f'<div role="status" style="border-left: 6px solid {colour}; padding: 4px 12px; '
                 f'margin: 4px 0"><b>{word}</b> <code>{self.id}</code><br>'
                 f"{html.escape(self.message)}{helps}</div>")
 
 
-def strict() -> bool:
+def strict_checks() -> bool:
     """Whether a check that fails must raise: MINIDIFF_STRICT=1, or nbgrader is running."""
     return os.environ.get("MINIDIFF_STRICT") == "1" or "NBGRADER_EXECUTION" in os.environ
 
 
-def examine(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
+def check_function(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
     """The verdict on a function, here and now."""
     if not callable(f):
         return Verdict(exercise.id, "failed", f"{exercise.entry} is no function but "
@@ -59,114 +59,114 @@ def examine(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
     return judge(observe(f, exercise), exercise, answer)
 
 
-def judge(seen: list[Observation], exercise: Exercise, answer: Answer) -> Verdict:
+def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -> Verdict:
     """The verdict on what a function was seen to do on all cases of its exercise."""
     def verdict(status: str, message: str, wrong=None, hint=None) -> Verdict:
         return Verdict(exercise.id, status, message, exercise.points * (status == "passed"),
                        wrong, hint)
 
-    if seen[-1].kind == "unwritten":
+    if observations[-1].kind == "unwritten":
         return verdict("not attempted", f"{exercise.title}: write {exercise.entry}. "
                        f"Hint 1: {exercise.hints[0]}")
-    if copied := sorted({n for o in seen for n in o.called}):
+    if copied := sorted({n for o in observations for n in o.package_calls}):
         return verdict("failed", f"It calls, or is, the package's own {' and '.join(copied)}: that "
                        "is the answer, not yours. Write the formula out.")
     right = observe(answer.reference, exercise)
-    wrongs = [i for i, (came, want) in enumerate(zip(seen, right)) if differ(came, want)]
-    if not wrongs and len(seen) == len(right):
-        if changed := sorted({n for o in seen for n in o.changed}):
+    wrongs = [i for i, (came, want) in enumerate(zip(observations, right)) if observation_difference(came, want)]
+    if not wrongs and len(observations) == len(right):
+        if changed := sorted({n for o in observations for n in o.mutated_arguments}):
             return verdict("failed", "The values are right, but your function changes its argument "
                            f"{' and '.join(changed)}, which belongs to the caller; work on a new "
                            "tensor (x = x + 1, not x += 1).")
         return verdict("passed", f"{exercise.title}: right on all {len(right)} inputs.")
-    for wrong in answer.wrong:
-        if alike(seen, observe(wrong.function, exercise)):
-            return verdict("diagnosed", wrong.says, wrong.name, wrong.hint)
+    for wrong in answer.wrong_answers:
+        if same_behaviour(observations, observe(wrong.function, exercise)):
+            return verdict("diagnosed", wrong.diagnosis, wrong.name, wrong.hint)
     case = exercise.cases()[wrongs[0]]
-    return verdict("failed", differ(seen[wrongs[0]], right[wrongs[0]]) + f" (Input: {case.says}.)")
+    return verdict("failed", observation_difference(observations[wrongs[0]], right[wrongs[0]]) + f" (Input: {case.description}.)")
 
 
-def alike(a: list[Observation], b: list[Observation]) -> bool:
+def same_behaviour(a: list[Observation], b: list[Observation]) -> bool:
     """Whether two functions did the same on all cases: values, or the same error in other lines."""
     return len(a) == len(b) and all(
-        x.kind == y.kind and (x.kind != "value" or not unlike(x.value, y.value))
+        x.kind == y.kind and (x.kind != "value" or not value_difference(x.value, y.value))
         and x.error.split(" (line ")[0] == y.error.split(" (line ")[0] for x, y in zip(a, b))
 
 
-def differ(came: Observation, want: Observation) -> str:
+def observation_difference(actual: Observation, expected: Observation) -> str:
     """How an observation differs from the right one, in a sentence; empty if it does not."""
-    if came.kind == "too long":
-        return ("It does not come to an end: " + came.error
+    if actual.kind == "too long":
+        return ("It does not come to an end: " + actual.error
                 + ". Does every loop have a condition that changes?")
-    if came.kind == "raised":
-        if want.kind == "raised" and raised(came.error) == raised(want.error):
+    if actual.kind == "raised":
+        if expected.kind == "raised" and error_class(actual.error) == error_class(expected.error):
             return ""
-        return f"It raises {came.error}."
-    if want.kind == "raised":
-        return f"It should raise {raised(want.error)} here, but returns."
-    return unlike(came.value, want.value)
+        return f"It raises {actual.error}."
+    if expected.kind == "raised":
+        return f"It should raise {error_class(expected.error)} here, but returns."
+    return value_difference(actual.value, expected.value)
 
 
-def raised(error: str) -> str:
-    """The class of an error as `observe` writes it: "ValueError: text (line 4 of ...)"."""
+def error_class(error: str) -> str:
+    """The class of an error as `observation` writes it: "ValueError: text (line 4 of ...)"."""
     return error.partition(":")[0].partition(" ")[0]
 
 
-def unlike(came: object, want: object, where: str = "It") -> str:
+def value_difference(actual: object, expected: object, subject: str = "It") -> str:
     """How a returned value differs from the right one, in a sentence; empty if it does not."""
-    if came is None and want is not None:
-        return f"{where} returns None. Is a `return` missing?"
-    if isinstance(want, (list, tuple)):
-        if not isinstance(came, (list, tuple)):
-            return f"{where} should return {len(want)} things, not {kind(came)}."
-        if len(came) != len(want):
-            return f"{where} should return {len(want)} things, not {len(came)}."
-        parts = (unlike(c, w, f"Number {i + 1} of what it returns: it")
-                 for i, (c, w) in enumerate(zip(came, want)))
+    if actual is None and expected is not None:
+        return f"{subject} returns None. Is a `return` missing?"
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(actual, (list, tuple)):
+            return f"{subject} should return {len(expected)} things, not {describe_type(actual)}."
+        if len(actual) != len(expected):
+            return f"{subject} should return {len(expected)} things, not {len(actual)}."
+        parts = (value_difference(c, w, f"Number {i + 1} of what it returns: it")
+                 for i, (c, w) in enumerate(zip(actual, expected)))
         return next(filter(None, parts), "")
-    if isinstance(want, (Tensor, int, float)) and not isinstance(want, bool):
-        return unlike_numbers(came, want, where)
-    return "" if type(came) is type(want) and came == want else \
-        f"{where} should return {want!r}, not {came!r}."
+    if isinstance(expected, (Tensor, int, float)) and not isinstance(expected, bool):
+        return tensor_difference(actual, expected, subject)
+    return "" if type(actual) is type(expected) and actual == expected else \
+        f"{subject} should return {expected!r}, not {actual!r}."
 
 
-def unlike_numbers(came: object, want: Tensor | float, where: str) -> str:
+def tensor_difference(actual: object, expected: Tensor | float, subject: str) -> str:
     """The same for tensors and numbers; a number will do for a tensor without axes."""
-    if not isinstance(came, (Tensor, int, float)) or isinstance(came, bool):
-        return f"{where} should return {kind(want)}, not {kind(came)}."
-    exact = isinstance(want, Tensor) and isinstance(came, Tensor)
+    if not isinstance(actual, (Tensor, int, float)) or isinstance(actual, bool):
+        return f"{subject} should return {describe_type(expected)}, not {describe_type(actual)}."
+    exact = isinstance(expected, Tensor) and isinstance(actual, Tensor)
     c, w = (v.detach() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64)
-            for v in (came, want))
+            for v in (actual, expected))
     if c.shape != w.shape:
-        return f"{where} returns shape {tuple(c.shape)}, expected {tuple(w.shape)}."
+        return f"{subject} returns shape {tuple(c.shape)}, expected {tuple(w.shape)}."
     if exact and c.device != w.device:
-        return f"{where} returns a tensor on {c.device}, expected {w.device}: stay with the input."
+        return f"{subject} returns a tensor on {c.device}, expected {w.device}: stay with the input."
     tolerance = TOLERANCE.get(w.dtype if exact else torch.float32, 0)
     error = (c.double().nan_to_num(1e30) - w.double().nan_to_num(1e30)).abs()
-    if error.numel() and error.max() > tolerance * max(finite(w), 1e-12):
-        return different(c, w, error, where)
+    if error.numel() and error.max() > tolerance * max(max_finite(w), 1e-12):
+        return difference_message(c, w, error, subject)
     if exact and c.dtype != w.dtype:
-        return (f"{where} returns {c.dtype}, expected {w.dtype}: the values are right, but the "
+        return (f"{subject} returns {c.dtype}, expected {w.dtype}: the values are right, but the "
                 "dtype should follow the input.")
     return ""
 
 
-def finite(x: Tensor) -> float:
+def max_finite(x: Tensor) -> float:
     """The largest finite size in x."""
     return x.double().nan_to_num(0, 0, 0).abs().max().item()
 
 
-def different(c: Tensor, w: Tensor, error: Tensor, where: str) -> str:
+def difference_message(c: Tensor, w: Tensor, error: Tensor, subject: str) -> str:
     """What was expected and what came, at the place where they differ most."""
     k = error.flatten().argmax().item()
     place = [i.item() for i in torch.unravel_index(torch.tensor(k), w.shape)] if w.ndim else []
     at = f" at {place}" if place else ""
-    return (f"{where} returns {c.flatten()[k].item():.4g}{at}, expected "
+    return (f"{subject} returns {c.flatten()[k].item():.4g}{at}, expected "
             f"{w.flatten()[k].item():.4g}; {(error > error.max() / 100).double().mean():.0%} of "
             "the values are off.")
 
 
-def kind(value: object) -> str:
+def describe_type(value: object) -> str:
     """A value's kind, in words."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"

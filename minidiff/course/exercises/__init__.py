@@ -11,17 +11,17 @@ def chapters() -> list[str]:
     return sorted(m.name.removeprefix("ch") for m in pkgutil.iter_modules(__path__))
 
 
-def all_of(chapter: str) -> list[Exercise]:
+def exercises_of(chapter: str) -> list[Exercise]:
     """A chapter's exercises, in their order. Raises ValueError that names the chapters."""
-    return list(module(chapter).EXERCISES)
+    return list(chapter_module(chapter).EXERCISES)
 
 
 def questions_of(chapter: str) -> list[Question]:
     """A chapter's predictions and bug hunts, in their order."""
-    return list(module(chapter).QUESTIONS)
+    return list(chapter_module(chapter).QUESTIONS)
 
 
-def module(chapter: str):
+def chapter_module(chapter: str):
     if chapter not in chapters():
         raise ValueError(f"There is no chapter {chapter!r}; there are {', '.join(chapters())}.")
     return importlib.import_module(f"{__name__}.ch{chapter}")
@@ -29,7 +29,7 @@ def module(chapter: str):
 
 def find(id: str) -> Exercise | Question:
     """The exercise or question of that id. Raises ValueError that names the nearest ones."""
-    known = {e.id: e for c in chapters() for e in all_of(c) + questions_of(c)}
+    known = {e.id: e for c in chapters() for e in exercises_of(c) + questions_of(c)}
     if id not in known:
         near = get_close_matches(str(id), known, 3, 0.4)
         meant = f"; did you mean {' or '.join(near)}?" if near else "."

@@ -1,18 +1,18 @@
 """Chapter 00, welcome: two small things to write, to see how exercises work."""
 import torch
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 
 DTYPES = torch.float32, torch.float64
 
 
 def unit_cases() -> list[Case]:
-    cases = [Case(f"x {shape} from -1 to 1, {name(dtype)}",
-                  (draws(seed, *shape, dtype=dtype).clamp(-1, 1),))
+    cases = [Case(f"x {shape} from -1 to 1, {dtype_name(dtype)}",
+                  (seeded_randn(seed, *shape, dtype=dtype).clamp(-1, 1),))
              for seed, (shape, dtype) in enumerate(
                  (s, d) for s in ((2, 1, 4, 4), (7,)) for d in DTYPES)]
-    cases.append(Case("x (3, 5), all of it inside -0.5 ... 0.5", (draws(8, 3, 5).clamp(-.5, .5),)))
-    cases.append(Case("x (4, 6), from about -3 to 3", (2 * draws(9, 4, 6),)))
+    cases.append(Case("x (3, 5), all of it inside -0.5 ... 0.5", (seeded_randn(8, 3, 5).clamp(-.5, .5),)))
+    cases.append(Case("x (4, 6), from about -3 to 3", (2 * seeded_randn(9, 4, 6),)))
     return cases
 
 
@@ -20,10 +20,10 @@ def mix_cases() -> list[Case]:
     cases = []
     for seed, (alpha, dtype) in enumerate((a, d) for a in (1.0, 0.8, 0.3, 0.0) for d in DTYPES):
         sigma = (1 - alpha**2) ** 0.5
-        x0, eps = draws(seed, 2, 3, 1, 4, 4, dtype=dtype), draws(seed + 50, 2, 3, 1, 4, 4,
+        x0, eps = seeded_randn(seed, 2, 3, 1, 4, 4, dtype=dtype), seeded_randn(seed + 50, 2, 3, 1, 4, 4,
                                                                  dtype=dtype)
         cases.append(Case(f"clips (2, 3, 1, 4, 4), alpha = {alpha}, sigma = {sigma:.2g}, "
-                          f"{name(dtype)}", (x0, eps, alpha, sigma)))
+                          f"{dtype_name(dtype)}", (x0, eps, alpha, sigma)))
     return cases
 
 
@@ -33,7 +33,7 @@ EXERCISES = (
         ("A straight line takes -1 to 0 and 1 to 1. What lies outside is cut off.",
          "Shift by 1, so that it runs from 0 to 2; then halve.",
          "((x + 1) / 2).clamp(0, 1)"),
-        unit_cases, ("minidiff.data.media.unit",)),
+        unit_cases, ("minidiff.data.media.to_unit",)),
     Exercise(
         "c00-mix", "mix", "Data and noise", 1, 3, 1,
         ("One line: so much of the data, so much of the noise.",

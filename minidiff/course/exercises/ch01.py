@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.schedules import Cosine, Discrete, Flow
 
 DTYPES = torch.float32, torch.float64
@@ -14,8 +14,8 @@ def chain_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(product(((5,), (2, 1, 3, 3), (2, 3, 1, 2, 2)), DTYPES)):
         betas = torch.tensor([0.05, 0.3, 0.6], dtype=dtype)
-        x0, noises = draws(seed, *shape, dtype=dtype), draws(seed + 50, 3, *shape, dtype=dtype)
-        cases.append(Case(f"x0 {shape}, 3 betas, {name(dtype)}", (x0, betas, noises)))
+        x0, noises = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 50, 3, *shape, dtype=dtype)
+        cases.append(Case(f"x0 {shape}, 3 betas, {dtype_name(dtype)}", (x0, betas, noises)))
     return cases
 
 
@@ -25,11 +25,11 @@ def noise_cases() -> list[Case]:
         ((3, 5, 1, 4, 2), "clips"), ((4, 4, 1, 5, 3), "clips, as many as frames in each")
     schedules = (Cosine(), DTYPES[0]), (Flow(), DTYPES[1]), (Discrete.linear(), DTYPES[1])
     for seed, ((shape, what), (schedule, dtype)) in enumerate(product(shapes, schedules)):
-        x0, noise = draws(seed, *shape, dtype=dtype), draws(seed + 50, *shape, dtype=dtype)
+        x0, noise = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 50, *shape, dtype=dtype)
         each = torch.linspace(0.1, 0.8, shape[0], dtype=dtype)
         for t, times in ((each, "a time for each"), (each[1], "one time for all")):
             cases.append(Case(f"{type(schedule).__name__}, {what}, x0 {shape}, {times}, "
-                              f"{name(dtype)}", (schedule, x0.clone(), noise.clone(), t)))
+                              f"{dtype_name(dtype)}", (schedule, x0.clone(), noise.clone(), t)))
     return cases
 
 
@@ -43,8 +43,8 @@ def ends(dtype: torch.dtype) -> Callable:
 
 def cosine_cases() -> list[Case]:
     times = torch.tensor(0.3), torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
-    cases = [Case(f"t {tuple(t.shape)}, {name(d)}", (t.to(d),)) for t in times for d in DTYPES]
-    return cases + [Case(f"both ends, {name(d)}", (), use=ends(d)) for d in DTYPES]
+    cases = [Case(f"t {tuple(t.shape)}, {dtype_name(d)}", (t.to(d),)) for t in times for d in DTYPES]
+    return cases + [Case(f"both ends, {dtype_name(d)}", (), call=ends(d)) for d in DTYPES]
 
 
 def same_noise_cases() -> list[Case]:
@@ -60,24 +60,24 @@ def clip_noise_cases() -> list[Case]:
     cases = []
     for seed, (shape, rho, dtype) in enumerate(
             product(((2, 5, 1, 4, 4), (4, 4, 1, 3, 3)), (0.0, 0.2, 0.8, 1.0), DTYPES)):
-        eps = draws(seed, *shape, dtype=dtype)
-        shared = draws(seed + 50, shape[0], *shape[2:], dtype=dtype)
-        cases.append(Case(f"eps {shape}, rho = {rho}, {name(dtype)}", (eps, shared, rho)))
+        eps = seeded_randn(seed, *shape, dtype=dtype)
+        shared = seeded_randn(seed + 50, shape[0], *shape[2:], dtype=dtype)
+        cases.append(Case(f"eps {shape}, rho = {rho}, {dtype_name(dtype)}", (eps, shared, rho)))
     return cases
 
 
 def gaussian_cases() -> list[Case]:
     spread = torch.tensor([2.0, 1.0, 0.5, 0.1, 0.0])
-    known = ((0.0, 1.0), (0.5, 0.2), (-1.0, 2.0), (draws(3, 5), spread))
+    known = ((0.0, 1.0), (0.5, 0.2), (-1.0, 2.0), (seeded_randn(3, 5), spread))
     cases = []
     for seed, (schedule, t, (mean, std), dtype) in enumerate(
             product((Cosine(), Flow()), (0.1, 0.8), known, DTYPES)):
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
         mean, std = (v.to(dtype, copy=True) if isinstance(v, torch.Tensor) else v
                      for v in (mean, std))
-        x0, eps = mean + std * draws(seed, 3, 5, dtype=dtype), draws(seed + 50, 3, 5, dtype=dtype)
+        x0, eps = mean + std * seeded_randn(seed, 3, 5, dtype=dtype), seeded_randn(seed + 50, 3, 5, dtype=dtype)
         kind = f"mean {mean}, std {std}" if isinstance(mean, float) else "a std for each of 5 axes"
-        cases.append(Case(f"{type(schedule).__name__}, t = {t}, {kind}, {name(dtype)}",
+        cases.append(Case(f"{type(schedule).__name__}, t = {t}, {kind}, {dtype_name(dtype)}",
                           (alpha * x0 + sigma * eps, mean, std, alpha, sigma)))
     return cases
 
@@ -99,7 +99,7 @@ EXERCISES = (
          "`alpha.view(-1, *[1] * (x0.ndim - 1))` has as many axes as x0, for t () as well; then "
          "alpha * x0 + sigma * noise."),
         noise_cases, ("minidiff.schedules.add_noise", "minidiff.schedules.coefficients",
-                      "minidiff.schedules.per_sample")),
+                      "minidiff.schedules.append_dims")),
     Exercise(
         "c01-cosine", "cosine", "A schedule with exact ends", 1, 6, 1,
         ("(alpha, sigma) walks a quarter circle, from (1, 0) to (0, 1), at constant speed.",

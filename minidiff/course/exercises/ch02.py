@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.schedules import Cosine, Flow, timesteps
 
 DTYPES = torch.float32, torch.float64
@@ -15,8 +15,8 @@ def mixtures(shape: tuple[int, ...], times: tuple[float, ...]) -> Iterator[tuple
     for seed, (schedule, t, dtype) in enumerate(
             (s, t, d) for s in (Cosine(), Flow()) for t in times for d in DTYPES):
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
-        x0, eps = draws(seed, *shape, dtype=dtype), draws(seed + 100, *shape, dtype=dtype)
-        says = f"{type(schedule).__name__}, t = {t}, shape {shape}, {name(dtype)}"
+        x0, eps = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 100, *shape, dtype=dtype)
+        says = f"{type(schedule).__name__}, t = {t}, shape {shape}, {dtype_name(dtype)}"
         yield says, x0, eps, alpha * x0 + sigma * eps, alpha, sigma
 
 
@@ -29,9 +29,9 @@ def loss_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate((s, d) for s in ((4, 1, 6, 6), (3, 5, 1, 4, 4))
                                            for d in DTYPES):
-        x0, noise = draws(seed, *shape, dtype=dtype), draws(seed + 9, *shape, dtype=dtype)
+        x0, noise = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 9, *shape, dtype=dtype)
         t = torch.linspace(0.1, 0.9, shape[0], dtype=dtype)
-        cases.append(Case(f"x0 {shape}, {name(dtype)}", (half, Cosine(), x0, t, noise)))
+        cases.append(Case(f"x0 {shape}, {dtype_name(dtype)}", (half, Cosine(), x0, t, noise)))
     return cases
 
 
@@ -50,7 +50,7 @@ def handful_cases() -> list[Case]:
     cases = []
     for says, x0, _, x, alpha, sigma in mixtures((4, 1, 3, 3), (0.15, 0.6, 0.95)):
         cases.append(Case(f"{says}, 5 clips to choose from",
-                          (x, draws(7, 5, 1, 3, 3).to(x0), alpha, sigma)))
+                          (x, seeded_randn(7, 5, 1, 3, 3).to(x0), alpha, sigma)))
     far = torch.full((2, 6), 40.0, dtype=torch.float64)                  # weights underflow here
     far_data = torch.stack([torch.zeros(6), torch.ones(6)]).double()
     cases.append(Case("x far from all the data, float64",
@@ -62,9 +62,9 @@ def step_cases() -> list[Case]:
     cases, steps = [], ((0.9, 0.6), (0.5, 0.4), (0.2, 0.0))
     for seed, (schedule, t, s, dtype) in enumerate(
             (f, t, s, d) for f in (Cosine(), Flow()) for t, s in steps for d in DTYPES):
-        x, x0, noise = (draws(seed + k, 2, 1, 4, 4, dtype=dtype) for k in (0, 50, 100))
+        x, x0, noise = (seeded_randn(seed + k, 2, 1, 4, 4, dtype=dtype) for k in (0, 50, 100))
         here, there = (torch.tensor(v, dtype=torch.float64) for v in (t, s))
-        cases.append(Case(f"{type(schedule).__name__}, from t = {t} to s = {s}, {name(dtype)}",
+        cases.append(Case(f"{type(schedule).__name__}, from t = {t} to s = {s}, {dtype_name(dtype)}",
                           (schedule, x, x0, here, there, noise)))
     return cases
 
@@ -77,7 +77,7 @@ def shrink(x: Tensor, t: Tensor) -> Tensor:
 def loop_cases() -> list[Case]:
     cases = []
     for seed, (schedule, n) in enumerate((s, n) for s in (Cosine(), Flow()) for n in (1, 2, 5)):
-        x, noises = draws(seed, 2, 1, 3, 3), draws(seed + 9, n, 2, 1, 3, 3)
+        x, noises = seeded_randn(seed, 2, 1, 3, 3), seeded_randn(seed + 9, n, 2, 1, 3, 3)
         cases.append(Case(f"{type(schedule).__name__}, {n} steps",
                           (shrink, schedule, x, timesteps(n, t_max=0.98), noises)))
     return cases
@@ -124,7 +124,7 @@ EXERCISES = (
          "- (alpha_t / alpha_s)^2 sigma_s^2); the rest of sigma_s^2 is carried by eps.",
          "x_s = alpha_s x0 + sqrt(sigma_s^2 - std^2) eps + std noise. At s = 0 std is 0 by "
          "itself."),
-        step_cases, ("minidiff.samplers.jump",)),
+        step_cases, ("minidiff.samplers.ddim_step",)),
     Exercise(
         "c02-reverse", "reverse", "The reverse loop", 2, 10, 2,
         ("A guess, a step, a guess, a step: as many steps as there are pairs of neighbours in ts.",
@@ -132,7 +132,7 @@ EXERCISES = (
          "for k, (t, s) in enumerate(pairwise(ts)): x = ddpm_step(schedule, x, denoise(x, t), t, "
          "s, noises[k]). Return x."),
         loop_cases, ("minidiff.samplers.ddpm", "minidiff.samplers.ddim",
-                     "minidiff.samplers.jump")),
+                     "minidiff.samplers.ddim_step")),
 )
 
 QUESTIONS = (

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 
 DTYPES = torch.float32, torch.float64
 
 
 def scales_cases() -> list[Case]:
-    return [Case(f"x {shape}, {name(dtype)}", (draws(seed, *shape, dtype=dtype),))
+    return [Case(f"x {shape}, {dtype_name(dtype)}", (seeded_randn(seed, *shape, dtype=dtype),))
             for seed, (shape, dtype) in enumerate(
                 (s, d) for s in ((2, 1, 8, 8), (1, 3, 4, 12), (3, 2, 2, 2)) for d in DTYPES)]
 
@@ -27,11 +27,11 @@ def modulate_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(
             (s, d) for s in ((2, 3, 4, 5), (4, 4, 4, 4), (1, 6, 3, 3)) for d in DTYPES):
-        h, C = draws(seed, *shape, dtype=dtype), shape[1]
-        emb = draws(seed + 20, shape[0], 5, dtype=dtype)
-        weight, bias = (draws(seed + k, *s, dtype=dtype) for k, s in ((40, (2 * C, 5)),
+        h, C = seeded_randn(seed, *shape, dtype=dtype), shape[1]
+        emb = seeded_randn(seed + 20, shape[0], 5, dtype=dtype)
+        weight, bias = (seeded_randn(seed + k, *s, dtype=dtype) for k, s in ((40, (2 * C, 5)),
                                                                       (60, (2 * C,))))
-        cases.append(Case(f"h {shape}, emb {tuple(emb.shape)}, {name(dtype)}",
+        cases.append(Case(f"h {shape}, emb {tuple(emb.shape)}, {dtype_name(dtype)}",
                           (h, emb, weight, bias)))
     return cases
 
@@ -65,11 +65,11 @@ def twice(x: Tensor) -> Tensor:
 def residual_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(zip(((2, 3, 4, 4), (1, 2, 6, 5)), DTYPES)):
-        x = draws(seed, *shape, dtype=dtype)
-        emb = draws(seed + 20, shape[0], 4, dtype=dtype)
+        x = seeded_randn(seed, *shape, dtype=dtype)
+        emb = seeded_randn(seed + 20, shape[0], 4, dtype=dtype)
         for says, first, skip in (("as many channels", lean, torch.nn.Identity()),
                                   ("twice as many channels", widen, twice)):
-            cases.append(Case(f"x {shape}, {says}, {name(dtype)}",
+            cases.append(Case(f"x {shape}, {says}, {dtype_name(dtype)}",
                               (x, emb, standardise, first, tint, lean, skip)))
     return cases
 
@@ -79,9 +79,9 @@ def attention_cases() -> list[Case]:
     for seed, (rows, N, d, dtype) in enumerate(
             (r, n, d, t) for r, n, d in (((2,), 5, 8), ((1, 2), 4, 4), ((), 3, 16))
             for t in DTYPES):
-        q, k, v = (draws(seed + s, *rows, N, d, dtype=dtype) for s in (0, 30, 60))
-        cases.append(Case(f"q, k, v {tuple(q.shape)}, {name(dtype)}", (q, k, v)))
-    q, k, v = draws(90, 2, 3, 4), draws(91, 2, 6, 4), draws(92, 2, 6, 5)
+        q, k, v = (seeded_randn(seed + s, *rows, N, d, dtype=dtype) for s in (0, 30, 60))
+        cases.append(Case(f"q, k, v {tuple(q.shape)}, {dtype_name(dtype)}", (q, k, v)))
+    q, k, v = seeded_randn(90, 2, 3, 4), seeded_randn(91, 2, 6, 4), seeded_randn(92, 2, 6, 5)
     cases.append(Case("3 queries, 6 keys, values of another width", (q, k, v)))
     cases.append(Case("long queries and keys", (60 * q, 60 * k, v)))
     return cases
@@ -130,8 +130,8 @@ def unet_cases() -> list[Case]:
         shrink, grow = (halve, double) if kind == "halved" else (dim, bright)
         downs = [Down(0.6 + 0.3 * k) for k in range(levels)]
         ups = [Up(1.1 - 0.2 * k) for k in range(levels)]
-        x = draws(seed, 2, 2, 8, 16, dtype=dtype)
-        cases.append(Case(f"{levels} level{'s' * (levels > 1)}, {kind}, {name(dtype)}",
+        x = seeded_randn(seed, 2, 2, 8, 16, dtype=dtype)
+        cases.append(Case(f"{levels} level{'s' * (levels > 1)}, {kind}, {dtype_name(dtype)}",
                           (x, downs, lean, ups, shrink, grow)))
     return cases
 
@@ -157,7 +157,7 @@ EXERCISES = (
          "1000: stretch t first.",
          "freqs = torch.exp(-log(10_000) * torch.arange(dim // 2) / (dim // 2)); angles = 1000 * "
          "t[:, None] * freqs; concatenate angles.cos() and angles.sin() along the last axis."),
-        time_cases, ("minidiff.layers.sinusoid",)),
+        time_cases, ("minidiff.layers.sinusoidal_embedding",)),
     Exercise(
         "c03-modulate", "scale_and_shift", "Time turns the knobs", 1, 6, 1,
         ("A linear layer makes 2 C numbers of emb: the first C scale, the last C shift.",
@@ -181,7 +181,7 @@ EXERCISES = (
          "the square root of the width of q.",
          "weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1), so that each "
          "query's row sums to 1; return weights @ v."),
-        attention_cases, ("minidiff.layers.attend",)),
+        attention_cases, ("minidiff.layers.attention",)),
     Exercise(
         "c03-unet", "unet_pass", "Down, across and up", 2, 12, 3,
         ("On the way down remember what each level said, before it shrinks. On the way up each "

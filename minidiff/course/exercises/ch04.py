@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
-from minidiff.layers import zero
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
+from minidiff.layers import zero_module
 
 DTYPES = torch.float32, torch.float64
 CUTS = ((2, 4, 1, 6, 8), (2, 3, 4)), ((1, 4, 3, 4, 6), (1, 2, 2)), ((3, 2, 1, 4, 4), (2, 4, 2))
 
 
 def cut_cases() -> list[Case]:
-    return [Case(f"x {shape}, patches of {'x'.join(map(str, patch))}, {name(dtype)}",
-                 (draws(seed, *shape, dtype=dtype), patch))
+    return [Case(f"x {shape}, patches of {'x'.join(map(str, patch))}, {dtype_name(dtype)}",
+                 (seeded_randn(seed, *shape, dtype=dtype), patch))
             for seed, ((shape, patch), dtype) in enumerate(product(CUTS, DTYPES))]
 
 
@@ -23,9 +23,9 @@ def join_cases() -> list[Case]:
     for seed, ((shape, patch), dtype) in enumerate(product(CUTS, DTYPES)):
         grid = tuple(n // p for n, p in zip((shape[1], *shape[3:]), patch, strict=True))
         size = shape[2] * patch[0] * patch[1] * patch[2]
-        tokens = draws(seed, shape[0], grid[0] * grid[1] * grid[2], size, dtype=dtype)
+        tokens = seeded_randn(seed, shape[0], grid[0] * grid[1] * grid[2], size, dtype=dtype)
         cases.append(Case(f"tokens {tuple(tokens.shape)}, patches of "
-                          f"{'x'.join(map(str, patch))}, {name(dtype)}", (tokens, patch, grid)))
+                          f"{'x'.join(map(str, patch))}, {dtype_name(dtype)}", (tokens, patch, grid)))
     return cases
 
 
@@ -45,14 +45,14 @@ def heads_cases() -> list[Case]:
     for seed, (B, N, D, heads, dtype) in enumerate((
             (2, 5, 8, 2, DTYPES[0]), (1, 4, 12, 3, DTYPES[1]), (3, 6, 4, 1, DTYPES[1]),
             (2, 4, 16, 4, DTYPES[1]))):
-        h = draws(seed, B, N, D, dtype=dtype)
-        weight, last = (draws(seed + k, *s, dtype=dtype) / D**0.5 for k, s in
+        h = seeded_randn(seed, B, N, D, dtype=dtype)
+        weight, last = (seeded_randn(seed + k, *s, dtype=dtype) / D**0.5 for k, s in
                         ((30, (3 * D, D)), (60, (D, D))))
         qkv, out = (nn.Linear(D, n, dtype=dtype).requires_grad_(False) for n in (3 * D, D))
         for layer, w in ((qkv, weight), (out, last)):
             layer.weight.copy_(w)
-            layer.bias.copy_(draws(seed + 90, len(w), dtype=dtype) / 3)
-        cases.append(Case(f"h {tuple(h.shape)}, {heads} head{'s' * (heads > 1)}, {name(dtype)}",
+            layer.bias.copy_(seeded_randn(seed + 90, len(w), dtype=dtype) / 3)
+        cases.append(Case(f"h {tuple(h.shape)}, {heads} head{'s' * (heads > 1)}, {dtype_name(dtype)}",
                           (h, qkv, out, heads, lean, softly)))
     return cases
 
@@ -60,9 +60,9 @@ def heads_cases() -> list[Case]:
 def rotate_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(product(((2, 3, 5, 8), (1, 4, 4), (6, 12)), DTYPES)):
-        x = draws(seed, *shape, dtype=dtype)
-        phi = 2 * draws(seed + 30, shape[-2], shape[-1] // 2, dtype=dtype)
-        cases.append(Case(f"x {shape}, phi {tuple(phi.shape)}, {name(dtype)}", (x, phi)))
+        x = seeded_randn(seed, *shape, dtype=dtype)
+        phi = 2 * seeded_randn(seed + 30, shape[-2], shape[-1] // 2, dtype=dtype)
+        cases.append(Case(f"x {shape}, phi {tuple(phi.shape)}, {dtype_name(dtype)}", (x, phi)))
     return cases
 
 
@@ -76,11 +76,11 @@ def block_cases() -> list[Case]:
     cases = []
     for seed, (B, N, D, dtype) in enumerate(((2, 3, 4, DTYPES[0]), (3, 5, 6, DTYPES[1]),
                                              (1, 2, 8, DTYPES[1]))):
-        h, emb = draws(seed, B, N, D, dtype=dtype), draws(seed + 30, B, 5, dtype=dtype)
+        h, emb = seeded_randn(seed, B, N, D, dtype=dtype), seeded_randn(seed + 30, B, 5, dtype=dtype)
         modulate = nn.Linear(5, 6 * D, dtype=dtype).requires_grad_(False)
-        modulate.weight.copy_(draws(seed + 60, 6 * D, 5, dtype=dtype))
-        modulate.bias.copy_(draws(seed + 90, 6 * D, dtype=dtype))
-        cases.append(Case(f"h {tuple(h.shape)}, emb {tuple(emb.shape)}, {name(dtype)}",
+        modulate.weight.copy_(seeded_randn(seed + 60, 6 * D, 5, dtype=dtype))
+        modulate.bias.copy_(seeded_randn(seed + 90, 6 * D, dtype=dtype))
+        cases.append(Case(f"h {tuple(h.shape)}, emb {tuple(emb.shape)}, {dtype_name(dtype)}",
                           (h, emb, modulate, norm, mixed, bent)))
     return cases
 
@@ -102,8 +102,8 @@ def bent(h: Tensor) -> Tensor:
 def colleague(net: nn.Module) -> nn.Module:
     """The bug hunt's broken network: last layers of attention and mlp begin at 0, as gates do."""
     for block in net.blocks:
-        zero(block.look.out)
-        zero(block.mlp[-1])
+        zero_module(block.look.out)
+        zero_module(block.mlp[-1])
     return net
 
 
@@ -115,7 +115,7 @@ EXERCISES = (
          "einops names them: T is (t a), H is (h b), W is (w c), where a, b, c is the patch. Two "
          "names in brackets: the first one counts slowly, the second one fast.",
          'rearrange(x, "n (t a) k (h b) (w c) -> n (t h w) (a b c k)", a=a, b=b, c=c)'),
-        cut_cases, ("minidiff.dit.DiT.cut",)),
+        cut_cases, ("minidiff.dit.DiT.patchify",)),
     Exercise(
         "c04-join", "join", "And back", 1, 5, 1,
         ("The same sentence, read from right to left.",
@@ -123,7 +123,7 @@ EXERCISES = (
          "T, H and W (t, h, w), and how large they are (a, b, c).",
          'rearrange(tokens, "n (t h w) (a b c k) -> n (t a) k (h b) (w c)", t=t, h=h, w=w, a=a, '
          "b=b, c=c), where t, h, w = grid and a, b, c = patch."),
-        join_cases, ("minidiff.dit.DiT.join",)),
+        join_cases, ("minidiff.dit.DiT.unpatchify",)),
     Exercise(
         "c04-heads", "self_attention", "Several heads", 2, 12, 3,
         ("One layer makes queries, keys and values. Each is dealt out to the heads, each head "
@@ -140,7 +140,7 @@ EXERCISES = (
          "A point (a, b) turned by phi is (a cos phi - b sin phi, a sin phi + b cos phi).",
          "a, b = x.chunk(2, -1); concatenate a * phi.cos() - b * phi.sin() and a * phi.sin() + "
          "b * phi.cos() along the last axis."),
-        rotate_cases, ("minidiff.layers.rotate",)),
+        rotate_cases, ("minidiff.layers.apply_rope",)),
     Exercise(
         "c04-angles", "grid_angles", "Places in space and time", 2, 10, 2,
         ("A token's place is three numbers: its frame, its row, its column. Each of them drives "

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.layers import ResBlock, TemporalConv
@@ -18,13 +18,13 @@ def posteriors() -> list[tuple[str, Tensor, Tensor]]:
     """Means and log variances (B, T, C, h, w), and what they are in words."""
     found = []
     for seed, (shape, dtype) in enumerate((s, d) for s in SHAPES for d in DTYPES):
-        mean, log_var = draws(seed, *shape, dtype=dtype), draws(seed + 20, *shape, dtype=dtype) - 1
-        found.append((f"mean and log_var {shape}, {name(dtype)}", mean, log_var))
+        mean, log_var = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 20, *shape, dtype=dtype) - 1
+        found.append((f"mean and log_var {shape}, {dtype_name(dtype)}", mean, log_var))
     return found
 
 
 def draw_cases() -> list[Case]:
-    return [Case(says, (mean, log_var, draws(50 + i, *mean.shape, dtype=mean.dtype)))
+    return [Case(says, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
             for i, (says, mean, log_var) in enumerate(posteriors())]
 
 
@@ -50,9 +50,9 @@ def loss_cases() -> list[Case]:
     for seed, (shape, beta, dtype) in enumerate((
             ((3, 4, 1, 8, 8), 0.1, DTYPES[0]), ((2, 2, 3, 4, 8), 1.0, DTYPES[1]),
             ((2, 6, 1, 8, 4), 0.0, DTYPES[0]), ((1, 2, 2, 4, 4), 0.01, DTYPES[1]))):
-        x = draws(seed, *shape, dtype=dtype)
-        eps = draws(seed + 20, *encode(x)[0].shape, dtype=dtype)
-        cases.append(Case(f"x {shape}, beta {beta:g}, {name(dtype)}",
+        x = seeded_randn(seed, *shape, dtype=dtype)
+        eps = seeded_randn(seed + 20, *encode(x)[0].shape, dtype=dtype)
+        cases.append(Case(f"x {shape}, beta {beta:g}, {dtype_name(dtype)}",
                           (x, encode, decode, eps, beta)))
     return cases
 
@@ -60,9 +60,9 @@ def loss_cases() -> list[Case]:
 def pairs_cases() -> list[Case]:
     shapes = (2, 4, 1, 2, 3), (1, 6, 3, 2, 2), (3, 2, 2, 3, 3), (2, 8, 2, 2, 2), (2, 1, 2, 3, 2)
     even = [Case(f"{shape[1]} frame{'s' * (shape[1] > 1)}, {shape[2]} channel"
-                 f"{'s' * (shape[2] > 1)}, {name(dtype)}", (draws(i, *shape, dtype=dtype),))
+                 f"{'s' * (shape[2] > 1)}, {dtype_name(dtype)}", (seeded_randn(i, *shape, dtype=dtype),))
             for i, (shape, dtype) in enumerate(zip(shapes, DTYPES * 3))]
-    return [*even, Case("3 frames", (draws(9, 2, 3, 2, 2, 2),))]
+    return [*even, Case("3 frames", (seeded_randn(9, 2, 3, 2, 2, 2),))]
 
 
 def calibration_cases() -> list[Case]:
@@ -70,13 +70,13 @@ def calibration_cases() -> list[Case]:
     cases, shapes = [], ((24, 8, 3, 8, 8), (16, 4, 4, 12, 16), (40, 4, 1, 9, 8))
     for seed, (B, T, C, h, w) in enumerate(shapes):
         channel = torch.arange(C)[:, None, None]
-        z = draws(seed, B, T, C, h, w) * (0.5 + 2.0 * channel) + 3 * channel - 1.5
+        z = seeded_randn(seed, B, T, C, h, w) * (0.5 + 2.0 * channel) + 3 * channel - 1.5
         z = z + torch.linspace(-1, 1, T)[:, None, None, None] + torch.linspace(0, 1, h)[:, None]
         cases.append(Case(f"z {tuple(z.shape)}", (z,)))
     silent = cases[1].args[0].clone()
     silent[:, :, 2] = 0.25
     return [*cases, Case("one of four channels is always .25", (silent,)),
-            Case("that channel, brought to scale", (silent,), use=lambda f: scaled(f, silent))]
+            Case("that channel, brought to scale", (silent,), call=lambda f: scaled(f, silent))]
 
 
 def scaled(f: Callable, z: Tensor) -> Tensor:
@@ -102,12 +102,12 @@ def shimmer_cases() -> list[Case]:
         B, T = shape[:2]
         steps = torch.tensor([[1, -2], [0, 3], [2, 1]])[:B, None]
         path = steps * torch.arange(T)[:, None]                                # (B, T, 2)
-        cases.append(Case(f"error {shape}, {name(dtype)}, band: {band.__name__}",
-                          (draws(seed, *shape, dtype=dtype) + 0.5, path, band)))
-    frame, path = draws(30, 1, 1, 1, 8, 8), torch.tensor([[[0, 0], [1, 2], [2, 4]]])
+        cases.append(Case(f"error {shape}, {dtype_name(dtype)}, band: {band.__name__}",
+                          (seeded_randn(seed, *shape, dtype=dtype) + 0.5, path, band)))
+    frame, path = seeded_randn(30, 1, 1, 1, 8, 8), torch.tensor([[[0, 0], [1, 2], [2, 4]]])
     carried = torch.cat([torch.roll(frame, (k, 2 * k), (-2, -1)) for k in range(3)], 1)
     return [*cases, Case("an error that moves with the digit, and a little that does not",
-                         (carried + 0.1 * draws(31, *carried.shape), path, whole))]
+                         (carried + 0.1 * seeded_randn(31, *carried.shape), path, whole))]
 
 
 # What the chapter works with besides
@@ -185,7 +185,7 @@ EXERCISES = (
          "it two axes more.",
          "mean = z.mean((0, 1, 3, 4))[:, None, None]; the same with std, and .clamp(min=1e-6) for "
          "a channel that never changes."),
-        calibration_cases, ("minidiff.vae.VAE.calibrate",)),
+        calibration_cases, ("minidiff.vae.VAE.fit_latent_stats",)),
     Exercise(
         "c05-shimmer", "blur_and_shimmer", "What shimmers", 3, 15, 3,
         ("Follow the digit: shift every frame of the error back by what the digit has moved. What "

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import moving_mnist
-from minidiff.data.prompts import NUMBERS, SUBJECTS
+from minidiff.data.prompts import NUMBER_WORDS, SUBJECTS
 from minidiff.gaussians import gaussian_denoiser, mixture_denoiser
 from minidiff.layers import CrossAttention
 from minidiff.runtime.seeds import generator
@@ -49,7 +49,7 @@ def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
     said = []
     chance = torch.rand(len(digit), 3, generator=generator(*seeds, 8)).tolist()
     for d, q, (a, b, c) in zip(digit.tolist(), place.tolist(), chance):
-        subject = SUBJECTS[int(a * len(SUBJECTS))].format(digit=d, number=NUMBERS[d])
+        subject = SUBJECTS[int(a * len(SUBJECTS))].format(digit=d, number=NUMBER_WORDS[d])
         words = "something" if b < 1 / 8 else subject, "" if c < 1 / 8 else PLACES[q]
         said.append(" ".join(filter(None, words)))
     return said
@@ -108,8 +108,8 @@ def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Ca
 
 def drop_cases() -> list[Case]:
     cases, chance = [], torch.tensor([0.4, 0.0, 0.12, 0.95, 0.6, 0.08])
-    classes, words = torch.tensor([3, 1, 4, 1, 5, 9]), draws(1, 6, 4).mul(9).abs().long() + 1
-    square = draws(2, 6, 6).mul(9).abs().long() + 1
+    classes, words = torch.tensor([3, 1, 4, 1, 5, 9]), seeded_randn(1, 6, 4).mul(9).abs().long() + 1
+    square = seeded_randn(2, 6, 6).mul(9).abs().long() + 1
     for (cond, null, what), p in product(
             ((classes, 10, "6 classes, null 10"), (words, 0, "6 prompts of 4 words, null 0"),
              (square, 0, "6 prompts of 6 words, null 0")), (0.0, 0.1, 0.5, 1.0)):
@@ -149,10 +149,10 @@ def guided_cases() -> list[Case]:
     times = torch.tensor(0.7), torch.tensor([0.2, 0.5, 0.9])
     for seed, ((cond, null, what), t, scale) in enumerate(product(told, times, (0.0, 3.5))):
         shape, dtype = ((3, 2, 4, 5), (3, 2, 3, 4, 4))[seed % 2], DTYPES[seed // 2 % 2]
-        x = draws(seed, *shape, dtype=dtype)
-        cases.append(Case(f"{what}, x {shape}, t {tuple(t.shape)}, scale {scale}, {name(dtype)}",
-                          (), use=guidance(x, t.to(dtype), cond, null, scale)))
-    cases.append(Case(f"classes, scale 1, {name(dtype)}", (), use=guidance(
+        x = seeded_randn(seed, *shape, dtype=dtype)
+        cases.append(Case(f"{what}, x {shape}, t {tuple(t.shape)}, scale {scale}, {dtype_name(dtype)}",
+                          (), call=guidance(x, t.to(dtype), cond, null, scale)))
+    cases.append(Case(f"classes, scale 1, {dtype_name(dtype)}", (), call=guidance(
         x[:3], t.to(dtype), classes, torch.full((3,), 10), 1.0)))
     return cases
 
@@ -172,7 +172,7 @@ def either(x: Tensor, t: float, low: float, high: float) -> Callable:
 
 def interval_cases() -> list[Case]:
     return [Case(f"t = {t}, low = {low}, high = {high}", (),
-                 use=either(draws(seed, 2, 1, 3, 3), t, low, high))
+                 call=either(seeded_randn(seed, 2, 1, 3, 3), t, low, high))
             for seed, (t, (low, high)) in enumerate(
                 product((0.0, 0.25, 0.375, 0.5, 0.75, 1.0), ((0.25, 0.75), (0.0, 0.5))))]
 
@@ -181,10 +181,10 @@ def rescale_cases() -> list[Case]:
     cases = []
     for seed, (shape, amount, dtype) in enumerate(product(
             ((3, 2, 4, 5), (2, 4, 1, 3, 3)), (0.0, 0.3, 1.0), DTYPES)):
-        x0, guess = (draws(seed + k, *shape, dtype=dtype) for k in (0, 50))
+        x0, guess = (seeded_randn(seed + k, *shape, dtype=dtype) for k in (0, 50))
         wide = [1] * (len(shape) - 1)
         guess = guess * torch.arange(2, 2 + shape[0]).view(-1, *wide) + 0.5
-        cases.append(Case(f"{shape}, amount = {amount}, {name(dtype)}", (guess, x0, amount)))
+        cases.append(Case(f"{shape}, amount = {amount}, {dtype_name(dtype)}", (guess, x0, amount)))
     return cases
 
 
@@ -202,7 +202,7 @@ def token_cases() -> list[Case]:
 
 
 def linear(seed: int, c_in: int, c_out: int, dtype: torch.dtype) -> Callable:
-    return partial(F.linear, weight=draws(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
+    return partial(F.linear, weight=seeded_randn(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
 
 
 def cross_cases() -> list[Case]:
@@ -210,10 +210,10 @@ def cross_cases() -> list[Case]:
     for seed, ((B, N, D, L, W, heads), dtype) in enumerate(product(
             ((2, 6, 8, 5, 3, 2), (1, 4, 12, 4, 12, 3), (3, 5, 4, 7, 6, 1), (2, 3, 8, 3, 8, 4)),
             DTYPES)):
-        h, words = draws(seed, B, N, D, dtype=dtype), draws(seed + 30, B, L, W, dtype=dtype)
+        h, words = seeded_randn(seed, B, N, D, dtype=dtype), seeded_randn(seed + 30, B, L, W, dtype=dtype)
         query, key, value = (linear(seed + k, c, D, dtype) for k, c in ((60, D), (70, W), (80, W)))
         cases.append(Case(f"{N} places of width {D}, {L} words of width {W}, heads {heads}, "
-                          f"{name(dtype)}", (2 * h, words, query, key, value, heads)))
+                          f"{dtype_name(dtype)}", (2 * h, words, query, key, value, heads)))
     return cases
 
 
@@ -225,7 +225,7 @@ EXERCISES = (
          "(B, L), and PyTorch lines axes up from the right.",
          "gone = (chance < p).view(-1, *[1] * (cond.ndim - 1)); return torch.where(gone, null, "
          "cond), which leaves the caller's cond as it is."),
-        drop_cases, ("minidiff.train.drop", "minidiff.schedules.per_sample")),
+        drop_cases, ("minidiff.train.drop_conditions", "minidiff.schedules.append_dims")),
     Exercise(
         "c06-guided", "guided", "The line through two predictions", 3, 15, 2,
         ("Return a function of x and t. It asks the network twice, with cond and with null, and "
@@ -234,14 +234,14 @@ EXERCISES = (
          "long, and .chunk(2) takes its answer apart. A t of shape (B,) must be doubled, too.",
          "twice = torch.cat([t, t]) if t.ndim else t; x0, x0_null = denoise(torch.cat([x, x]), "
          "twice, torch.cat([cond, null])).chunk(2); return x0_null + scale * (x0 - x0_null)."),
-        guided_cases, ("minidiff.denoiser.guided",)),
+        guided_cases, ("minidiff.guidance.guided",)),
     Exercise(
         "c06-interval", "only_between", "Guidance in an interval", 1, 6, 1,
         ("Return a function of x and t that hands both on to one of the two denoisers.",
          "Compare t with low and high, the ends included. Ask only the one that is needed: the "
          "other would cost a call of the network.",
          "return inside(x, t) if low <= t <= high else outside(x, t)."),
-        interval_cases, ("minidiff.denoiser.guided",)),
+        interval_cases, ("minidiff.guidance.guided",)),
     Exercise(
         "c06-rescale", "rescaled", "Bringing the spread back", 2, 10, 2,
         ("Measure each sample's standard deviation over all its pixels, in guess and in x0, and "
@@ -250,7 +250,7 @@ EXERCISES = (
          "result (B, 1, ...) multiplies.",
          "whole = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True); then mix: "
          "(1 - amount) * guess + amount * whole."),
-        rescale_cases, ("minidiff.denoiser.with_std_of",)),
+        rescale_cases, ("minidiff.guidance.match_std",)),
     Exercise(
         "c06-tokens", "encode", "Words to numbers", 1, 8, 1,
         ("Lower case, split at spaces, look each word up: its id is its place in the vocabulary.",
@@ -259,7 +259,7 @@ EXERCISES = (
          "ids = [vocabulary.index(w) for w in prompt.lower().split()] raises ValueError for an "
          "unknown word by itself; for too many words raise one, then torch.tensor(ids + [0] * "
          "(length - len(ids)))."),
-        token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked")),
+        token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked_words")),
     Exercise(
         "c06-cross", "cross_attention", "Places that read words", 3, 18, 3,
         ("It is chapter 03's attention with two guest lists: the places ask, q = query(h), and the "
@@ -268,7 +268,7 @@ EXERCISES = (
          "einops' rearrange(q, 'b n (h d) -> b h n d', h=heads), or unflatten and transpose.",
          "maps = (q @ k.transpose(-1, -2) / d**0.5).softmax(-1) is (B, heads, N, L) and sums to 1 "
          "over the words; what is read is maps @ v, put together as 'b h n d -> b n (h d)'."),
-        cross_cases, ("minidiff.layers.attend", "minidiff.layers.CrossAttention.forward")),
+        cross_cases, ("minidiff.layers.attention", "minidiff.layers.CrossAttention.forward")),
 )
 
 QUESTIONS = (

@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.data.digits import Digits
-from minidiff.data.media import unit
+from minidiff.data.media import to_unit
 from minidiff.data.moving_mnist import Clips, moving_mnist
-from minidiff.evaluation.digit_classifier import JUNK, SURE
-from minidiff.evaluation.metrics import flickers, glance
+from minidiff.evaluation.digit_classifier import CONFIDENCE_THRESHOLD, JUNK_CLASS
+from minidiff.evaluation.metrics import background_flicker, frame_features
 from minidiff.evaluation.tracking import ink_centres
 from minidiff.layers import Attention, TemporalConv
 from minidiff.runtime.precision import autocast
 from minidiff.schedules import Flow
-from minidiff.unet import Mixer
+from minidiff.unet import SpatioTemporalMixer
 
 DTYPES = torch.float32, torch.float64
 
@@ -44,7 +44,7 @@ def balls(n: int, step: int = 0, seed: int = 0, frames: int = 8) -> Clips:
 
 def ball_paths(clips: Tensor) -> Tensor:
     """Where the ball is, (n, T, 2) in pixels, from clips in [-1, 1]."""
-    centres, _ = ink_centres(unit(clips).float().mean(2).flatten(0, 1).cpu(), 6)
+    centres, _ = ink_centres(to_unit(clips).float().mean(2).flatten(0, 1).cpu(), 6)
     return centres.unflatten(0, clips.shape[:2])
 
 
@@ -70,7 +70,7 @@ def looks_with(model: nn.Module, temporal: Callable, attend: Callable,
 
     attend: (q, k, v) -> like v; causal: the same, for the layers of a model that sees no future.
     """
-    layers = [m.time for m in model.modules() if isinstance(m, Mixer) and m.time is not None]
+    layers = [m.temporal_attention for m in model.modules() if isinstance(m, SpatioTemporalMixer) and m.temporal_attention is not None]
     for layer in layers:
         layer.__class__ = Looks
         layer.temporal, layer.attend, layer.causal = temporal, attend, causal or attend
@@ -103,7 +103,7 @@ def told(denoiser: Callable, labels: Tensor) -> Callable:
 
 def without(model: nn.Module, *parts: str) -> nn.Module:
     """The model, its mixers' parts taken out: "conv", "time" or "space"."""
-    for mixer in (m for m in model.modules() if isinstance(m, Mixer)):
+    for mixer in (m for m in model.modules() if isinstance(m, SpatioTemporalMixer)):
         for part in parts:
             setattr(mixer, part, None)
     return model
@@ -122,12 +122,12 @@ class Look(NamedTuple):
 def look_at(clips: Tensor) -> Look:
     """What is seen of clips (n, T, 1, 32, 32) in [0, 1], as the scoreboard sees it."""
     x = clips.float().cpu().mean(2)
-    g = glance(x[:, :, None], 14)
-    belief = g.belief[:, :, 0]
-    digit = belief[..., :JUNK].mean(1).argmax(-1)
-    sure = belief[torch.arange(len(x)), :, digit] >= SURE
-    return Look(g.centres[:, :, 0], (sure & g.alone[..., 0] & g.seen[..., 0]).float(),
-                flickers(x, g.centres, 14))
+    g = frame_features(x[:, :, None], 14)
+    belief = g.probabilities[:, :, 0]
+    digit = belief[..., :JUNK_CLASS].mean(1).argmax(-1)
+    sure = belief[torch.arange(len(x)), :, digit] >= CONFIDENCE_THRESHOLD
+    return Look(g.centres[:, :, 0], (sure & g.isolated[..., 0] & g.visible[..., 0]).float(),
+                background_flicker(x, g.centres, 14))
 
 
 @torch.no_grad()
@@ -201,8 +201,8 @@ def mixed_up(x: Tensor, T: int, pos: Tensor, norm: Callable, qkv: Callable, out:
 def steady_cases() -> list[Case]:
     cases = []
     for seed, ((B, T), dtype) in enumerate(product(((3, 8), (4, 3), (2, 16)), DTYPES)):
-        path = (draws(seed, B, T, 2, dtype=dtype) * 0.6).cumsum(1)
-        cases.append(Case(f"{B} paths of {T} frames, {name(dtype)}", (path,)))
+        path = (seeded_randn(seed, B, T, 2, dtype=dtype) * 0.6).cumsum(1)
+        cases.append(Case(f"{B} paths of {T} frames, {dtype_name(dtype)}", (path,)))
     straight = torch.arange(6.0)[:, None] * torch.tensor([1.5, -0.5])
     cases.append(Case("a straight path, and one that turns round once",
                       (torch.stack([straight, torch.where(straight.abs() > 2, 4 - straight,
@@ -220,18 +220,18 @@ def guess_cases() -> list[Case]:
     for seed, ((T, r, scale), t, dtype) in enumerate(product(
             ((8, 0.9, 1.0), (3, -0.5, 4.0)), (0.3, 0.8), DTYPES)):
         alpha, sigma = Flow()(torch.tensor(t, dtype=dtype))
-        x = draws(seed, 2, T, *((), (1, 2, 2))[seed % 2], dtype=dtype)
+        x = seeded_randn(seed, 2, T, *((), (1, 2, 2))[seed % 2], dtype=dtype)
         cases.append(Case(f"x {tuple(x.shape)}, r = {r}, variance {scale:g}, t = {t}, "
-                          f"{name(dtype)}", (x, scale * covariance(T, r, dtype), alpha, sigma)))
-    mixed = draws(40, 4, 4, dtype=torch.float64)
+                          f"{dtype_name(dtype)}", (x, scale * covariance(T, r, dtype), alpha, sigma)))
+    mixed = seeded_randn(40, 4, 4, dtype=torch.float64)
     cases.append(Case("frames of unequal variance, t = 0.5",
-                      (draws(41, 3, 4, 5, dtype=torch.float64), mixed @ mixed.T + torch.eye(4),
+                      (seeded_randn(41, 3, 4, 5, dtype=torch.float64), mixed @ mixed.T + torch.eye(4),
                        *Flow()(torch.tensor(0.5, dtype=torch.float64)))))
     return cases
 
 
 def linear(seed: int, c_in: int, c_out: int, dtype: torch.dtype) -> Callable:
-    return partial(F.linear, weight=draws(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
+    return partial(F.linear, weight=seeded_randn(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
 
 
 def layer(h: Tensor) -> Tensor:
@@ -249,9 +249,9 @@ def attention_cases() -> list[Case]:
     cases = []
     for seed, ((B, T, C, H, W, heads), dtype) in enumerate(product(
             ((2, 3, 4, 2, 2, 2), (3, 4, 6, 2, 3, 1), (2, 4, 8, 2, 2, 4)), DTYPES)):
-        x, pos = draws(seed, B * T, C, H, W, dtype=dtype), draws(seed + 30, T, C, dtype=dtype)
+        x, pos = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 30, T, C, dtype=dtype)
         cases.append(Case(f"{B} clips of {T} frames of {H}x{W}, width {C}, heads {heads}, "
-                          f"{name(dtype)}",
+                          f"{dtype_name(dtype)}",
                           (2 * x, T, pos, layer, linear(seed + 50, C, 3 * C, dtype),
                            linear(seed + 60, C, C, dtype), heads, blur)))
     return cases
@@ -260,8 +260,8 @@ def attention_cases() -> list[Case]:
 def causal_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(product(((2, 5, 4), (2, 3, 4, 8), (1, 2)), DTYPES)):
-        q, k, v = (draws(seed + s, *shape, dtype=dtype) for s in (0, 30, 60))
-        cases.append(Case(f"q, k, v {shape}, {name(dtype)}", (2 * q, k, v)))
+        q, k, v = (seeded_randn(seed + s, *shape, dtype=dtype) for s in (0, 30, 60))
+        cases.append(Case(f"q, k, v {shape}, {dtype_name(dtype)}", (2 * q, k, v)))
     return cases
 
 
@@ -274,10 +274,10 @@ def conv_cases() -> list[Case]:
     cases = []
     for seed, ((B, T, C, H, W), causal, dtype) in enumerate(product(
             ((2, 4, 3, 2, 3), (3, 2, 2, 3, 3)), (False, True), DTYPES)):
-        x, bias = draws(seed, B * T, C, H, W, dtype=dtype), draws(seed + 40, C, dtype=dtype)
-        weight = draws(seed + 20, C, C, 3, dtype=dtype)
+        x, bias = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 40, C, dtype=dtype)
+        weight = seeded_randn(seed + 20, C, C, 3, dtype=dtype)
         cases.append(Case(f"{B} clips of {T} frames, {C} channels, "
-                          f"{'the past only' if causal else 'both sides'}, {name(dtype)}",
+                          f"{'the past only' if causal else 'both sides'}, {dtype_name(dtype)}",
                           (x, T, lean, weight, bias, causal)))
     return cases
 
@@ -298,8 +298,8 @@ def made_longer(start: Tensor, T: int, length: int, known: int) -> Callable:
 
 
 def rollout_cases() -> list[Case]:
-    return [Case(f"from {have} frames to {length}, windows of {T}, {known} known, {name(dtype)}",
-                 use=made_longer(draws(seed, 2, have, 3, dtype=dtype), T, length, known))
+    return [Case(f"from {have} frames to {length}, windows of {T}, {known} known, {dtype_name(dtype)}",
+                 call=made_longer(seeded_randn(seed, 2, have, 3, dtype=dtype), T, length, known))
             for seed, ((have, T, length, known), dtype) in enumerate(product(
                 ((8, 8, 32, 4), (5, 5, 12, 1), (6, 4, 9, 3)), DTYPES))]
 
@@ -332,7 +332,7 @@ EXERCISES = (
          "q, k, v = rearrange(qkv(norm(h) + pos), '... t (three n d) -> three ... n t d', three=3, "
          "n=heads); h = rearrange(attend(q, k, v), '... n t d -> ... t (n d)'); return x + "
          "rearrange(out(h), 'b h w t c -> (b t) c h w')."),
-        attention_cases, ("minidiff.layers.Attention.forward", "minidiff.unet.Mixer.forward")),
+        attention_cases, ("minidiff.layers.Attention.forward", "minidiff.unet.SpatioTemporalMixer.forward")),
     Exercise(
         "c07-temporal-conv", "temporal_conv", "Three taps through time", 2, 12, 2,
         ("At every place there is a row of T frames with C channels: the shape that F.conv1d "
@@ -350,7 +350,7 @@ EXERCISES = (
          "1: a score of minus infinity becomes a weight of exactly 0.",
          "future = torch.ones_like(scores, dtype=torch.bool).triu(1); scores = "
          "scores.masked_fill(future, -torch.inf); return scores.softmax(-1) @ v."),
-        causal_cases, ("minidiff.layers.attend",)),
+        causal_cases, ("minidiff.layers.attention",)),
     Exercise(
         "c07-rollout", "rollout", "A clip that goes on", 2, 8, 2,
         ("While the clip is too short: hand its last frames on, and append what is new.",

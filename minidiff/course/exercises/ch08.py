@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from minidiff.course.checking.exercise import Case, Exercise, Question, draws, name
+from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
 from minidiff.schedules import Cosine, Flow, log_snr_timesteps, timesteps
 
 DTYPES = torch.float32, torch.float64
@@ -16,9 +16,9 @@ def jumps() -> Iterator[tuple]:
     """Steps to try: (says, schedule, x, x0, t, s), both schedules, the last step among them."""
     for seed, (schedule, (t, s), dtype) in enumerate(
             (f, jump, d) for f in (Cosine(), Flow()) for jump in JUMPS for d in DTYPES):
-        x, x0 = draws(seed, 2, 1, 4, 4, dtype=dtype), draws(seed + 50, 2, 1, 4, 4, dtype=dtype)
+        x, x0 = seeded_randn(seed, 2, 1, 4, 4, dtype=dtype), seeded_randn(seed + 50, 2, 1, 4, 4, dtype=dtype)
         here, there = (torch.tensor(v, dtype=torch.float64) for v in (t, s))
-        yield (f"{type(schedule).__name__}, from t = {t} to s = {s}, {name(dtype)}",
+        yield (f"{type(schedule).__name__}, from t = {t} to s = {s}, {dtype_name(dtype)}",
                schedule, x, x0, here, there)
 
 
@@ -27,7 +27,7 @@ def ddim_cases() -> list[Case]:
 
 
 def eta_cases() -> list[Case]:
-    return [Case(f"eta = {eta}, {says}", (*rest, eta, draws(99, *rest[1].shape).to(rest[1])))
+    return [Case(f"eta = {eta}, {says}", (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
             for eta in (0.0, 0.5, 1.0) for says, *rest in jumps()
             if (rest[1].dtype == torch.float32) == (eta == 0.5)]
 
@@ -36,7 +36,7 @@ def order_cases() -> list[Case]:
     cases = []
     for seed, (first, slope) in enumerate(((8, 1), (4, 2), (16, 2.5), (10, 1))):
         steps = first * 2 ** torch.arange(4)
-        wobble = 0.1 * draws(seed, 4, dtype=torch.float64)
+        wobble = 0.1 * seeded_randn(seed, 4, dtype=torch.float64)
         errors = 0.7 * torch.exp(wobble) * steps.double()**-slope
         cases.append(Case(f"steps {steps.tolist()}, errors that fall like n^-{slope}, roughly",
                           (steps, errors)))
@@ -60,11 +60,11 @@ def both(f, ts: Tensor, schedule, x: Tensor, y: Tensor) -> list:
 def two_m_cases() -> list[Case]:
     cases = []
     for seed, (schedule, n) in enumerate((s, n) for s in (Cosine(), Flow()) for n in (1, 4)):
-        x, y = draws(seed, 2, 3, dtype=torch.float64), draws(seed + 50, 2, 3, dtype=torch.float64)
+        x, y = seeded_randn(seed, 2, 3, dtype=torch.float64), seeded_randn(seed + 50, 2, 3, dtype=torch.float64)
         grids = {"uniform in t": timesteps(n)} | ({} if n == 1 else {
             "uniform in log-SNR": log_snr_timesteps(schedule, n, 0.02, 0.98)})
         cases += [Case(f"{type(schedule).__name__}, {n} step{'s' * (n > 1)} {kind}, two batches",
-                       (), use=partial(both, ts=ts, schedule=schedule, x=x, y=y))
+                       (), call=partial(both, ts=ts, schedule=schedule, x=x, y=y))
                   for kind, ts in grids.items()]
     return cases
 
@@ -82,14 +82,14 @@ EXERCISES = (
          "The implied noise: solve x = alpha_t x0 + sigma_t eps for eps. Then mix anew, with the "
          "alpha and sigma of s.",
          "eps = (x - a_t * x0) / s_t, and x_s = a_s * x0 + s_s * eps."),
-        ddim_cases, ("minidiff.samplers.jump",)),
+        ddim_cases, ("minidiff.samplers.ddim_step",)),
     Exercise(
         "c08-order", "order", "The order of a solver", 2, 8, 2,
         ("If error = constant * n^-p, what is log(error) as a function of log(n)?",
          "A straight line with slope -p. Fit it by least squares: slope = covariance / variance.",
          "a, b = steps.double().log(), errors.log(); a = a - a.mean(); the slope is "
          "(a * b).sum() / (a * a).sum(), and the order is minus that."),
-        order_cases, ("minidiff.visual.sampler_duel.order",)),
+        order_cases, ("minidiff.visual.sampler_duel.convergence_order",)),
     Exercise(
         "c08-heun", "heun_step", "One step of Heun", 3, 12, 2,
         ("The trapezoid rule: the mean of the slopes at both ends of the step. To know the slope "
@@ -98,7 +98,7 @@ EXERCISES = (
          "noise, each with its own x, alpha and sigma. At s = 0 y is the answer.",
          "x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * (eps_t + eps_s) / 2, with eps_s = "
          "(y - a_s * y0) / s_s."),
-        heun_cases, ("minidiff.samplers.heun", "minidiff.samplers.jump")),
+        heun_cases, ("minidiff.samplers.heun", "minidiff.samplers.ddim_step")),
     Exercise(
         "c08-grid", "log_snr_grid", "A grid that is even in log-SNR", 2, 8, 2,
         ("Find lambda at both ends, put n values evenly between them, and turn each back into a "
@@ -118,7 +118,7 @@ EXERCISES = (
          "guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before). Remember the network's "
          "own x0 and t for the next round, not the extrapolated one; a local variable forgets the "
          "batch before."),
-        two_m_cases, ("minidiff.samplers.dpmpp_2m", "minidiff.samplers.jump")),
+        two_m_cases, ("minidiff.samplers.dpmpp_2m", "minidiff.samplers.ddim_step")),
     Exercise(
         "c08-eta", "eta_step", "Any amount of new noise", 2, 8, 2,
         ("Start from ddim_step: alpha_s x0 plus noise of standard deviation sigma_s. Some of that "
@@ -126,7 +126,7 @@ EXERCISES = (
          "DDPM's new noise has std = s_s / s_t * sqrt(s_t^2 - (a_t / a_s * s_s)^2); take eta "
          "times that. Two independent noises add their variances.",
          "x_s = a_s * x0 + (s_s**2 - std**2).sqrt() * eps + std * noise."),
-        eta_cases, ("minidiff.samplers.jump",)),
+        eta_cases, ("minidiff.samplers.ddim_step",)),
 )
 
 QUESTIONS = (

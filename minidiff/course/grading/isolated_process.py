@@ -1,6 +1,6 @@
 """A process of its own in which a student's functions are observed, and the way back from it.
 
-`watch` (outside) starts it with a copy of the package that has no answers in it, so nothing there
+`observe_in_subprocess` (outside) starts it with a copy of the package that has no answers in it, so nothing there
 can import one; `main` (inside) defines what was collected from a notebook, observes each exercise's
 function and writes what it saw: tensors as safetensors, the rest as JSON, never a pickle, a file an
 exercise, so that a crash loses one. Outside, that is read back and judged.
@@ -38,13 +38,13 @@ from minidiff.course.checking.observation import Observation, observe
 from minidiff.runtime import files
 
 PACKAGE = Path(files.__file__).parents[1]
-LARGEST = 64_000_000                     # bytes that one exercise's functions may return
-MANY, DEEP = 200_000, 20                 # values in what is returned, and containers in containers
-TOO_LONG = ("It was stopped after {:g} s, and could not be stopped from within. Does every loop "
+MAX_RESULT_BYTES = 64_000_000                     # bytes that one exercise's functions may return
+MAX_VALUES, MAX_DEPTH = 200_000, 20                 # values in what is returned, and containers in containers
+TIMEOUT_MESSAGE = ("It was stopped after {:g} s, and could not be stopped from within. Does every loop "
             "have a condition that changes?")
-FILE, NAME = "<notebook>", "notebook"    # where the functions seem to come from
+NOTEBOOK_FILE, NOTEBOOK_MODULE = "<notebook>", "notebook"    # where the functions seem to come from
 KINDS = {"value", "raised", "unwritten", "too long"}
-FORBIDDEN = {"os.exec", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.posix_spawn",
+FORBIDDEN_EVENTS = {"os.exec", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os.posix_spawn",
              "os.spawn", "os.startfile", "os.system", "pty.spawn", "socket.connect",
              "subprocess.Popen"}
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "WINDIR",
@@ -66,23 +66,23 @@ class Job(NamedTuple):
     name has no value. stands: name -> (name there, sources), a right function in place of a
     student's own.
     """
-    items: list[str]
+    sources: list[str]
     entries: dict[str, str]
-    lost: dict[str, str]
-    stands: dict[str, tuple[str, list[str]]] = {}                    # noqa: RUF012 (only read)
+    unavailable: dict[str, str]
+    substitutes: dict[str, tuple[str, list[str]]] = {}                    # noqa: RUF012 (only read)
 
 
 # Outside
 
 
-def watch(job: Job, limits: Limits) -> dict[str, list[Observation] | str]:
+def observe_in_subprocess(job: Job, limits: Limits) -> dict[str, list[Observation] | str]:
     """What came of each exercise, or the sentence that says why nothing did.
 
     Raises RuntimeError if no process can be started here at all.
     """
     end, seen, left = time.monotonic() + limits.notebook, {}, list(job.entries)
     while left:
-        came, stopped = one_process(job, left, limits, end)
+        came, stopped = run_subprocess(job, left, limits, end)
         seen |= came
         left = left[len(came):]
         if left and time.monotonic() > end:
@@ -93,7 +93,7 @@ def watch(job: Job, limits: Limits) -> dict[str, list[Observation] | str]:
     return seen
 
 
-def one_process(job: Job, ids: list[str], limits: Limits, end: float) -> tuple[dict, str]:
+def run_subprocess(job: Job, ids: list[str], limits: Limits, end: float) -> tuple[dict, str]:
     """What a process came to observe, and why it went no further."""
     with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
         here = Path(folder)
@@ -110,16 +110,16 @@ def one_process(job: Job, ids: list[str], limits: Limits, end: float) -> tuple[d
                 stdout=subprocess.DEVNULL, stderr=errors, start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))
         try:
-            return follow(process, here, ids, limits, end)
+            return wait_for_results(process, here, ids, limits, end)
         finally:
             stop(process)
 
 
-def copy_package(to: Path) -> None:
+def copy_package(destination: Path) -> None:
     """The package, without answers and what would need them."""
-    shutil.copytree(PACKAGE, to, ignore=shutil.ignore_patterns(
+    shutil.copytree(PACKAGE, destination, ignore=shutil.ignore_patterns(
         "answers", "checkpoints", "__pycache__", "*.pyc"))
-    (to / "course" / "__init__.py").write_text("")
+    (destination / "course" / "__init__.py").write_text("")
 
 
 def environment(here: Path) -> dict[str, str]:
@@ -136,7 +136,7 @@ def environment(here: Path) -> dict[str, str]:
                          "MINIDIFF_PROFILE": "smoke"}
 
 
-def follow(process: subprocess.Popen, here: Path, ids: list[str], limits: Limits,
+def wait_for_results(process: subprocess.Popen, here: Path, ids: list[str], limits: Limits,
            end: float) -> tuple[dict, str]:
     """Waits for one file after the other, until the time `end`, and reads it at once."""
     came: dict[str, list[Observation] | str] = {}
@@ -154,17 +154,17 @@ def follow(process: subprocess.Popen, here: Path, ids: list[str], limits: Limits
             if stage != "started" and time.monotonic() > end:
                 return came, ""
             if ended is not None or time.monotonic() > until:
-                sentence = exited(ended) if ended is not None else TOO_LONG.format(seconds)
+                sentence = exit_message(ended) if ended is not None else TIMEOUT_MESSAGE.format(seconds)
                 if stage == "ready":                          # then no function is ever tried
                     return dict.fromkeys(ids, f"Its imports and definitions: {sentence}"), ""
                 return came, sentence
             time.sleep(0.02)
         if stage in ids:
-            came[stage] = read(file)
+            came[stage] = read_result(file)
     return came, ""
 
 
-def exited(code: int) -> str:
+def exit_message(code: int) -> str:
     """A sentence for a process that ended too early."""
     if code >= 0:
         return f"It ended the whole process (exit code {code}); a function returns, or raises."
@@ -185,13 +185,13 @@ def stop(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def read(file: Path) -> list[Observation] | str:
+def read_result(file: Path) -> list[Observation] | str:
     """A result. Anyone may have written it, so a sentence for whatever is none."""
     try:
         about = file.lstat()
-        if not stat.S_ISREG(about.st_mode) or about.st_size > 2 * LARGEST:
+        if not stat.S_ISREG(about.st_mode) or about.st_size > 2 * MAX_RESULT_BYTES:
             raise ValueError("no plain file")
-        return unpacked(*files.load_tensors(file))
+        return unpack_observations(*files.load_tensors(file))
     except (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError):
         return "What it did could not be read back: the file with it was damaged or exchanged."
 
@@ -211,7 +211,7 @@ class Packer:
         self.count += 1
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, str) and self.bytes + len(value) <= LARGEST:
+        if isinstance(value, str) and self.bytes + len(value) <= MAX_RESULT_BYTES:
             self.bytes += len(value)
             return str(value)
         if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
@@ -220,7 +220,7 @@ class Packer:
             return self.tensor(value)
         if not isinstance(value, (list, tuple, dict)):
             return ["other", type(value).__name__[:100]]
-        if depth > DEEP or self.count + len(value) > MANY:
+        if depth > MAX_DEPTH or self.count + len(value) > MAX_VALUES:
             return ["other", f"{type(value).__name__} of {len(value)} things"]
         if isinstance(value, dict):
             return ["dict", [[self.pack(k, depth + 1), self.pack(v, depth + 1)]
@@ -232,7 +232,7 @@ class Packer:
         size = value.numel() * value.element_size()
         if value.device.type != "cpu" or value.layout != torch.strided:
             return ["other", f"tensor on {value.device}, {value.layout}"]
-        if self.bytes + size > LARGEST:
+        if self.bytes + size > MAX_RESULT_BYTES:
             return ["other", f"tensor of {size / 1e6:.0f} MB, {tuple(value.shape)}"]
         self.bytes += size
         self.tensors[name := str(len(self.tensors))] = value.detach().clone().contiguous()
@@ -256,29 +256,29 @@ def unpack(value: object, tensors: dict[str, Tensor]) -> object:
     raise ValueError(f"There is no kind {kind!r}.")
 
 
-def packed(seen: list[Observation]) -> tuple[dict[str, Tensor], dict]:
+def pack_observations(seen: list[Observation]) -> tuple[dict[str, Tensor], dict]:
     """Tensors and a description, for `files.save_tensors`."""
     packer = Packer()
-    return packer.tensors, {"seen": [[o.kind, packer.pack(o.value), clean(o.error),
-                                      [clean(c) for c in o.changed], list(o.called)]
+    return packer.tensors, {"seen": [[o.kind, packer.pack(o.value), printable(o.error),
+                                      [printable(c) for c in o.mutated_arguments], list(o.package_calls)]
                                      for o in seen]}
 
 
-def unpacked(tensors: dict[str, Tensor], about: dict) -> list[Observation] | str:
+def unpack_observations(tensors: dict[str, Tensor], about: dict) -> list[Observation] | str:
     """The reverse. Raises one of many errors for what is none of ours."""
-    if "lost" in about:
-        return clean(about["lost"])
-    seen = [Observation(kind, unpack(value, tensors), clean(error), tuple(map(clean, changed)),
-                        tuple(map(clean, called)))
+    if "unavailable" in about:
+        return printable(about["unavailable"])
+    seen = [Observation(kind, unpack(value, tensors), printable(error), tuple(map(printable, changed)),
+                        tuple(map(printable, called)))
             for kind, value, error, changed, called in about["seen"]]
     if not seen or not {o.kind for o in seen} <= KINDS:
         raise ValueError("Nothing was observed.")
     return seen
 
 
-def clean(text: str, most: int = 300) -> str:
+def printable(text: str, max_length: int = 300) -> str:
     """No more characters than that, all of which can be printed."""
-    return "".join(c if c.isprintable() else " " for c in text[:most])
+    return "".join(c if c.isprintable() else " " for c in text[:max_length])
 
 
 # Inside
@@ -291,21 +291,21 @@ def main(folder: Path) -> None:
     entries, limits = job["entries"], Limits(*job["limits"])
     known = {id: exercises.find(id) for id in entries}
     torch.set_num_threads(1)
-    bound(limits)
+    set_resource_limits(limits)
     (folder / "out" / "started").touch()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)              # from here on a student's code runs
-    sys.addaudithook(refuse)
-    space, why = define(job["items"], FILE, NAME)
-    for k, (name, (there, sources)) in enumerate(job["stands"].items()):
-        space[name] = define(sources, f"<right {k}>", f"right_{k}")[0].get(there)
+    sys.addaudithook(audit_hook)
+    space, why = define_module(job["sources"], NOTEBOOK_FILE, NOTEBOOK_MODULE)
+    for k, (name, (there, sources)) in enumerate(job["substitutes"].items()):
+        space[name] = define_module(sources, f"<right {k}>", f"right_{k}")[0].get(there)
     (folder / "out" / "ready").touch()
     for id, name in entries.items():
-        tensors, about = try_one(known[id], space, name, job["lost"] | why, limits)
+        tensors, about = observe_exercise(known[id], space, name, job["unavailable"] | why, limits)
         files.save_tensors(folder / "out" / id, tensors, about)
     os._exit(0)                                               # whatever threads are still running
 
 
-def define(sources: list[str], file: str, name: str) -> tuple[dict, dict[str, str]]:
+def define_module(sources: list[str], file: str, name: str) -> tuple[dict, dict[str, str]]:
     """A module's names, and why some could not be defined; the order of sources hardly matters."""
     module = ModuleType(name)
     sys.modules[name], space, why = module, module.__dict__, {}
@@ -322,47 +322,47 @@ def define(sources: list[str], file: str, name: str) -> tuple[dict, dict[str, st
                 exec(compile(text, file, "exec", __future__.annotations.compiler_flag, True), space)
             except NameError as e:
                 late.append(k)
-                why |= reason(sources[k], e)
+                why |= definition_error(sources[k], e)
             except BaseException as e:
-                why |= reason(sources[k], e)
+                why |= definition_error(sources[k], e)
         if len(late) == len(waiting):
             break
         waiting = late
     return space, {n: w for n, w in why.items() if n not in space}
 
 
-def reason(source: str, e: BaseException) -> dict[str, str]:
+def definition_error(source: str, e: BaseException) -> dict[str, str]:
     """What became of the name that a source was to define."""
     found = re.search(r"^(?:async def|def|class) (\w+)|^(?:from|import) .*?(\w+)$|^(\w+) *[:=]",
                       source, re.M)
     name = next(filter(None, found.groups()), "") if found else ""
-    return {name: f"its line in your notebook raises {type(e).__name__}: {clean(str(e))}"}
+    return {name: f"its line in your notebook raises {type(e).__name__}: {printable(str(e))}"}
 
 
-def try_one(exercise, space: dict, name: str, why: dict[str, str],
+def observe_exercise(exercise, space: dict, name: str, why: dict[str, str],
             limits: Limits) -> tuple[dict[str, Tensor], dict]:
     """What came of one exercise, packed."""
     f = space.get(name)
     if name not in space:
-        return {}, {"lost": f"{name} could not be defined; {why.get(name, 'nobody knows why')}."}
+        return {}, {"unavailable": f"{name} could not be defined; {why.get(name, 'nobody knows why')}."}
     if not callable(f):
-        return {}, {"lost": f"{name} is no function but a {type(f).__name__}."}
+        return {}, {"unavailable": f"{name} is no function but a {type(f).__name__}."}
     home = str(getattr(f, "__module__", ""))
     if home.split(".")[0] == "minidiff":
-        return {}, {"lost": f"It is the package's own {home}.{getattr(f, '__qualname__', name)}: "
+        return {}, {"unavailable": f"It is the package's own {home}.{getattr(f, '__qualname__', name)}: "
                             "that is the answer, not yours. Write the formula out."}
     torch.manual_seed(0)
     try:
         seen = observe(f, exercise, limits.case)
-        return packed([o._replace(error=explained(o.error, why, limits)) for o in seen])
+        return pack_observations([o._replace(error=explain_error(o.error, why, limits)) for o in seen])
     except MemoryError:
-        return {}, {"lost": f"It needs more than the {limits.memory} MB of memory there are."}
+        return {}, {"unavailable": f"It needs more than the {limits.memory} MB of memory there are."}
     except BaseException as e:
-        return {}, {"lost": f"It ends Python itself ({type(e).__name__}); a function returns, or "
+        return {}, {"unavailable": f"It ends Python itself ({type(e).__name__}); a function returns, or "
                             "raises."}
 
 
-def explained(error: str, why: dict[str, str], limits: Limits) -> str:
+def explain_error(error: str, why: dict[str, str], limits: Limits) -> str:
     """An error with what is known here about it."""
     if error.startswith("MemoryError") or "can't allocate memory" in error:
         return f"MemoryError: it needs more than the {limits.memory} MB there are"
@@ -370,9 +370,9 @@ def explained(error: str, why: dict[str, str], limits: Limits) -> str:
     return f"{error}; {why[found[1]]}" if found and found[1] in why else error
 
 
-def refuse(event: str, args: tuple) -> None:
+def audit_hook(event: str, args: tuple) -> None:
     """An audit hook: no other processes, no network, no reading of answers."""
-    if event in FORBIDDEN:
+    if event in FORBIDDEN_EVENTS:
         raise PermissionError(f"what is graded may not use {event}")
     if event == "open" and isinstance(args[0], (str, bytes)):
         path = os.fsdecode(args[0]).replace("\\", "/")
@@ -380,31 +380,31 @@ def refuse(event: str, args: tuple) -> None:
             raise PermissionError("what is graded may not read answers")
 
 
-def bound(limits: Limits) -> None:
+def set_resource_limits(limits: Limits) -> None:
     """Limits of memory, where the system knows them, and of time, should nobody watch any more."""
     try:
         import resource
     except ImportError:                                      # Windows has none: only time is short
         return
     most = limits.memory * 2**20
-    lower(resource, resource.RLIMIT_CPU, math.ceil(limits.notebook) + 60)
-    lower(resource, resource.RLIMIT_CORE, 0)
-    lower(resource, resource.RLIMIT_FSIZE, 4 * LARGEST)
+    lower_limit(resource, resource.RLIMIT_CPU, math.ceil(limits.notebook) + 60)
+    lower_limit(resource, resource.RLIMIT_CORE, 0)
+    lower_limit(resource, resource.RLIMIT_FSIZE, 4 * MAX_RESULT_BYTES)
     if sys.platform == "linux":
         text = Path("/proc/self/status").read_text()
         held = re.search(r"VmData:\s*(\d+)", text)
-        lower(resource, resource.RLIMIT_DATA, most + 1024 * int(held[1]) if held else 4 * most)
+        lower_limit(resource, resource.RLIMIT_DATA, most + 1024 * int(held[1]) if held else 4 * most)
     else:
-        threading.Thread(target=starve, args=(resource, most), daemon=True).start()
+        threading.Thread(target=exit_when_over_memory, args=(resource, most), daemon=True).start()
 
 
-def lower(resource: ModuleType, which: int, to: int) -> None:
+def lower_limit(resource: ModuleType, which: int, limit: int) -> None:
     hard = resource.getrlimit(which)[1]
-    to = to if hard == resource.RLIM_INFINITY else min(to, hard)
-    resource.setrlimit(which, (to, hard))
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(which, (limit, hard))
 
 
-def starve(resource: ModuleType, most: int) -> None:
+def exit_when_over_memory(resource: ModuleType, most: int) -> None:
     """Ends this process when it holds too much; for macOS, which keeps no such limit itself."""
     def held() -> int:
         size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

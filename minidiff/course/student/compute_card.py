@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from minidiff.train import Objective, Run
-from minidiff.training.cost import cost
-from minidiff.training.profiles import profile
+from minidiff.train import Objective, TrainState
+from minidiff.training.cost import measure_step_cost
+from minidiff.training.profiles import get_profile
 
 GIB = 2 ** 30
 
@@ -26,7 +26,7 @@ class Budget(NamedTuple):
 BUDGETS = {"smoke": Budget(0.25, 4), "cpu": Budget(10, 4), "gpu": Budget(10, 12)}
 
 
-class Size(NamedTuple):
+class SizeCost(NamedTuple):
     """A training that could be: its cost here, and why it is too much ("" if it fits).
 
     bytes: None where memory was not measured.
@@ -35,10 +35,10 @@ class Size(NamedTuple):
     steps: int
     seconds: float
     bytes: int | None
-    over: str
+    excess: str
 
 
-class Card(NamedTuple):
+class ComputeCard(NamedTuple):
     """What each size costs here, and the one that fits: `choice`, its name, and `steps`.
 
     seconds: of one step. says: why this one, in a sentence or two. Shows as HTML and plain text.
@@ -47,20 +47,20 @@ class Card(NamedTuple):
     steps: int
     seconds: float
     bytes: int | None
-    sizes: tuple[Size, ...]
-    says: str
+    sizes: tuple[SizeCost, ...]
+    explanation: str
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table's cells, as text."""
-        return [(s.name, f"{s.steps:,}", spoken(s.seconds), weight(s.bytes),
-                 ("too much" if s.over else "fits") + ", chosen" * (s.name == self.choice))
+        return [(s.name, f"{s.steps:,}", format_duration(s.seconds), format_bytes(s.bytes),
+                 ("too much" if s.excess else "fits") + ", chosen" * (s.name == self.choice))
                 for s in self.sizes]
 
     def __repr__(self) -> str:
         table = [HEADINGS, *self.rows()]
         wide = [max(map(len, column)) for column in zip(*table)]
         lines = ["  " + "  ".join(c.ljust(w) for c, w in zip(row, wide)).rstrip() for row in table]
-        return "\n".join([self.caption(), *lines, self.says])
+        return "\n".join([self.caption(), *lines, self.explanation])
 
     def caption(self) -> str:
         return f"Compute card: {1e3 * self.seconds:.3g} ms a step on this machine"
@@ -74,16 +74,16 @@ class Card(NamedTuple):
         head = "".join(f'<th scope="col">{h}</th>' for h in HEADINGS)
         return (f'<div role="status"><table><caption>{self.caption()}</caption>'
                 f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(row, self.rows()))}</tbody>"
-                f"</table><p>{html.escape(self.says)}</p></div>")
+                f"</table><p>{html.escape(self.explanation)}</p></div>")
 
 
 HEADINGS = "size", "steps", "time", "memory", "budget"
 Sizes = Mapping[str, int | tuple[int, float]]
 
 
-def compute_card(run: Run, batches: Iterable[tuple], sizes: Sizes,
+def compute_card(run: TrainState, batches: Iterable[tuple], sizes: Sizes,
                  objective: Objective | None = None,
-                 budget: Budget | tuple[float, float] | float | None = None) -> Card:
+                 budget: Budget | tuple[float, float] | float | None = None) -> ComputeCard:
     """What the sizes of a training cost here, by three steps of a copy after one to warm up.
 
     run, batches, objective: as for `train.train`; the run stays as it is, and so do random numbers.
@@ -93,34 +93,34 @@ def compute_card(run: Run, batches: Iterable[tuple], sizes: Sizes,
     budget: (minutes, GiB), or minutes; the profile's unless given. Raises ValueError for bad sizes
     or budgets, or fewer than two batches.
     """
-    card((1, 1), sizes, budget)                                  # a bad size is told before probing
+    choose_size((1, 1), sizes, budget)                                  # a bad size is told before probing
     with torch.random.fork_rng():
-        found = cost(copy.deepcopy(run), batches, objective)
-    return card((found.seconds, found.bytes), sizes, budget)
+        found = measure_step_cost(copy.deepcopy(run), batches, objective)
+    return choose_size((found.seconds, found.bytes), sizes, budget)
 
 
-def card(step: tuple[float, int | None], sizes: Sizes, budget=None) -> Card:
+def choose_size(step_cost: tuple[float, int | None], sizes: Sizes, budget=None) -> ComputeCard:
     """The arithmetic of the card, without a clock.
 
     step: its seconds and bytes, or None for these. The longest size that fits is chosen; the
     shortest, with a warning, if none does. Raises ValueError for bad sizes or budgets.
     """
-    budget, (seconds, size) = allowance(budget), step
-    plans = {name: scaled(name, value) for name, value in dict(sizes).items()}
+    budget, (seconds, size) = parse_budget(budget), step_cost
+    plans = {name: parse_size(name, value) for name, value in dict(sizes).items()}
     if not plans:
         raise ValueError("A compute card needs at least one size, as in {'small': 300}.")
     rated = []
     for name, (steps, scale) in plans.items():
         needs = None if size is None else round(size * max(1.0, scale))
         took = seconds * steps * scale
-        rated.append(Size(name, steps, took, needs, excess(took, needs, budget)))
+        rated.append(SizeCost(name, steps, took, needs, over_budget_reason(took, needs, budget)))
     order = sorted(rated, key=lambda s: plans[s.name][0] * plans[s.name][1])
-    chosen = next((s for s in reversed(order) if not s.over), order[0])
-    return Card(chosen.name, chosen.steps, seconds, size, tuple(rated),
-                reason(chosen, order[-1]))
+    chosen = next((s for s in reversed(order) if not s.excess), order[0])
+    return ComputeCard(chosen.name, chosen.steps, seconds, size, tuple(rated),
+                choice_reason(chosen, order[-1]))
 
 
-def scaled(name: str, value: object) -> tuple[int, float]:
+def parse_size(name: str, value: object) -> tuple[int, float]:
     """A size's (steps, cost of a step in steps probed). Raises ValueError that names the size."""
     steps, scale = value if isinstance(value, tuple) and len(value) == 2 else (value, 1.0)
     numbers = not isinstance(steps, bool) and isinstance(steps, int) and isinstance(
@@ -131,9 +131,9 @@ def scaled(name: str, value: object) -> tuple[int, float]:
     return steps, float(scale)
 
 
-def allowance(budget) -> Budget:
+def parse_budget(budget) -> Budget:
     """A budget from (minutes, GiB), minutes, or None. Raises ValueError unless it is positive."""
-    usual = BUDGETS[profile().name]
+    usual = BUDGETS[get_profile().name]
     if budget is None:
         return usual
     try:
@@ -145,27 +145,27 @@ def allowance(budget) -> Budget:
     raise ValueError(f"A budget is positive minutes, or (minutes, GiB), not {budget!r}.")
 
 
-def excess(seconds: float, size: int | None, budget: Budget) -> str:
+def over_budget_reason(seconds: float, size: int | None, budget: Budget) -> str:
     """What a size has too much of, in words; empty if it fits."""
     reasons = []
     if seconds > 60 * budget.minutes:
-        reasons.append(f"take about {spoken(seconds)} (budget: {spoken(60 * budget.minutes)})")
+        reasons.append(f"take about {format_duration(seconds)} (budget: {format_duration(60 * budget.minutes)})")
     if size is not None and size > GIB * budget.gib:
-        reasons.append(f"need about {weight(size)} (budget: {budget.gib:g} GiB)")
+        reasons.append(f"need about {format_bytes(size)} (budget: {budget.gib:g} GiB)")
     return " and ".join(reasons)
 
 
-def reason(chosen: Size, largest: Size) -> str:
+def choice_reason(chosen: SizeCost, largest: SizeCost) -> str:
     """Why this size, in a sentence or two."""
-    if chosen.over:
-        smaller = " A smaller batch needs less memory." if "need" in chosen.over else ""
-        return (f"Warning: here even “{chosen.name}”, the smallest size, would {chosen.over}. "
+    if chosen.excess:
+        smaller = " A smaller batch needs less memory." if "need" in chosen.excess else ""
+        return (f"Warning: here even “{chosen.name}”, the smallest size, would {chosen.excess}. "
                 f"It is chosen all the same.{smaller}")
-    fits = f"“{chosen.name}” fits: {chosen.steps:,} steps, about {spoken(chosen.seconds)}."
-    return f"Here “{largest.name}” would {largest.over}; {fits}" if largest.over else fits
+    fits = f"“{chosen.name}” fits: {chosen.steps:,} steps, about {format_duration(chosen.seconds)}."
+    return f"Here “{largest.name}” would {largest.excess}; {fits}" if largest.excess else fits
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as one would say it: 0.4 s, 45 s, 12 min, 2.5 h."""
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
@@ -175,7 +175,7 @@ def spoken(seconds: float) -> str:
     return f"{minutes / 60:.1f} h"
 
 
-def weight(size: int | None) -> str:
+def format_bytes(size: int | None) -> str:
     """Bytes as one would say them."""
     if size is None:
         return "not measured"

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
+class NotationRow(NamedTuple):
     """A symbol in LaTeX, its variable in code, its meaning, its shape or range, papers' names."""
     symbol: str
     variable: str
@@ -22,140 +22,140 @@ class Row(NamedTuple):
 CLIP = "(B, T, C, H, W)"
 LEDGER = (
     # data, noise and time
-    Row("x_0", "x0", "clean data", f"{CLIP} or (B, C, H, W), in [-1, 1]",
+    NotationRow("x_0", "x0", "clean data", f"{CLIP} or (B, C, H, W), in [-1, 1]",
         "DDPM, DDIM $x_0$; EDM $y$; rectified flow $X_1$; flow matching $x_1$"),
-    Row("x_t", "x", "data mixed with noise, at time t", "like $x_0$",
+    NotationRow("x_t", "x", "data mixed with noise, at time t", "like $x_0$",
         "DDPM, DDIM $x_t$; EDM $x$; rectified flow $X_t$"),
-    Row(r"\epsilon", "noise", "noise, standard normal", "like $x_0$",
+    NotationRow(r"\epsilon", "noise", "noise, standard normal", "like $x_0$",
         r"DDPM, DDIM $\epsilon$; EDM $n / \sigma$; rectified flow $X_0$"),
-    Row("t", "t", "time: 0 is data, 1 is noise", "() or (B,), in [0, 1]",
+    NotationRow("t", "t", "time: 0 is data, 1 is noise", "() or (B,), in [0, 1]",
         "DDPM $t / 1000$; EDM: the noise level itself; rectified flow $1 - t$"),
-    Row("s", "s", "the time that a step leads to, less than t", "(), in [0, 1]",
+    NotationRow("s", "s", "the time that a step leads to, less than t", "(), in [0, 1]",
         r"DDPM $t - 1$; DDIM $\tau_{i-1}$; EDM $t_{i+1}$"),
-    Row("u", "u", "the time of the step before t, in a multistep sampler", "(), in [0, 1]",
+    NotationRow("u", "u", "the time of the step before t, in a multistep sampler", "(), in [0, 1]",
         "DPM-Solver++ $t_{i-2}$"),
-    Row(r"\alpha_t", "alpha", "how much data is in $x_t$", "like t, in [0, 1]",
+    NotationRow(r"\alpha_t", "alpha", "how much data is in $x_t$", "like t, in [0, 1]",
         r"DDPM $\sqrt{\bar\alpha_t}$; DDIM $\sqrt{\alpha_t}$; EDM 1; rectified flow $t$"),
-    Row(r"\sigma_t", "sigma", "how much noise is in $x_t$", "like t, 0 or more",
+    NotationRow(r"\sigma_t", "sigma", "how much noise is in $x_t$", "like t, 0 or more",
         r"DDPM $\sqrt{1 - \bar\alpha_t}$; DDIM $\sqrt{1 - \alpha_t}$ (its $\sigma_t$ is the new "
         r"noise of a step); EDM $\sigma$; rectified flow $1 - t$"),
-    Row(r"\sigma_{\max}", "sigma_max", "the most noise of the variance exploding schedule", "80",
+    NotationRow(r"\sigma_{\max}", "sigma_max", "the most noise of the variance exploding schedule", "80",
         r"EDM $\sigma_{\max}$"),
-    Row(r"\rho", "rho", "how a variance exploding schedule bends", "7",
+    NotationRow(r"\rho", "rho", "how a variance exploding schedule bends", "7",
         r"EDM $\rho$"),
-    Row(r"\beta_i", "betas", "variance that step i of DDPM's table adds", "(N,), in (0, 1)",
+    NotationRow(r"\beta_i", "betas", "variance that step i of DDPM's table adds", "(N,), in (0, 1)",
         r"DDPM, improved DDPM $\beta_t$"),
-    Row(r"\bar\alpha_i", "alpha_bar", r"share of variance left after i steps, $\alpha_t^2$", "(N,)",
+    NotationRow(r"\bar\alpha_i", "alpha_bar", r"share of variance left after i steps, $\alpha_t^2$", "(N,)",
         r"DDPM $\bar\alpha_t$; DDIM $\alpha_t$"),
-    Row(r"\mathrm{SNR}", "snr", r"signal-to-noise ratio, $\alpha_t^2 / \sigma_t^2$", "like t",
+    NotationRow(r"\mathrm{SNR}", "snr", r"signal-to-noise ratio, $\alpha_t^2 / \sigma_t^2$", "like t",
         r"VDM $\mathrm{SNR}(t)$"),
-    Row(r"\lambda_t", "half_log_snr", r"half its logarithm, $\log(\alpha_t / \sigma_t)$", "like t",
+    NotationRow(r"\lambda_t", "half_log_snr", r"half its logarithm, $\log(\alpha_t / \sigma_t)$", "like t",
         r"DPM-Solver $\lambda_t$; VDM $-\gamma / 2$; elsewhere often the whole log-SNR"),
     # predictions and losses
-    Row("F", "out", "what the network says, $p\\,x_0 + q\\,\\epsilon$", "like $x_0$",
+    NotationRow("F", "out", "what the network says, $p\\,x_0 + q\\,\\epsilon$", "like $x_0$",
         r"DDPM $\epsilon_\theta$; EDM $F_\theta$; rectified flow $v_\theta$"),
-    Row("p", "p", "how much of $x_0$ a prediction holds", "like t",
+    NotationRow("p", "p", "how much of $x_0$ a prediction holds", "like t",
         r"here no density: see $\mathcal{P}$"),
-    Row("q", "q", "how much noise a prediction holds", "like t",
+    NotationRow("q", "q", "how much noise a prediction holds", "like t",
         r"here neither a density ($\mathcal{Q}$) nor an attention query ($Q$)"),
-    Row("v", "v", r"velocity, $\alpha_t\,\epsilon - \sigma_t\,x_0$", "like $x_0$",
+    NotationRow("v", "v", r"velocity, $\alpha_t\,\epsilon - \sigma_t\,x_0$", "like $x_0$",
         r"progressive distillation $v$; rectified flow's $v$ is $x_0 - \epsilon$ (here: flow)"),
-    Row(r"\hat x_0", "x0", "the best guess of the clean data, given $x_t$", "like $x_0$",
+    NotationRow(r"\hat x_0", "x0", "the best guess of the clean data, given $x_t$", "like $x_0$",
         r"DDPM $\hat x_0$; DDIM $f_\theta$; EDM $D(x; \sigma)$"),
-    Row(r"\hat\epsilon", "eps", "the best guess of the noise, given $x_t$", "like $x_0$",
+    NotationRow(r"\hat\epsilon", "eps", "the best guess of the noise, given $x_t$", "like $x_0$",
         r"DDPM $\epsilon_\theta(x_t, t)$"),
-    Row(r"\hat v", "v", "the best guess of the velocity, given $x_t$", "like $x_0$",
+    NotationRow(r"\hat v", "v", "the best guess of the velocity, given $x_t$", "like $x_0$",
         r"progressive distillation $\hat v_\theta$"),
-    Row(r"\theta", "net.parameters()", "the network's weights", "", r"all: $\theta$"),
-    Row(r"\mathcal{L}", "loss", "the loss", "(B,) or ()",
+    NotationRow(r"\theta", "net.parameters()", "the network's weights", "", r"all: $\theta$"),
+    NotationRow(r"\mathcal{L}", "loss", "the loss", "(B,) or ()",
         r"DDPM $L_\text{simple}$; flow matching $\mathcal{L}_\text{CFM}$"),
-    Row("E_t", "mse", "the least mean squared error of any $x_0$ guessed from $x_t$", "like t",
+    NotationRow("E_t", "mse", "the least mean squared error of any $x_0$ guessed from $x_t$", "like t",
         r"I-MMSE (Guo 2005) $\mathrm{mmse}$"),
     # probability
-    Row(r"\mathbb{E}", "mean", "expected value", ""),
-    Row(r"\mathcal{N}", "randn", "normal distribution: mean, covariance", ""),
-    Row(r"\mathcal{P}", "", "a density, of data or of $x_t$", "",
+    NotationRow(r"\mathbb{E}", "mean", "expected value", ""),
+    NotationRow(r"\mathcal{N}", "randn", "normal distribution: mean, covariance", ""),
+    NotationRow(r"\mathcal{P}", "", "a density, of data or of $x_t$", "",
         "DDPM $q$ (forward) and $p_\\theta$ (reverse); score SDE $p_t$"),
-    Row(r"\mathcal{Q}", "posterior", "the VAE's guess where a clip's latent lies", "",
+    NotationRow(r"\mathcal{Q}", "posterior", "the VAE's guess where a clip's latent lies", "",
         r"VAE $q_\phi(z \mid x)$"),
-    Row(r"\mu", "mean", "mean of data whose distribution is known", "broadcasts against $x_0$",
+    NotationRow(r"\mu", "mean", "mean of data whose distribution is known", "broadcasts against $x_0$",
         r"all: $\mu$; DDPM's $\tilde\mu_t$ is a step's mean"),
-    Row(r"\tilde\mu", "", "mean of a reverse step", "like $x_0$", r"DDPM $\tilde\mu_t$"),
-    Row(r"\tilde\sigma", "std", "standard deviation of a step's new noise", "like t",
+    NotationRow(r"\tilde\mu", "", "mean of a reverse step", "like $x_0$", r"DDPM $\tilde\mu_t$"),
+    NotationRow(r"\tilde\sigma", "std", "standard deviation of a step's new noise", "like t",
         r"DDPM $\sqrt{\tilde\beta_t}$; DDIM $\sigma_t$"),
-    Row(r"\Sigma", "covariance", "covariance of data whose distribution is known", "(D, D)"),
-    Row("a", "std", "standard deviation of data whose distribution is known", "0 or more",
+    NotationRow(r"\Sigma", "covariance", "covariance of data whose distribution is known", "(D, D)"),
+    NotationRow("a", "std", "standard deviation of data whose distribution is known", "0 or more",
         r"EDM $\sigma_\text{data}$"),
-    Row("g", "gain", "how far a guess trusts what it sees", "like t",
+    NotationRow("g", "gain", "how far a guess trusts what it sees", "like t",
         "Kalman filter $K$; Wiener filter $H$"),
-    Row("r", "rho", "correlation of neighbouring frames", "in [-1, 1]",
+    NotationRow("r", "rho", "correlation of neighbouring frames", "in [-1, 1]",
         r"AR(1) $\phi$ or $\rho$"),
-    Row("f_k", "clips[:, k]", "frame k of a clip", "(B, C, H, W)", "often $x^k$"),
-    Row(r"\omega_k", "weights", "weight of component k of a mixture", "(M,)", r"often $\pi_k$"),
-    Row("M", "len(means)", "how many components, or data", "", "often $K$ or $N$"),
-    Row("I", "eye", "identity matrix", ""),
-    Row(r"\mathbb{R}", "", "the real numbers", ""),
+    NotationRow("f_k", "clips[:, k]", "frame k of a clip", "(B, C, H, W)", "often $x^k$"),
+    NotationRow(r"\omega_k", "weights", "weight of component k of a mixture", "(M,)", r"often $\pi_k$"),
+    NotationRow("M", "len(means)", "how many components, or data", "", "often $K$ or $N$"),
+    NotationRow("I", "eye", "identity matrix", ""),
+    NotationRow(r"\mathbb{R}", "", "the real numbers", ""),
     # sampling and guidance
-    Row("n", "steps", "how many steps, or calls of the network", "", "DDIM $S$; EDM $N$"),
-    Row(r"\eta", "eta", "how much new noise a step brings: 0 DDIM, 1 DDPM", "in [0, 1]",
+    NotationRow("n", "steps", "how many steps, or calls of the network", "", "DDIM $S$; EDM $N$"),
+    NotationRow(r"\eta", "eta", "how much new noise a step brings: 0 DDIM, 1 DDPM", "in [0, 1]",
         r"DDIM $\eta$"),
-    Row("c", "cond", "condition: a digit, or a prompt's tokens", "(B,) or (B, L)",
+    NotationRow("c", "cond", "condition: a digit, or a prompt's tokens", "(B,) or (B, L)",
         r"guidance paper $\mathbf{c}$; DiT, latent diffusion $y$"),
-    Row(r"\varnothing", "null", "no condition", "like c", r"all: $\varnothing$"),
-    Row("w", "scale", "guidance scale: 0 without condition, 1 with, more = further", "0 or more",
+    NotationRow(r"\varnothing", "null", "no condition", "like c", r"all: $\varnothing$"),
+    NotationRow("w", "scale", "guidance scale: 0 without condition, 1 with, more = further", "0 or more",
         "guidance paper $1 + w$; Imagen $w$; DiT, latent diffusion $s$"),
     # networks
-    Row("h", "h", "what a layer knows: features, one row a place", "(B, N, D) or (N, C, H, W)",
+    NotationRow("h", "h", "what a layer knows: features, one row a place", "(B, N, D) or (N, C, H, W)",
         "DDPM $h$; transformers $x$"),
-    Row(r"\tau", "emb", "time and condition as one vector", "(B, D)",
+    NotationRow(r"\tau", "emb", "time and condition as one vector", "(B, D)",
         r"DiT $c$; latent diffusion's $\tau$ is the encoded prompt; DDIM's $\tau$ are times"),
-    Row("Q", "q", "attention's queries", "(B, heads, N, d)", "all: $Q$"),
-    Row("K", "k", "attention's keys", "(B, heads, N, d)", "all: $K$"),
-    Row("V", "v", "attention's values", "(B, heads, N, d)", "all: $V$"),
-    Row("d", "head_dim", "width of one head", "", "attention paper $d_k$"),
-    Row(r"\gamma", "gate", "gate of a block, 0 at the start", "(B, D)",
+    NotationRow("Q", "q", "attention's queries", "(B, heads, N, d)", "all: $Q$"),
+    NotationRow("K", "k", "attention's keys", "(B, heads, N, d)", "all: $K$"),
+    NotationRow("V", "v", "attention's values", "(B, heads, N, d)", "all: $V$"),
+    NotationRow("d", "head_dim", "width of one head", "", "attention paper $d_k$"),
+    NotationRow(r"\gamma", "gate", "gate of a block, 0 at the start", "(B, D)",
         r"DiT $\alpha$, whose $\gamma$ is our $\kappa$"),
-    Row(r"\kappa", "scale", "what a condition adds to a block's scale 1", "(B, D)",
+    NotationRow(r"\kappa", "scale", "what a condition adds to a block's scale 1", "(B, D)",
         r"DiT $\gamma$; FiLM $\gamma$"),
-    Row(r"\delta", "shift", "shift by a condition", "(B, D)", r"DiT, FiLM $\beta$"),
-    Row("A_j", "weight[..., j]", "weights of tap j of a convolution through time", "(C, C)",
+    NotationRow(r"\delta", "shift", "shift by a condition", "(B, D)", r"DiT, FiLM $\beta$"),
+    NotationRow("A_j", "weight[..., j]", "weights of tap j of a convolution through time", "(C, C)",
         "often $w_j$, here guidance"),
-    Row(r"\phi", "angles", "angle of a position, in embeddings and rotations", "(..., D / 2)",
+    NotationRow(r"\phi", "angles", "angle of a position, in embeddings and rotations", "(..., D / 2)",
         r"RoPE $m\theta$"),
     # latents
-    Row("z", "z", "latent: a clip in few numbers", "(B, T / 2, c, h, w)",
+    NotationRow("z", "z", "latent: a clip in few numbers", "(B, T / 2, c, h, w)",
         r"VAE, latent diffusion $z$; DDPM's $z$ is our $\epsilon$"),
-    Row(r"\bar z", "mean", "where the encoder puts a clip's latent", "like z",
+    NotationRow(r"\bar z", "mean", "where the encoder puts a clip's latent", "like z",
         r"VAE $\mu$; latent diffusion $\mathcal{E}(x)$"),
-    Row(r"\varsigma", "(log_var / 2).exp()", "how unsure the encoder is of it", "like z, above 0",
+    NotationRow(r"\varsigma", "(log_var / 2).exp()", "how unsure the encoder is of it", "like z, above 0",
         r"VAE $\sigma$"),
-    Row(r"\tilde x", "", "a clip after the VAE, there and back", "like $x_0$",
+    NotationRow(r"\tilde x", "", "a clip after the VAE, there and back", "like $x_0$",
         r"latent diffusion $\tilde x$"),
-    Row(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.0001",
+    NotationRow(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.0001",
         r"beta-VAE $\beta$, which is a table of variances here"),
     # shapes and indices
-    Row("B", "B", "clips in a batch", ""), Row("T", "T", "frames of a clip", "", "DDPM: steps"),
-    Row("C", "C", "channels", ""), Row("H", "H", "height", ""), Row("W", "W", "width", ""),
-    Row("N", "N", "tokens, or rows of a table", ""), Row("D", "D", "width of a token", ""),
-    Row("L", "L", "words of a prompt", ""), Row("P", "patch", "side of a patch", ""),
-    Row("i", "i", "an index", ""), Row("j", "j", "another index", ""),
-    Row("k", "k", "number of a frame or of a component", ""),
-    Row("m", "m", "number of another frame or component", ""),
+    NotationRow("B", "B", "clips in a batch", ""), NotationRow("T", "T", "frames of a clip", "", "DDPM: steps"),
+    NotationRow("C", "C", "channels", ""), NotationRow("H", "H", "height", ""), NotationRow("W", "W", "width", ""),
+    NotationRow("N", "N", "tokens, or rows of a table", ""), NotationRow("D", "D", "width of a token", ""),
+    NotationRow("L", "L", "words of a prompt", ""), NotationRow("P", "patch", "side of a patch", ""),
+    NotationRow("i", "i", "an index", ""), NotationRow("j", "j", "another index", ""),
+    NotationRow("k", "k", "number of a frame or of a component", ""),
+    NotationRow("m", "m", "number of another frame or component", ""),
 )
 
 ACCENTS = {r"\hat", r"\bar", r"\tilde", r"\vec", r"\dot", r"\ddot", r"\widehat", r"\widetilde",
            r"\overline"}
 FONTS = {r"\mathcal", r"\mathbb", r"\mathbf", r"\boldsymbol", r"\bm", r"\mathit", r"\mathfrak",
          r"\mathsf"}
-NAMES = {r"\mathrm", r"\text", r"\textit", r"\textbf", r"\operatorname", r"\operatorname*"}
-SILENT = {r"\begin", r"\end", r"\label", r"\tag", r"\color", r"\hspace"}   # and their argument
+TEXT_COMMANDS = {r"\mathrm", r"\text", r"\textit", r"\textbf", r"\operatorname", r"\operatorname*"}
+IGNORED_COMMANDS = {r"\begin", r"\end", r"\label", r"\tag", r"\color", r"\hspace"}   # and their argument
 GREEK_NAMES = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi "
     "Sigma Upsilon Phi Psi Omega ell varnothing emptyset")             # neither pi nor e: numbers
 GREEK = {"\\" + name for name in GREEK_NAMES.split()}
 TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\d+(?:\.\d+)?|\S")
-RUNNING = {"", "t", "k", "i"}             # the indices of rows that stand for a letter at any index
+RUNNING_INDICES = {"", "t", "k", "i"}             # the indices of rows that stand for a letter at any index
 
 
 class Symbol(NamedTuple):
@@ -171,47 +171,47 @@ class Symbol(NamedTuple):
 
 def symbols(latex: str) -> list[Symbol]:
     """The symbols of a formula, in their order; operators, functions, numbers and text are none."""
-    return list(walk(TOKEN.findall(latex)))
+    return list(parse_symbols(TOKEN.findall(latex)))
 
 
-def walk(tokens: list[str]) -> Iterator[Symbol]:
+def parse_symbols(tokens: list[str]) -> Iterator[Symbol]:
     i = 0
     while i < len(tokens):
-        letter, index, i = letter_at(tokens, i)
+        letter, index, i = parse_letter(tokens, i)
         if not letter:
             continue
         powers = []
         while i < len(tokens) and tokens[i] in "_^":
-            part, after = argument(tokens, i + 1)
+            part, after = parse_argument(tokens, i + 1)
             index, powers = (part, powers) if tokens[i] == "_" else (index, powers + part)
             i = after
-        named = any(t in NAMES or (t[0] == "\\" and t[1:].isalpha() and t not in GREEK)
+        named = any(t in TEXT_COMMANDS or (t[0] == "\\" and t[1:].isalpha() and t not in GREEK)
                     for t in index)
-        yield Symbol(letter, spelled(index), named)
-        yield from walk(powers if named else index + powers)
+        yield Symbol(letter, normalise_latex(index), named)
+        yield from parse_symbols(powers if named else index + powers)
 
 
-def letter_at(tokens: list[str], i: int) -> tuple[str, list[str], int]:
+def parse_letter(tokens: list[str], i: int) -> tuple[str, list[str], int]:
     r"""The letter at i, the index inside its accent (\hat{x_0}), where it ends; "" if it is none.
     """
     head = tokens[i]
-    if head in NAMES | SILENT:
-        inside, after = argument(tokens, i + 1)
-        name = spelled([head, "{", *inside, "}"]) if head in NAMES else ""
+    if head in TEXT_COMMANDS | IGNORED_COMMANDS:
+        inside, after = parse_argument(tokens, i + 1)
+        name = normalise_latex([head, "{", *inside, "}"]) if head in TEXT_COMMANDS else ""
         return (name if name in DECLARED_NAMES else ""), [], after
     if head in ACCENTS | FONTS:
-        inside, after = argument(tokens, i + 1)
+        inside, after = parse_argument(tokens, i + 1)
         cut = inside.index("_") if "_" in inside else len(inside)
-        return spelled([head, "{", *inside[:cut], "}"]), argument(inside, cut + 1)[0], after
+        return normalise_latex([head, "{", *inside[:cut], "}"]), parse_argument(inside, cut + 1)[0], after
     is_letter = head in GREEK or (len(head) == 1 and head.isalpha() and head != "e")
     return head if is_letter else "", [], i + 1
 
 
-def argument(tokens: list[str], i: int) -> tuple[list[str], int]:
+def parse_argument(tokens: list[str], i: int) -> tuple[list[str], int]:
     """What a command or an index before i applies to, without its braces, and where it ends."""
     if tokens[i:i + 1] != ["{"]:
-        takes_more = tokens[i:i + 1] and tokens[i] in ACCENTS | FONTS | NAMES
-        end = argument(tokens, i + 1)[1] if takes_more else min(i + 1, len(tokens))
+        takes_more = tokens[i:i + 1] and tokens[i] in ACCENTS | FONTS | TEXT_COMMANDS
+        end = parse_argument(tokens, i + 1)[1] if takes_more else min(i + 1, len(tokens))
         return tokens[i:end], end
     depth = 0
     for end in range(i, len(tokens)):
@@ -221,35 +221,35 @@ def argument(tokens: list[str], i: int) -> tuple[list[str], int]:
     return tokens[i + 1:], len(tokens)
 
 
-def spelled(tokens: list[str]) -> str:
+def normalise_latex(tokens: list[str]) -> str:
     r"""Tokens in one spelling: \hat x and \hat{x} alike, \text as \mathrm, no other braces."""
     text, i = "", 0
     while i < len(tokens):
         head, i = tokens[i], i + 1
-        if head in ACCENTS | FONTS | NAMES:
-            inside, i = argument(tokens, i)
-            text += (r"\mathrm" if head in NAMES else head) + f"{{{spelled(inside)}}}"
+        if head in ACCENTS | FONTS | TEXT_COMMANDS:
+            inside, i = parse_argument(tokens, i)
+            text += (r"\mathrm" if head in TEXT_COMMANDS else head) + f"{{{normalise_latex(inside)}}}"
         elif head not in "{}":
             text += head
     return text
 
 
-DECLARED_NAMES = {spelled(TOKEN.findall(row.symbol)) for row in LEDGER
+DECLARED_NAMES = {normalise_latex(TOKEN.findall(row.symbol)) for row in LEDGER
                   if row.symbol.startswith(r"\mathrm")}
 DECLARED = [symbols(row.symbol)[0] for row in LEDGER]
-LETTERS = {s.letter for s in DECLARED if s.index in RUNNING}
+ANY_INDEX_LETTERS = {s.letter for s in DECLARED if s.index in RUNNING_INDICES}
 
 
 def undeclared(latex: str) -> list[str]:
     """The symbols of a formula (without its dollars) that have no row in the ledger, each once."""
     return list(dict.fromkeys(str(s) for s in symbols(latex)
-                              if s not in DECLARED and (s.named or s.letter not in LETTERS)))
+                              if s not in DECLARED and (s.named or s.letter not in ANY_INDEX_LETTERS)))
 
 
 class Notation:
     """Rows of the ledger that show themselves as a table."""
 
-    def __init__(self, rows: Iterable[Row]):
+    def __init__(self, rows: Iterable[NotationRow]):
         self.rows = tuple(rows)
 
     def __repr__(self) -> str:
@@ -261,11 +261,11 @@ class Notation:
     def _repr_markdown_(self) -> str:
         head = "| symbol | variable | meaning | shape or range | in papers |"
         return "\n".join([head, "|" + " --- |" * 5] + [
-            f"| ${r.symbol}$ | {code(r.variable)} | {r.meaning} | {r.shape} | {r.papers} |"
+            f"| ${r.symbol}$ | {code_span(r.variable)} | {r.meaning} | {r.shape} | {r.papers} |"
             for r in self.rows])
 
 
-def code(variable: str) -> str:
+def code_span(variable: str) -> str:
     return f"`{variable}`" if variable else ""
 
 
@@ -277,10 +277,10 @@ def notation(*names: str) -> Notation:
     return Notation(row for name in names for row in rows_of(name)) if names else Notation(LEDGER)
 
 
-def rows_of(name: str) -> list[Row]:
+def rows_of(name: str) -> list[NotationRow]:
     """The row with that symbol, or else all with that variable."""
-    wanted = spelled(TOKEN.findall(str(name).strip("$ ")))
-    rows = ([r for r in LEDGER if spelled(TOKEN.findall(r.symbol)) == wanted]
+    wanted = normalise_latex(TOKEN.findall(str(name).strip("$ ")))
+    rows = ([r for r in LEDGER if normalise_latex(TOKEN.findall(r.symbol)) == wanted]
             or [r for r in LEDGER if r.variable == name])
     if not rows:
         known = [t for r in LEDGER for t in (r.symbol, r.variable) if t]

@@ -11,35 +11,35 @@ from typing import NamedTuple
 
 from minidiff.course import answers, exercises
 from minidiff.course.checking.exercise import Question
-from minidiff.course.checking.verdict import CheckFailed, Verdict, strict
+from minidiff.course.checking.verdict import CheckFailed, Verdict, strict_checks
 from minidiff.course.student import saved_work
-from minidiff.course.student.session import show
+from minidiff.course.student.session import display_or_print
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"     # as in `judge`; alike on light and dark
 
 
-class Panel(NamedTuple):
+class MessagePanel(NamedTuple):
     """A word, a few sentences and perhaps a numbered list; it shows as HTML and as plain text."""
-    word: str
+    title: str
     id: str
-    says: tuple[str, ...]
+    paragraphs: tuple[str, ...]
     choices: tuple[str, ...] = ()
-    after: str = ""
+    footer: str = ""
     colour: str = GREY
 
     def __repr__(self) -> str:
         listed = [f"  {i}. {c}" for i, c in enumerate(self.choices, 1)]
-        lines = [f"{self.word} {self.id}: {' '.join(self.says)}", *listed, self.after]
+        lines = [f"{self.title} {self.id}: {' '.join(self.paragraphs)}", *listed, self.footer]
         return "\n".join(filter(None, lines))
 
     def _repr_html_(self) -> str:
-        says = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.says)
+        says = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.paragraphs)
         listed = "".join(f"<li>{html.escape(c)}</li>" for c in self.choices)
         listed = f'<ol style="margin: 4px 0">{listed}</ol>' if listed else ""
-        after = f"<p><em>{html.escape(self.after)}</em></p>" if self.after else ""
-        return (f'<section aria-label="{html.escape(f"{self.word} {self.id}")}" '
+        after = f"<p><em>{html.escape(self.footer)}</em></p>" if self.footer else ""
+        return (f'<section aria-label="{html.escape(f"{self.title} {self.id}")}" '
                 f'style="border-left: 6px solid {self.colour}; padding: 4px 12px; margin: 4px 0">'
-                f"<b>{self.word}</b> <code>{html.escape(self.id)}</code>{says}{listed}{after}"
+                f"<b>{self.title}</b> <code>{html.escape(self.id)}</code>{says}{listed}{after}"
                 "</section>")
 
 
@@ -51,22 +51,22 @@ def predict(id: str, run: Callable[[], object], choice: int | None = None) -> No
     choose, and in a live notebook there is a button for each. Raises ValueError for an unknown
     question, a run that is no function, or a choice that is not offered.
     """
-    question = asked(id, "predict")
+    question = find_question(id, "predict")
     if not callable(run):
         raise ValueError(f"predict({id!r}, run): run is a function that shows the answer, "
                          f"`lambda: ...`, not a {type(run).__name__}.")
-    chosen, before = checked(question, choice), recorded(question)
+    chosen, before = validate_choice(question, choice), recorded_choice(question)
     if chosen is None and before is None:
-        show(ask(question, how(question)))
-        offer(question, run)
+        display_or_print(question_panel(question, choice_instructions(question)))
+        show_buttons(question, run)
         return
-    again = "" if before is None else f"You chose {quoted(question, before)} before."
+    again = "" if before is None else f"You chose {quote_choice(question, before)} before."
     if chosen is None:
         chosen = before
     else:
-        record(question, chosen)
-    show(ask(question, again))
-    reveal(question, run, chosen)
+        record_choice(question, chosen)
+    display_or_print(question_panel(question, again))
+    show_answer(question, run, chosen)
 
 
 def bughunt(id: str, choice: int | None = None) -> Verdict:
@@ -76,29 +76,29 @@ def bughunt(id: str, choice: int | None = None) -> Verdict:
     another gets the sentence that says why it would look different. Raises ValueError for an
     unknown question or choice and, where checks are strict, CheckFailed unless it is right.
     """
-    question = asked(id, "bughunt")
-    verdict = name_bug(question, choice)
+    question = find_question(id, "bughunt")
+    verdict = bughunt_verdict(question, choice)
     if choice is not None:
-        record(question, choice)
-    show(ask(question))
-    if strict() and verdict.status != "passed":
+        record_choice(question, choice)
+    display_or_print(question_panel(question))
+    if strict_checks() and verdict.status != "passed":
         raise CheckFailed(repr(verdict))
     return verdict
 
 
-def name_bug(question: Question, choice: int | None) -> Verdict:
+def bughunt_verdict(question: Question, choice: int | None) -> Verdict:
     """The verdict on a bug hunt's choice; nothing is shown or kept. Raises ValueError as above."""
-    chosen = checked(question, choice)
+    chosen = validate_choice(question, choice)
     if chosen is None:
-        return Verdict(question.id, "not attempted", "Which bug is it? " + how(question))
-    right, why = explained(question)
+        return Verdict(question.id, "not attempted", "Which bug is it? " + choice_instructions(question))
+    right, why = choice_explanations(question)
     if chosen == right:
         return Verdict(question.id, "passed", why[chosen - 1], question.points)
-    return Verdict(question.id, "failed", f"Not {quoted(question, chosen)}. {why[chosen - 1]}",
-                   wrong=question.choices[chosen - 1])
+    return Verdict(question.id, "failed", f"Not {quote_choice(question, chosen)}. {why[chosen - 1]}",
+                   mistake=question.choices[chosen - 1])
 
 
-def asked(id: str, kind: str) -> Question:
+def find_question(id: str, kind: str) -> Question:
     """The question of that id and kind. Raises ValueError that says what it is instead."""
     found = exercises.find(id)
     actual = found.kind if isinstance(found, Question) else "check"
@@ -107,7 +107,7 @@ def asked(id: str, kind: str) -> Question:
     return found
 
 
-def checked(question: Question, choice: object) -> int | None:
+def validate_choice(question: Question, choice: object) -> int | None:
     """The choice as an int, or None. Raises ValueError unless it is one of those offered."""
     try:
         number = None if choice is None else operator.index(choice)
@@ -121,65 +121,65 @@ def checked(question: Question, choice: object) -> int | None:
     return number
 
 
-def explained(question: Question) -> tuple[int, tuple[str, ...]]:
+def choice_explanations(question: Question) -> tuple[int, tuple[str, ...]]:
     """The right choice, from 1 up, and a sentence for each choice."""
-    index, why = answers.right(question.id)
+    index, why = answers.right_choice(question.id)
     return index + 1, why
 
 
-def record(question: Question, choice: int) -> None:
+def record_choice(question: Question, choice: int) -> None:
     """Keep a choice; the first one, made before the answer was seen, stays beside later ones.
 
     A folder that cannot be written stops nobody: then the choice is forgotten, and that is said.
     """
     try:
-        first = saved_work.recall(question.id).get("first", choice)
-        saved_work.remember(question.id, choice=choice, first=first,
-                       right=choice == explained(question)[0])
+        first = saved_work.load_facts(question.id).get("first", choice)
+        saved_work.save_facts(question.id, choice=choice, first=first,
+                       right=choice == choice_explanations(question)[0])
     except (ValueError, OSError) as e:
-        show(Panel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",)))
+        display_or_print(MessagePanel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",)))
 
 
-def recorded(question: Question) -> int | None:
+def recorded_choice(question: Question) -> int | None:
     """The choice kept earlier, if it can be read and is still offered."""
     try:
-        return checked(question, saved_work.recall(question.id).get("choice"))
+        return validate_choice(question, saved_work.load_facts(question.id).get("choice"))
     except (ValueError, OSError):
         return None
 
 
-def ask(question: Question, after: str = "") -> Panel:
+def question_panel(question: Question, after: str = "") -> MessagePanel:
     """The question and its choices."""
     word = {"predict": "PREDICT", "bughunt": "BUG HUNT"}[question.kind]
-    return Panel(word, question.id, (question.asks,), question.choices, after)
+    return MessagePanel(word, question.id, (question.text,), question.choices, after)
 
 
-def how(question: Question) -> str:
+def choice_instructions(question: Question) -> str:
     """How to choose, for those who read this without buttons."""
     return f"Set choice to a number, 1 to {len(question.choices)}, and run this cell again."
 
 
-def quoted(question: Question, choice: int) -> str:
+def quote_choice(question: Question, choice: int) -> str:
     return f"{choice}, “{question.choices[choice - 1]}”"
 
 
-def reveal(question: Question, run: Callable[[], object], choice: int) -> None:
+def show_answer(question: Question, run: Callable[[], object], choice: int) -> None:
     """What happens, then what it says about the prediction."""
     if (result := run()) is not None:
-        show(result)
-    right, why = explained(question)
-    says = f"You chose {quoted(question, choice)}."
+        display_or_print(result)
+    right, why = choice_explanations(question)
+    says = f"You chose {quote_choice(question, choice)}."
     if choice == right:
-        show(Panel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE))
+        display_or_print(MessagePanel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE))
     else:
         says += " Good: a surprise is where something can be learnt."
-        show(Panel("A SURPRISE", question.id, (says, why[choice - 1], "What happens is "
-                   f"{quoted(question, right)}. {why[right - 1]}"), colour=ORANGE))
+        display_or_print(MessagePanel("A SURPRISE", question.id, (says, why[choice - 1], "What happens is "
+                   f"{quote_choice(question, right)}. {why[right - 1]}"), colour=ORANGE))
 
 
-def offer(question: Question, run: Callable[[], object]) -> None:
+def show_buttons(question: Question, run: Callable[[], object]) -> None:
     """Show a button for each choice where someone may press it."""
-    if not live():
+    if not is_interactive():
         return
     try:
         import ipywidgets
@@ -197,16 +197,16 @@ def offer(question: Question, run: Callable[[], object]) -> None:
         with out:
             choice = 1 + buttons.index(button)
             button.icon = "check"
-            record(question, choice)
-            reveal(question, run, choice)
+            record_choice(question, choice)
+            show_answer(question, run, choice)
 
     for button in buttons:
         button.on_click(press)
     row = ipywidgets.Box(buttons, layout=ipywidgets.Layout(flex_flow="row wrap"))
-    show(ipywidgets.VBox([row, out]))
+    display_or_print(ipywidgets.VBox([row, out]))
 
 
-def live() -> bool:
+def is_interactive() -> bool:
     """Whether this runs in a notebook's kernel, and not to be graded."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None) is not None and not strict()
+    return getattr(shell, "kernel", None) is not None and not strict_checks()

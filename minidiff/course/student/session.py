@@ -7,7 +7,7 @@ import torch
 
 from minidiff.course import answers, exercises
 from minidiff.course.checking.exercise import Exercise
-from minidiff.course.checking.verdict import CheckFailed, Verdict, examine, strict
+from minidiff.course.checking.verdict import CheckFailed, Verdict, check_function, strict_checks
 from minidiff.course.student import saved_work
 from minidiff.course.student.chapter_sizes import sizes
 from minidiff.training import profiles
@@ -30,7 +30,7 @@ def start(number: str) -> Chapter:
 
     Raises ValueError that names the chapters.
     """
-    name = profiles.profile().name
+    name = profiles.get_profile().name
     figures.matplotlib.rcParams.update(figures.STYLE)
     torch.manual_seed(0)
     return Chapter(number=number, profile=name, seed=0, size=SimpleNamespace(**sizes(number, name)),
@@ -43,8 +43,8 @@ def check(id: str, f: Callable) -> Verdict:
     Raises CheckFailed instead of any other verdict where checks are strict, and ValueError for an
     unknown id.
     """
-    verdict = verdict_on(id, f)
-    if verdict.status != "passed" and strict():
+    verdict = check_and_keep(id, f)
+    if verdict.status != "passed" and strict_checks():
         raise CheckFailed(repr(verdict))
     return verdict
 
@@ -55,34 +55,34 @@ def pick(id: str, f: Callable | None = None) -> Callable:
     f: unless given, the one that was kept when it passed, in whichever chapter. Where checks are
     strict only a function that passes will do: raises CheckFailed. ValueError for an unknown id.
     """
-    f = saved_work.function(id) if f is None else f
+    f = saved_work.load_function(id) if f is None else f
     if f is None:
         verdict = Verdict(id, "not attempted", "Nothing of yours is kept for it.")
     else:
-        verdict = verdict_on(id, f)
+        verdict = check_and_keep(id, f)
     if verdict.status == "passed":
         return f
-    if strict() and f is not None:
+    if strict_checks() and f is not None:
         raise CheckFailed(repr(verdict))
-    show(Banner(id, verdict))
-    return answers.of(id).reference
+    display_or_print(ReferenceBanner(id, verdict))
+    return answers.find(id).reference
 
 
-def verdict_on(id: str, f: Callable) -> Verdict:
+def check_and_keep(id: str, f: Callable) -> Verdict:
     """The verdict on a function, which is kept if it passed."""
     exercise = exercises.find(id)
     if not isinstance(exercise, Exercise):
         raise ValueError(f"{id} is a question, not something to write; see course.{exercise.kind}.")
-    verdict = examine(f, exercise, answers.of(id))
+    verdict = check_function(f, exercise, answers.find(id))
     if verdict.status == "passed":
         try:
-            saved_work.keep(id, f)
+            saved_work.save_function(id, f)
         except (ValueError, OSError, TypeError) as e:
             return verdict._replace(message=f"{verdict.message} Not kept, though: {e}")
     return verdict
 
 
-class Banner:
+class ReferenceBanner:
     """Says that what follows runs on the reference, not on the student's function."""
 
     def __init__(self, id: str, verdict: Verdict):
@@ -98,7 +98,7 @@ class Banner:
                 f"{html.escape(self.text)}</div>")
 
 
-def show(value: object) -> None:
+def display_or_print(value: object) -> None:
     """Display in a notebook, print elsewhere."""
     try:
         from IPython import get_ipython
@@ -115,9 +115,9 @@ class Progress:
     """All exercises of the course and whose function each is: yours, or the reference."""
 
     def __init__(self):
-        kept = saved_work.read()
+        kept = saved_work.load_saved_work()
         self.rows = [(c, e, e.id in kept["functions"])
-                     for c in exercises.chapters() for e in exercises.all_of(c)]
+                     for c in exercises.chapters() for e in exercises.exercises_of(c)]
         self.questions = [(c, q, kept["facts"].get(q.id, {}))
                           for c in exercises.chapters() for q in exercises.questions_of(c)]
 
@@ -128,7 +128,7 @@ class Progress:
                 + sum(q.points for _, q, facts in self.questions if facts.get("right")))
 
     @property
-    def most(self) -> int:
+    def max_points(self) -> int:
         """The points that there are."""
         return (sum(e.points for _, e, _ in self.rows)
                 + sum(q.points for _, q, _ in self.questions))
@@ -138,14 +138,14 @@ class Progress:
                  for c, e, mine in self.rows]
         yours = sum(mine for *_, mine in self.rows)
         return "\n".join([*lines, f"{yours} of {len(lines)} parts are yours, "
-                          f"{self.points} of {self.most} points."])
+                          f"{self.points} of {self.max_points} points."])
 
     def _repr_html_(self) -> str:
         chapters = dict.fromkeys(c for c, *_ in self.rows)
         last = repr(self).splitlines()[-1]
-        return "".join(map(self.folded, chapters)) + f"<p>{last}</p>"
+        return "".join(map(self.chapter_html, chapters)) + f"<p>{last}</p>"
 
-    def folded(self, chapter: str) -> str:
+    def chapter_html(self, chapter: str) -> str:
         """A chapter's rows, folded below a line that counts them."""
         rows = [(e, mine) for c, e, mine in self.rows if c == chapter]
         cells = (f"<tr><td>{html.escape(e.title)}</td><td><code>{e.id}</code></td>"
