@@ -117,7 +117,7 @@ class Pipeline:
             value = with_defaults[name]
             if isinstance(value, str) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
-        generators = [generator(seed, first_index + i) for i in range(len(cond))]
+        generators = [generator("sampling", seed, first_index + i) for i in range(len(cond))]
         shape = self.sample_shape(frames)
 
         def randn(*_) -> Tensor:

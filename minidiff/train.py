@@ -149,7 +149,7 @@ def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], st
     for x0, cond in batches:
         if state.step >= steps:
             break
-        g = generator(seed, state.step, device=device)
+        g = generator("times and noise", seed, state.step, device=device)
         lr = state.lr * lr_factor((state.step + 1) / steps, state.step + 1, warmup_steps, decay_fraction)
         for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
             group["lr"] = lr

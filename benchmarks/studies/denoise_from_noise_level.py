@@ -29,7 +29,7 @@ def noise_and_denoise(model: pipeline.Pipeline, x0: Tensor, cond: Tensor, t: flo
     """x0, noised to t and denoised again; t = 0 leaves it as it is. All in the model's space."""
     if t == 0:
         return x0
-    net, noise = model.denoiser, torch.randn(x0.shape, generator=generator(seed))
+    net, noise = model.denoiser, torch.randn(x0.shape, generator=generator("noise", seed))
     x, parts = add_noise(net.schedule, x0, noise, torch.tensor(t)), []
     with autocast(model.device):
         for part, asked in zip(x.split(evaluate.BATCH_SIZE), cond.split(evaluate.BATCH_SIZE), strict=True):

@@ -75,7 +75,7 @@ def held_out_losses(model: Pipeline) -> Iterator[Tensor]:
     """
     unseen = digits.load("builtin", "test", n=2000)
     for k in range(SETS):
-        made, g = moving_mnist(unseen, CLIPS, seed=77, step=k), generator(77, k)
+        made, g = moving_mnist(unseen, CLIPS, seed=77, step=k), generator("times and noise", 77, k)
         noise = torch.randn(made.x.shape, generator=g)
         at = [model.denoiser.loss(made.x, made.labels[:, 0], torch.full((CLIPS,), t), noise).mean()
               for t in TIMES]

@@ -97,7 +97,7 @@ def apply_in_batches(f, x: Tensor) -> Tensor:
 def training_batches(x: Tensor, seed: int) -> Iterator[tuple[Tensor, None]]:
     """Endless batches of the kept clips, or latents."""
     for step in count():
-        yield x[torch.randint(len(x), (BATCH,), generator=generator(seed, step))], None
+        yield x[torch.randint(len(x), (BATCH,), generator=generator("batch", seed, step))], None
 
 
 def new_training_state(kind: str, x: Tensor, seed: int) -> TrainState:
@@ -107,7 +107,7 @@ def new_training_state(kind: str, x: Tensor, seed: int) -> TrainState:
 
 
 def sample_clips(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
-    g = generator(seed, 3)
+    g = generator("sampling", seed)
 
     def randn(x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=g)

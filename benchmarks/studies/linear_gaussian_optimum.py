@@ -50,7 +50,7 @@ TIMES = {"t = .2": 0.2, "t = .5": 0.5, "t = .8": 0.8, "t = .95": 0.95, "average"
 
 def ar1_batches(rho: float, batch: int, seed: int) -> Iterator[tuple[Tensor, None]]:
     """Batches of fresh clips for `train`: no clip is seen twice."""
-    return ((ar1_clips((batch, *SHAPE), rho, STD, generator(seed, step, 1)), None)
+    return ((ar1_clips((batch, *SHAPE), rho, STD, generator("clips", seed, step)), None)
             for step in count())
 
 
@@ -143,7 +143,7 @@ def main() -> None:
         denoisers[name], seconds = train_denoiser(args.network, mode, args.rho, args.steps, args.seed)
         print(f"{args.network}, {name}: {args.steps} steps, {seconds:.0f} processor seconds",
               flush=True)
-    columns = [table_column(args.rho, denoisers, t, 1024, generator(args.seed, i, 2))
+    columns = [table_column(args.rho, denoisers, t, 1024, generator("evaluation", args.seed, i))
                for i, t in enumerate(TIMES.values())]
     print(f"\n{'errors in 1e-3':20}" + "".join(f"{label:>18}" for label in TIMES))
     for row in columns[0]:

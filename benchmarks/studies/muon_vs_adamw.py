@@ -37,7 +37,7 @@ def train_recipe(optimizer: str, steps: int, source: str, seed: int) -> tuple[Tr
 @torch.no_grad()
 def validation_loss(run: TrainState, source: str, n: int = 256) -> float:
     """The averaged weights' loss on clips of validation digits, at n times even over [0, 1]."""
-    clips, g = moving_mnist(digits.load(source, "val"), n, seed=7), generator(7, 1)
+    clips, g = moving_mnist(digits.load(source, "val"), n, seed=7), generator("times and noise", 7)
     t = (torch.randperm(n, generator=g) + 0.5) / n
     noise = torch.randn(clips.x.shape, generator=g)
     with autocast("cpu"):

@@ -66,7 +66,7 @@ def moving_mnist(digits: Digits, n: int, *, size: int = 32, frames: int = 8,
                          f"or the speeds {low} to {high} are not finite and rising from 0 up.")
     if pairs not in PAIR_SETS:
         raise ValueError(f"Unknown pairs {pairs!r}; choose one of {', '.join(PAIR_SETS)}.")
-    g = generator(seed, step)
+    g = generator("clips", seed, step)
     which = choose_sprites(digits.labels, labels, (n, num_digits), g)                        # (n, N), rows
     labels = digits.labels[which]
     sector = choose_directions(labels, pairs, g)                                 # (n, N)
@@ -105,7 +105,7 @@ def sample_captions(clips: Clips, *seeds: int) -> list[str]:
     Where the pace is sayable it is said in half of the cases.
     """
     said = object_specs(clips)
-    chance = torch.rand(len(said), 24, generator=generator(*seeds, 7)).tolist()
+    chance = torch.rand(len(said), 24, generator=generator("captions", *seeds)).tolist()
     words = []
     for row, numbers in zip(said, map(iter, chance), strict=True):
         row = [t if next(numbers) < 0.5 else t._replace(pace=None) for t in row]

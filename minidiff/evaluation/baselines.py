@@ -39,7 +39,7 @@ def baseline_clips(digits: Digits, n: int, seed: int = 0, size: int = 32, frames
     They are "real", seven that know nothing, and four that lack one thing; of clips with several
     digits a fifth, in which one is lost.
     """
-    g = generator(seed, 5)
+    g = generator("baselines", seed)
 
     def film(**settings):
         usual = {"size": size, "frames": frames, "seed": seed, "step": 7, "sprite": sprite,

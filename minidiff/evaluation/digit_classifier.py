@@ -220,7 +220,7 @@ def train_digit_classifier(folder: Path, seed: int = 0, steps: int = TRAIN_STEPS
     tenth of the steps. References carry their recogniser's name: build them anew afterwards
     (`baselines.ship_reference`).
     """
-    digits, g = classifier_digits(folder), generator(seed, 1)
+    digits, g = classifier_digits(folder), generator("digit classifier", seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = DigitClassifier()

@@ -44,7 +44,7 @@ def evaluation_conditions(model: Pipeline, n: int, seed: int = 0, pairs: str = "
     """
     if model.recipe.classes:
         return SampleConditions(None, model.make_labels(None, n), None)
-    g = generator(seed, 11)
+    g = generator("prompts", seed)
     labels = torch.randint(10, (n, max_digits(model.recipe.clips)), generator=g)
     directions = choose_directions(labels, pairs, g)
     rows = zip(labels.tolist(), directions.tolist(), strict=True)

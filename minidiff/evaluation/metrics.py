@@ -211,7 +211,7 @@ def prompt_hits(m: Measurements, labels: Tensor, directions: Tensor | None = Non
 
     if directions is None:
         return {"digit": all_matched(labels[..., None] == digit)}
-    ring = torch.randperm(len(labels), generator=generator(len(labels), 6))
+    ring = torch.randperm(len(labels), generator=generator("nearest neighbours", len(labels)))
     other = torch.empty_like(ring).index_put_((ring,), ring.roll(1))
     (a, b), (c, d) = right(torch.arange(len(labels))), right(other)
     return {"digit": all_matched(a), "direction": all_matched(b), "joint": all_matched(a & b),

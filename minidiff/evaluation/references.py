@@ -85,7 +85,7 @@ class Reference(NamedTuple):
         have = len(self.predicted)
         n, y = min(n, have), real_statistics(self.embeddings[0], self.labels[0], n)
         repeats = range(8 if n < have else 1)
-        subsets = [torch.randperm(have, generator=generator(n, i))[:n] for i in repeats]
+        subsets = [torch.randperm(have, generator=generator("subset", n, i))[:n] for i in repeats]
         found = [distribution_metrics(y.project(self.embeddings[1][r], self.predicted[r]), y) for r in subsets]
         return self.metadata["real"] | {k: sum(f[k] for f in found) / len(found) for k in found[0]}
 
@@ -173,7 +173,7 @@ def build_reference(source: str | Path = "builtin", size: int = 32, frames: int 
              for k, pairs in ((1, "seen"), (2, "seen"), (3, "held_out"))]
     first, second, third = found = [
         measure((d.x + 1) / 2, sprite, (d.labels >= 0).sum(1)) for d in draws]
-    noise = torch.rand(500, frames, 1, size, size, generator=generator(seed, 4))
+    noise = torch.rand(500, frames, 1, size, size, generator=generator("pure noise", seed))
     noise = measure(noise, sprite, draws[0].labels.shape[1])
     most = min(len(first.clip_index), len(second.clip_index))
     points = torch.stack([m.embeddings()[:most].half().float() for m in (first, second)])
@@ -216,7 +216,7 @@ def true_digits(m: Measurements, clips: Clips) -> Tensor:
 def mean_windows(digits: Digits, places: int = 4) -> Tensor:
     """Digits as `measure` sees them in a clip: the mean window over sub-pixel places, (M, 256)."""
     sprites = resize_sprites(digits.images, 14)
-    corners = 4 + 2 * torch.rand(len(sprites), places, 1, 2, generator=generator(3))
+    corners = 4 + 2 * torch.rand(len(sprites), places, 1, 2, generator=generator("sprite places"))
     rows = []
     for s, c in zip(sprites.split(1000), corners.split(1000), strict=True):
         frames = place_sprites(s[:, None], c, 24).flatten(0, 3)                      # (1000 places, 24, 24)

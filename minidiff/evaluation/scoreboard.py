@@ -210,7 +210,7 @@ def score_with_intervals(m: Measurements, hits: dict[str, Tensor], ref: Referenc
     put, real_half = y.project(m.embeddings(), m.digit), ref.real_metrics(tracks // 2)
     row, found = score_parts(m, put, y, real, hits, size), []
     for i in range(NUM_HALVES):
-        clips = torch.randperm(n, generator=generator(n, 2, i))[:n // 2]
+        clips = torch.randperm(n, generator=generator("halves", n, i))[:n // 2]
         r = (clips[:, None] == m.clip_index).nonzero()[:, 1]                           # their tracks
         found.append(score_parts(m.select(r), put.select(r, len(y_half.embeddings)), y_half, real_half,
                             {k: v[clips] for k, v in hits.items()}, size))

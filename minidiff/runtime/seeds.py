@@ -1,14 +1,33 @@
-"""Randomness that can be repeated: a generator made from several numbers."""
-import numpy as np
+"""Randomness that can be repeated: every draw names what it is for, so streams never coincide.
+
+    noise = torch.randn(shape, generator=generator("noise", seed, step))
+"""
+import hashlib
+from numbers import Integral
+
 import torch
 
+MAX_SEED = 2**63 - 1
 
-def generator(*numbers: int, device="cpu") -> torch.Generator:
-    """A generator that depends on all the numbers, (seed, step) for example, and on nothing else.
 
-    Raises ValueError unless each is at least 0.
+def generator(purpose: str, *numbers: int, device="cpu") -> torch.Generator:
+    """A generator that depends on the purpose, on all the numbers and on how many there are.
+
+    Two purposes give independent streams, whatever the numbers: data, times and noise of a training
+    may share seed and step. Raises TypeError for a purpose that is no text, ValueError unless each
+    number is whole and from 0 to 2^63 - 1.
     """
-    if any(n < 0 for n in numbers):
-        raise ValueError(f"Seeds must be whole numbers from 0 up, got {numbers}.")
-    mixed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(mixed >> 1))
+    if not isinstance(purpose, str):
+        raise TypeError("A generator needs its purpose first, as in generator('noise', seed, step); "
+                        f"got {purpose!r}.")
+    numbers = tuple(check_seed(n) for n in numbers)
+    mixed = hashlib.sha256(repr((purpose, numbers)).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(mixed[:8], "little") >> 1)
+
+
+def check_seed(seed: int) -> int:
+    """The seed as an int. Raises ValueError unless it is a whole number from 0 to 2^63 - 1."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"A seed must be a whole number from 0 to {MAX_SEED} (2^63 - 1), "
+                         f"got {seed!r}.")
+    return int(seed)

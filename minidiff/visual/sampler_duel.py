@@ -88,7 +88,7 @@ def run_sampler(name: str, denoise: DenoiseFn, schedule: Schedule, x: Tensor, gr
         made += 1
         return denoise(x, t)
 
-    ts, random = longest_grid(name, grid, budget), generator(seed, budget)
+    ts, random = longest_grid(name, grid, budget), generator("sampler duel", seed, budget)
 
     def randn_like(x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)

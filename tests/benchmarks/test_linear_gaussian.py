@@ -29,26 +29,26 @@ def gap(t):
 
 @every_time
 def test_the_excess_of_the_best_per_frame_denoiser_is_the_gap(t):
-    x, times = bench.noisy_clips(RHO, t, 2000, generator(1))
+    x, times = bench.noisy_clips(RHO, t, 2000, generator("test", 1))
     measured, half = bench.mean(bench.excess(FRAME, EXACT, x, times))
     assert abs(measured - gap(t)) < half < 0.06 * gap(t)
 
 
 @every_time
 def test_the_exact_denoiser_has_no_excess(t):
-    x, times = bench.noisy_clips(RHO, t, 50, generator(2))
+    x, times = bench.noisy_clips(RHO, t, 50, generator("test", 2))
     assert bench.excess(EXACT, EXACT, x, times).max() < 1e-12
 
 
 def test_a_known_error_is_the_excess_whatever_the_batch():
-    x, times = bench.noisy_clips(RHO, None, 50, generator(3))
+    x, times = bench.noisy_clips(RHO, None, 50, generator("test", 3))
     off = bench.excess(lambda x, t: EXACT(x, t) + t.view(-1, 1, 1, 1, 1), EXACT, x, times, batch=7)
     assert_close(off, times.double() ** 2, rtol=1e-4, atol=1e-9)
 
 
 def test_intervals_cover_the_truth_in_95_of_100_cases():
     """Of 400, at 50 clips each: between 91 and 98 %, and for the share too."""
-    x, times = bench.noisy_clips(RHO, 0.5, 400 * 50, generator(4))
+    x, times = bench.noisy_clips(RHO, 0.5, 400 * 50, generator("test", 4))
     alone = bench.excess(FRAME, EXACT, x, times).view(400, 50)
     half = bench.excess(lambda x, t: (FRAME(x, t) + EXACT(x, t)) / 2 + 0.1, EXACT, x, times)
     for estimates, truth in (
@@ -59,7 +59,7 @@ def test_intervals_cover_the_truth_in_95_of_100_cases():
 
 
 def test_a_share_of_itself_has_no_doubt():
-    x, times = bench.noisy_clips(RHO, None, 50, generator(5))
+    x, times = bench.noisy_clips(RHO, None, 50, generator("test", 5))
     alone = bench.excess(FRAME, EXACT, x, times)
     assert bench.share(2 * alone, alone) == pytest.approx((2, 0))
 
@@ -69,7 +69,7 @@ def test_a_share_of_itself_has_no_doubt():
 def test_an_untrained_network_is_worse_than_the_best_per_frame_denoiser(network, mode):
     torch.manual_seed(0)
     denoise = Denoiser(bench.NETWORKS[network](mode), bench.SCHEDULE, "flow")
-    x, times = bench.noisy_clips(RHO, None, 64, generator(6))
+    x, times = bench.noisy_clips(RHO, None, 64, generator("test", 6))
     alone = bench.excess(FRAME, EXACT, x, times)
     part, half = bench.share(bench.excess(denoise, EXACT, x, times), alone)
     assert part - half > 1
@@ -80,7 +80,7 @@ def test_frames_apart_stay_apart():
 
     Its zero-initialised layers are opened first.
     """
-    x, times = bench.noisy_clips(RHO, None, 2, generator(7))
+    x, times = bench.noisy_clips(RHO, None, 2, generator("test", 7))
     other = torch.cat([x[:, :1], torch.randn_like(x[:, 1:])], 1)
     for make in bench.NETWORKS.values():
         for mode, depends in (("none", False), ("factorised", True)):

@@ -146,29 +146,29 @@ def test_the_average_ramps_up_and_copies_buffers():
 
 def test_conditions_are_dropped_sample_by_sample_at_the_rate():
     cond = torch.arange(20_000) % 10
-    dropped = drop_conditions(cond, 10, 0.1, generator(0)) == 10
+    dropped = drop_conditions(cond, 10, 0.1, generator("test", 0)) == 10
     assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.01)
-    kept = drop_conditions(cond, 10, 0.1, generator(0))[~dropped]
+    kept = drop_conditions(cond, 10, 0.1, generator("test", 0))[~dropped]
     assert torch.equal(kept, cond[~dropped])
     ones, zeros = torch.ones(1000, 5, dtype=torch.long), torch.zeros(5, dtype=torch.long)
-    tokens = drop_conditions(ones, zeros, 0.5, generator(1))
+    tokens = drop_conditions(ones, zeros, 0.5, generator("test", 1))
     assert set(tokens.sum(1).tolist()) == {0, 5}                                 # all or none
-    assert drop_conditions(None, 10, 0.1, generator(0)) is None
+    assert drop_conditions(None, 10, 0.1, generator("test", 0)) is None
 
 
 def test_times():
-    uniform, normal = (sample_timesteps(kind, 20_000, generator(0))
+    uniform, normal = (sample_timesteps(kind, 20_000, generator("test", 0))
                        for kind in ("uniform", "logit-normal"))
     assert uniform.mean().item() == pytest.approx(0.5, abs=0.01)
     assert uniform.std().item() == pytest.approx(12**-0.5, abs=0.01)
     normal = normal.logit()
     assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.03)
     with pytest.raises(ValueError, match="logit-normal or uniform"):
-        sample_timesteps("often", 3, generator(0))
+        sample_timesteps("often", 3, generator("test", 0))
 
 
 def test_shifted_times_are_spread_as_a_shifted_grid_is():
-    t = sample_timesteps("uniform", 20_000, generator(0), shift=3)
+    t = sample_timesteps("uniform", 20_000, generator("test", 0), shift=3)
     grid = timesteps(20_000, shift=3).flip(0)[1:]
     assert (t.sort()[0] - grid).abs().max() < 0.02
     assert abs((t > 0.95).float().mean() - 0.136) < 0.01              # 1 - .95 / (3 - 2 * .95)
@@ -181,16 +181,16 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 def test_muons_update_is_orthogonal():
     for shape in ((16, 64), (64, 16), (32, 32)):
-        matrices = torch.randn(2, *shape, generator=generator(0))
+        matrices = torch.randn(2, *shape, generator=generator("test", 0))
         values = torch.linalg.svdvals(orthogonalise(matrices).float())
         assert values.max() < 1.3 and values.median() > 0.6
-    u, s, v = torch.linalg.svd(torch.randn(16, 64, generator=generator(1)), full_matrices=False)
+    u, s, v = torch.linalg.svd(torch.randn(16, 64, generator=generator("test", 1)), full_matrices=False)
     towards = u.T @ orthogonalise((u @ torch.diag(s) @ v)[None])[0] @ v.T   # diagonal: same vectors
     assert (towards - torch.diag(towards.diagonal())).abs().max() < 0.1
 
 
 def test_muon_goes_downhill_and_decays_weights():
-    goal = torch.randn(16, 16, generator=generator(0))
+    goal = torch.randn(16, 16, generator=generator("test", 0))
     p = nn.Parameter(torch.zeros(16, 16))
     opt = Muon([p], lr=0.02, weight_decay=0.0)
     for _ in range(500):

@@ -20,7 +20,7 @@ from minidiff.runtime.seeds import generator
 
 def read(sprites, seed=0):
     """Digits at random sub-pixel places: what is read, and whether surely."""
-    frames = place_at_random(resize_sprites(sprites, 14), generator(seed, 1))
+    frames = place_at_random(resize_sprites(sprites, 14), generator("test", seed, 1))
     return predict_digits(load_digit_classifier()[0](centred_windows(frames))[0])
 
 
@@ -51,7 +51,7 @@ def test_reads_moving_digits_at_any_size(drawn):
 
 
 def test_rejects_junk(drawn):
-    sprites, g = resize_sprites(drawn.images, 14), generator(2)
+    sprites, g = resize_sprites(drawn.images, 14), generator("test", 2)
     differ = drawn.labels != drawn.labels.roll(1)
     a, b = place_at_random(sprites, g)[differ], place_at_random(sprites.roll(1, 0), g)[differ]
     net, _ = load_digit_classifier()
@@ -69,7 +69,7 @@ def test_blank_frames_are_junk():
 
 def test_a_row_alone_is_read_as_in_a_batch(drawn):
     net, _ = load_digit_classifier()
-    x = centred_windows(place_at_random(resize_sprites(drawn.images[:8], 14), generator(3)))
+    x = centred_windows(place_at_random(resize_sprites(drawn.images[:8], 14), generator("test", 3)))
     torch.testing.assert_close(net(x)[0][3:4], net(x[3:4])[0], atol=1e-4, rtol=1e-4)
 
 

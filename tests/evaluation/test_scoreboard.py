@@ -270,7 +270,7 @@ def test_a_row_is_plain_and_complete(real):
 
 def test_deterministic_and_blind_to_order(answers, real):
     assert score(answers["real"], seeds=(1,)) == real
-    other = score(answers["real"][torch.randperm(N, generator=generator(8))], seeds=(1,))
+    other = score(answers["real"][torch.randperm(N, generator=generator("test", 8))], seeds=(1,))
     for key in ("SCORE", "ID", "PHY", "FIT", "COVER", "precision", "memo", "fvd_frames"):
         assert other[key] == pytest.approx(real[key], abs=2e-3)
 
@@ -465,7 +465,7 @@ def test_a_digit_that_blinks_does_not_fly(answers):
 
 
 def test_motion_is_a_distance_between_quantiles():
-    speeds = torch.rand(1000, generator=generator(13)) * 2 + 1
+    speeds = torch.rand(1000, generator=generator("test", 13)) * 2 + 1
     assert speed_similarity(speeds, speeds) == pytest.approx(1) and speed_similarity(speeds * 0, speeds) == 0
     assert speed_similarity(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3)
     assert speed_similarity(3 * speeds, speeds) == 0
@@ -475,5 +475,5 @@ def test_frechet_of_known_gaussians():
     eye = torch.eye(3, dtype=torch.float64)
     a, b = (torch.zeros(3).double(), eye), (torch.ones(3).double(), 4 * eye)
     assert frechet_distance(a, b) == pytest.approx(3 + 3) and frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
-    x = torch.randn(500, 3, generator=generator(14))
+    x = torch.randn(500, 3, generator=generator("test", 14))
     assert frechet_distance(mean_and_cov(x), mean_and_cov(x + 2)) == pytest.approx(12, rel=1e-4)

@@ -134,7 +134,7 @@ def paths(n, start, velocity):
 
 def test_one_jittering_digit_is_seen_in_its_own_track(fresh):
     corners = paths(32, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
-    corners[:, :, 1] += torch.randn(32, FRAMES, 2, generator=generator(22))
+    corners[:, :, 1] += torch.randn(32, FRAMES, 2, generator=generator("test", 22))
     m = measure(drawn(fresh, corners), SPRITE, 2)
     off = [masked_mean((m.motion.accelerations > 1)[m.digit == d], m.motion.free[m.digit == d]) for d in (3, 7)]
     assert off[0] < 0.02 and off[1] > 0.6

@@ -23,7 +23,7 @@ def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementati
 
     def loss(clips, labels):
         with autocast("cpu"):
-            return told(run.model, clips, labels, generator(0)).mean()
+            return told(run.model, clips, labels, generator("times and noise", 0)).mean()
 
     def trainer(clips, labels):
         records = train(run, repeat((clips, labels)), 10**6, told)

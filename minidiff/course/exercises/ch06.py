@@ -47,7 +47,7 @@ def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
     if not seeds:
         return [f"a {d} {PLACES[q]}" for d, q in zip(digit.tolist(), place.tolist())]
     said = []
-    chance = torch.rand(len(digit), 3, generator=generator(*seeds, 8)).tolist()
+    chance = torch.rand(len(digit), 3, generator=generator("captions", *seeds)).tolist()
     for d, q, (a, b, c) in zip(digit.tolist(), place.tolist(), chance):
         subject = SUBJECTS[int(a * len(SUBJECTS))].format(digit=d, number=NUMBER_WORDS[d])
         words = "something" if b < 1 / 8 else subject, "" if c < 1 / 8 else PLACES[q]
