@@ -1,6 +1,6 @@
 """The small tables that chapters load: a CSV that says where, when and by which command.
 
-    table = Table("calls", columns, key=("model", "sampler", "calls"))
+    table = ResultsTable("score_vs_network_calls", columns, key=("model", "sampler", "calls"))
     if not table.has(model="mmnist32", sampler="ddim", calls=8): table.add(...)
 
 A row is on the disk as soon as it is known, so a run that was stopped goes on where it was. Rows
@@ -72,11 +72,14 @@ def format_value(value) -> str:
 
 
 def command_line() -> str:
-    """How this was called; of whole paths, which hold on one machine only, the last name."""
-    name = Path(sys.argv[0]).name
-    start = ["-m", "benchmarks"] if name == "__main__.py" else [f"benchmarks/{name}"]
-    said = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["python", *start, *said])
+    """The command that runs now. Of whole paths, which exist on one machine only, the last name."""
+    parts = Path(sys.argv[0]).with_suffix("").parts
+    program = [Path(sys.argv[0]).name]
+    if "benchmarks" in parts:
+        inside = parts[len(parts) - 1 - parts[::-1].index("benchmarks"):]
+        program = ["-m", ".".join(inside).removesuffix(".__main__")]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", *program, *words])
 
 
 def machine_description() -> str:

@@ -84,7 +84,7 @@ class FakeSide:
     def __init__(self, clock: Clock, name: str, seconds: tuple[float, ...]):
         self.clock, self.name, self.seconds, self.repeats, self.turns = clock, name, seconds, 1, 0
 
-    def go(self, times: int | None = None) -> Turn:
+    def run_turn(self, times: int | None = None) -> Turn:
         wall = self.seconds[min(self.turns, len(self.seconds) - 1)]
         wall *= 1 + self.clock.slower * len(self.clock.order)
         self.turns += 1
@@ -144,7 +144,7 @@ def uneven(monkeypatch):
         worker = clock.side(f"{side} {len(mine)}", pace)
         worker.facts, worker.close = {}, lambda: clock.closed.append(worker.name)
         yield worker
-    monkeypatch.setattr(BenchmarkConfig, "start", start)
+    monkeypatch.setattr(BenchmarkConfig, "start_worker", start)
     return clock
 
 
@@ -207,11 +207,11 @@ def test_peak_bytes_are_measured_where_they_fit(monkeypatch, free, fits, tried, 
             raise WorkerFailed("not enough memory")
         steps = []
 
-        def go(n):
+        def run_turn(n):
             steps.append(n)
             return Turn(1.0, 1.0, (3 * batch + 2 * (sum(steps) > 1) + (batch == 8)) * 2**20)
-        yield SimpleNamespace(go=go)
-    monkeypatch.setattr(BenchmarkConfig, "start", start)
+        yield SimpleNamespace(run_turn=run_turn)
+    monkeypatch.setattr(BenchmarkConfig, "start_worker", start)
     monkeypatch.setattr(comparisons, "free_bytes", lambda: free and free * 2**20)
     assert (comparisons.peak_memory(BenchmarkConfig([0]), OURS, ()), batches) == (found, tried)
 

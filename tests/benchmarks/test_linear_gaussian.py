@@ -23,45 +23,45 @@ every_time = pytest.mark.parametrize("t", bench.TIMES.values(), ids=bench.TIMES)
 
 def gap(t):
     """gaussian_mse - ar1_mse, exact."""
-    return (bench.least(lambda t: gaussian_mse(bench.SCHEDULE, bench.STD, t), t)
-            - bench.least(lambda t: ar1_mse(bench.SCHEDULE, bench.SHAPE[0], RHO, bench.STD, t), t))
+    return (bench.minimum_error(lambda t: gaussian_mse(bench.SCHEDULE, bench.STD, t), t)
+            - bench.minimum_error(lambda t: ar1_mse(bench.SCHEDULE, bench.SHAPE[0], RHO, bench.STD, t), t))
 
 
 @every_time
 def test_the_excess_of_the_best_per_frame_denoiser_is_the_gap(t):
     x, times = bench.noisy_clips(RHO, t, 2000, generator("test", 1))
-    measured, half = bench.mean(bench.excess(FRAME, EXACT, x, times))
+    measured, half = bench.mean_with_interval(bench.excess_error(FRAME, EXACT, x, times))
     assert abs(measured - gap(t)) < half < 0.06 * gap(t)
 
 
 @every_time
 def test_the_exact_denoiser_has_no_excess(t):
     x, times = bench.noisy_clips(RHO, t, 50, generator("test", 2))
-    assert bench.excess(EXACT, EXACT, x, times).max() < 1e-12
+    assert bench.excess_error(EXACT, EXACT, x, times).max() < 1e-12
 
 
 def test_a_known_error_is_the_excess_whatever_the_batch():
     x, times = bench.noisy_clips(RHO, None, 50, generator("test", 3))
-    off = bench.excess(lambda x, t: EXACT(x, t) + t.view(-1, 1, 1, 1, 1), EXACT, x, times, batch=7)
+    off = bench.excess_error(lambda x, t: EXACT(x, t) + t.view(-1, 1, 1, 1, 1), EXACT, x, times, batch=7)
     assert_close(off, times.double() ** 2, rtol=1e-4, atol=1e-9)
 
 
 def test_intervals_cover_the_truth_in_95_of_100_cases():
     """Of 400, at 50 clips each: between 91 and 98 %, and for the share too."""
     x, times = bench.noisy_clips(RHO, 0.5, 400 * 50, generator("test", 4))
-    alone = bench.excess(FRAME, EXACT, x, times).view(400, 50)
-    half = bench.excess(lambda x, t: (FRAME(x, t) + EXACT(x, t)) / 2 + 0.1, EXACT, x, times)
+    alone = bench.excess_error(FRAME, EXACT, x, times).view(400, 50)
+    half = bench.excess_error(lambda x, t: (FRAME(x, t) + EXACT(x, t)) / 2 + 0.1, EXACT, x, times)
     for estimates, truth in (
-            ([bench.mean(v) for v in alone], gap(0.5)),
-            ([bench.share(*v) for v in zip(half.view(400, 50), alone)], 0.25 + 0.01 / gap(0.5))):
+            ([bench.mean_with_interval(v) for v in alone], gap(0.5)),
+            ([bench.ratio_with_interval(*v) for v in zip(half.view(400, 50), alone)], 0.25 + 0.01 / gap(0.5))):
         covered = sum(abs(value - truth) <= width for value, width in estimates)
         assert 0.91 <= covered / 400 <= 0.98
 
 
 def test_a_share_of_itself_has_no_doubt():
     x, times = bench.noisy_clips(RHO, None, 50, generator("test", 5))
-    alone = bench.excess(FRAME, EXACT, x, times)
-    assert bench.share(2 * alone, alone) == pytest.approx((2, 0))
+    alone = bench.excess_error(FRAME, EXACT, x, times)
+    assert bench.ratio_with_interval(2 * alone, alone) == pytest.approx((2, 0))
 
 
 @pytest.mark.parametrize("network", bench.NETWORKS)
@@ -70,8 +70,8 @@ def test_an_untrained_network_is_worse_than_the_best_per_frame_denoiser(network,
     torch.manual_seed(0)
     denoise = Denoiser(bench.NETWORKS[network](mode), bench.SCHEDULE, "flow")
     x, times = bench.noisy_clips(RHO, None, 64, generator("test", 6))
-    alone = bench.excess(FRAME, EXACT, x, times)
-    part, half = bench.share(bench.excess(denoise, EXACT, x, times), alone)
+    alone = bench.excess_error(FRAME, EXACT, x, times)
+    part, half = bench.ratio_with_interval(bench.excess_error(denoise, EXACT, x, times), alone)
     assert part - half > 1
 
 

@@ -138,10 +138,10 @@ class Known:
     def steps(self):
         yield from self.time.steps(*[1] * self.seconds)
 
-    def weights(self) -> float:
+    def current_weights(self) -> float:
         return self.time.seconds
 
-    def judged(self, weights: float, n: int, seed: int) -> dict:
+    def score_weights(self, weights: float, n: int, seed: int) -> dict:
         self.looks.append((weights, n, seed))
         return LIKE_REAL | dict(SCORE=self.score(weights, n), interval=dict(SCORE=(0.1, 0.2)))
 
@@ -186,7 +186,7 @@ def test_a_score_that_is_never_reached(score):
 
 @pytest.fixture
 def raced(monkeypatch):
-    """`Setting.race` without processes: SCORE is answered by a function; the list of what ran."""
+    """`run_timed_training` without processes: SCORE is answered by a function; the list of what ran."""
     ran = []
 
     def answers(score):
@@ -195,7 +195,7 @@ def raced(monkeypatch):
             return LIKE_REAL | dict(SCORE=score(side, spec), steps=5, first=1.0, seconds=9.0,
                                     n=spec["n"], low=0.1, high=0.2,
                                     reached=spec.get("target") and 8)
-        monkeypatch.setattr(BenchmarkConfig, "race", fake)
+        monkeypatch.setattr(BenchmarkConfig, "run_timed_training", fake)
         return ran
     return answers
 
@@ -311,7 +311,7 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
 
 def test_one_real_process(tmp_path):
     plan = recipes.get_recipe("tiny")._replace(sampling=dict(steps=1))
-    row = BenchmarkConfig(benchmark_config.available_cores()[:1]).race("speedrun", plan=plan._asdict(), seed=0, n=32,
+    row = BenchmarkConfig(benchmark_config.available_cores()[:1]).run_timed_training("speedrun", plan=plan._asdict(), seed=0, n=32,
                                                 device="cpu", budget=0.1)
     assert row["steps"] == 1 and row["n"] == 32 and 0 <= row["SCORE"] < 0.5
     assert row["seconds"] == row["first"] > 0.1                # imports count: late at once

@@ -96,17 +96,17 @@ def test_a_table_makes_means_of_values_and_leaves_words():
 # Stored tables
 
 def test_a_missing_table_says_how_it_is_made():
-    with pytest.raises(FileNotFoundError, match=r"python benchmarks/nothing\.py"):
+    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.studies\.nothing"):
         load_table("nothing")
 
 
 def test_a_stored_table_is_read_as_numbers_words_and_gaps(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "TABLES", tmp_path)
-    (tmp_path / "some.csv").write_text("# python benchmarks/some.py\n# today\nname,x,y\n"
+    (tmp_path / "some.csv").write_text("# python -m benchmarks.studies.some\n# today\nname,x,y\n"
                                        "a#,1e-3,\nb,-2,inf\n", encoding="utf-8")
     assert load_table("some") == [{"name": "a#", "x": 0.001, "y": None},
                               {"name": "b", "x": -2.0, "y": float("inf")}]
-    assert table_provenance("some") == "python benchmarks/some.py\ntoday"
+    assert table_provenance("some") == "python -m benchmarks.studies.some\ntoday"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(TABLES.glob("*.csv"))])
@@ -114,8 +114,8 @@ def test_every_shipped_table_is_whole_and_says_how_where_and_when(name):
     rows, (how, where, *_) = load_table(name), table_provenance(name).splitlines()
     assert rows and len({tuple(row) for row in rows}) == 1
     assert all(isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    assert how.split()[:2] == ["python", f"benchmarks/{name}.py"]
-    assert (BENCHMARKS / f"{name}.py").is_file()
+    assert how.split()[:3] == ["python", "-m", f"benchmarks.studies.{name}"]
+    assert (BENCHMARKS / "studies" / f"{name}.py").is_file()
     assert re.match(r"20\d\d-\d\d-\d\d, \w.*, \d+ threads, Python 3\.\S+, torch \d", where)
 
 
@@ -123,7 +123,7 @@ COLUMNS = "sampler", "calls", "scale", "score"
 
 
 def begun(folder, columns=COLUMNS):
-    return bench.Table("some", columns, ("sampler", "calls", "scale"), folder, "a note")
+    return bench.ResultsTable("some", columns, ("sampler", "calls", "scale"), folder, "a note")
 
 
 def run(folder, wanted, fails_at=None) -> list:
@@ -151,14 +151,14 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_rows_that_another_command_adds_stand_below_it(tmp_path, monkeypatch):
-    for words, wanted in ((["first.py"], [("ddim", 4)]), (["second.py", "--more"], [("heun", 4)]),
-                          (["second.py", "--more"], [("heun", 8)]), (["idle.py"], [("heun", 8)])):
-        monkeypatch.setattr(bench.sys, "argv", words)
+    for words, wanted in ((["first"], [("ddim", 4)]), (["second", "--more"], [("heun", 4)]),
+                          (["second", "--more"], [("heun", 8)]), (["idle"], [("heun", 8)])):
+        monkeypatch.setattr(bench.sys, "argv", [f"benchmarks/studies/{words[0]}.py", *words[1:]])
         run(tmp_path, wanted)
     lines = (tmp_path / "some.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split()[-1] if line[:8] == "# python" else line[:4] for line in lines
             if line[:4] not in ("# 20", "# a ", "samp")] == \
-        ["benchmarks/first.py", "ddim", "--more", "heun", "heun"]
+        ["benchmarks.studies.first", "ddim", "--more", "heun", "heun"]
     monkeypatch.setattr(claims, "TABLES", tmp_path)
     assert [r["calls"] for r in load_table("some")] == [4, 4, 8]
 

@@ -30,11 +30,11 @@ class Implementation(NamedTuple):
 
 
 IMPLEMENTATIONS = {                                          # name: module here, function, its settings
-    "minidiff": ("ours", "unet", {}),
-    "video-diffusion-pytorch": ("video_diffusion", "unet", dict(dim=64)),
-    "video-diffusion-pytorch, dim 16": ("video_diffusion", "unet", dict(dim=16)),
-    "diffusers UNet3DConditionModel": ("of_diffusers", "unet", {}),
-    "diffusers LatteTransformer3DModel": ("of_diffusers", "latte", {})}
+    "minidiff": ("minidiff", "unet", {}),
+    "video-diffusion-pytorch": ("video_diffusion_pytorch", "unet", dict(dim=64)),
+    "video-diffusion-pytorch, dim 16": ("video_diffusion_pytorch", "unet", dict(dim=16)),
+    "diffusers UNet3DConditionModel": ("diffusers", "unet", {}),
+    "diffusers LatteTransformer3DModel": ("diffusers", "latte", {})}
 
 
 def import_package(name: str) -> ModuleType:
