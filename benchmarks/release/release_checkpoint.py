@@ -1,10 +1,10 @@
-"""Ship a trained model: copy it into the package, score it as stored, write its card and picture.
+"""Release a trained model: score it, store it in the package, write its card and its picture.
 
     python -m benchmarks.release.release_checkpoint runs/mmnist32 \\
         --command "python -m minidiff train mmnist32 --digits FOLDER --steps 12000" \\
         --digits "MNIST, rows 0-7999 of the test file" --n 512 --seeds 100 101 102
 
-Nothing was chosen by these seeds: sampling settings are the defaults of the command line.
+No setting was chosen with these seeds; sampling uses the model's own settings.
 """
 import argparse
 import json
@@ -22,7 +22,12 @@ from minidiff.runtime import files
 from minidiff.vae import VAE
 
 
-def main() -> None:
+STREAMS = ("Every random stream has a name (minidiff 0.2), so clips, times and noise are independent. On "
+           "the same machine and versions the command gives the same bits.")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options of the command line."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", type=Path,
@@ -32,54 +37,85 @@ def main() -> None:
                    help="where its digits came from, in words, for the card")
     machine = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     p.add_argument("--machine", default=machine, help="for the card")
+    p.add_argument("--streams", default=STREAMS,
+                   help="a sentence on the random streams, for the card; give another one for "
+                        "weights that were trained, or begun, before minidiff 0.2")
     p.add_argument("--clips", type=int,
-                   help="clips seen in all its trainings, where it went through several")
-    p.add_argument("--minutes", type=float, help="the same, minutes")
-    p.add_argument("--source", help="the folder of the digits, where real clips are needed")
+                   help="clips seen in all its trainings, if it went through several")
+    p.add_argument("--minutes", type=float, help="minutes of all its trainings")
+    p.add_argument("--source", help="the folder of the digits, if real clips are needed")
     p.add_argument("--n", type=int, default=512)
     p.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
-    args = p.parse_args()
-    model = pipeline.load(args.folder / "model.safetensors")
-    about, latent = model.metadata, isinstance(model, VAE)
-    source = args.source or about["digits"]
-    judge = evaluate.evaluate_vae if latent else evaluate.evaluate_model
-    rows = [judge(model, args.n, seed, source, progress_bar) for seed in args.seeds]
-    name = about["recipe"]["name"]
-    target = pipeline.CHECKPOINTS / f"{name}.safetensors"
-    tensors, _ = files.load_tensors(args.folder / "model.safetensors")
-    shipped = portable_metadata({k: v for k, v in about.items() if k != "sha256"})
-    card = {"name": name, "sha256": files.save_tensors(target, tensors, shipped),
+    return p.parse_args()
+
+
+def model_card(model, args: argparse.Namespace, target: Path, score: dict) -> dict:
+    """The card of a model that is stored in `target`: what it is, how it was made, how good it is."""
+    metadata = model.metadata
+    tensors, _ = files.load_tensors(target)
+    return {"name": target.stem, "sha256": files.digest(tensors),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
             "command": args.command, "digits": args.digits,
-            "seed": about["seed"], "clips": args.clips or about["clips"],
-            "minutes": args.minutes or about["minutes"],
+            "seed": metadata["seed"], "clips": args.clips or metadata["clips"],
+            "minutes": args.minutes or metadata["minutes"],
             "machine": args.machine,
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-            "date": date.today().isoformat(),
-            **({} if latent else {"sampling": model.sampling}),
-            "score": scoreboard.combine_rows(rows),
-            "limits": f"Trained on clips of {about['recipe']['clips']}; the (digit, direction) "
-                      "pairs in minidiff.data.moving_mnist.HELD_OUT were never shown to it."}
+            "date": date.today().isoformat(), "streams": args.streams,
+            **({} if isinstance(model, VAE) else {"sampling": model.sampling}),
+            "score": score, "limits": limits(metadata["recipe"]["clips"])}
+
+
+def limits(clips: dict) -> str:
+    """What a model was trained on and what it never saw, in words. clips: the recipe's settings."""
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in clips.items())
+    return (f"Trained on clips of these settings: {settings}. No clip began with one of the (digit, "
+            "direction) pairs in minidiff.data.moving_mnist.HELD_OUT.")
+
+
+def save_picture(model, seed: int, path: Path) -> None:
+    """The first clip that the model makes of each of ten conditions, as a GIF; prints the prompts.
+
+    Nothing is picked by hand.
+    """
+    conditions = evaluate.evaluation_conditions(model, 10, seed)
+    clips = next(evaluate.sample_clips(model, conditions, seed))
+    clips.save(path)
+    print("\n".join(clips.prompts))
+
+
+def main() -> None:
+    """Score, store and describe the model."""
+    args = parse_arguments()
+    model = pipeline.load(args.folder / "model.safetensors")
+    metadata, latent = model.metadata, isinstance(model, VAE)
+    evaluate_one = evaluate.evaluate_vae if latent else evaluate.evaluate_model
+    source = args.source or metadata["digits"]
+    rows = [evaluate_one(model, args.n, seed, source, progress_bar) for seed in args.seeds]
+    target = pipeline.CHECKPOINTS / f"{metadata['recipe']['name']}.safetensors"
+    tensors, stored = files.load_tensors(args.folder / "model.safetensors")  # names as in the file
+    files.save_tensors(target, tensors, portable_metadata(stored))
+    card = model_card(model, args, target, scoreboard.combine_rows(rows))
     files.write_text(target.with_suffix(".json"), json.dumps(card, indent=1))
     if not latent:
-        asked = evaluate.evaluation_conditions(model, 10, args.seeds[0])
-        clips = next(evaluate.sample_clips(model, asked, args.seeds[0]))
-        clips.save(target.with_suffix(".gif"))
-        print("\n".join(clips.prompts))
+        save_picture(model, args.seeds[0], target.with_suffix(".gif"))
     print(json.dumps(card["score"], indent=1))
 
 
-def portable_metadata(about: dict) -> dict:
-    """Facts that hold anywhere: digits by name, and a model that it began with by its hash."""
-    about = about | {"digits": reference_name(about["digits"], allow_missing=True)}
-    if about.get("begun"):
-        begun = {k: v for k, v in about["begun"].items() if k != "model"}
-        about["begun"] = portable_metadata(begun)
-    return about
+def portable_metadata(metadata: dict) -> dict:
+    """The description without paths of this machine.
+
+    The digits are named; of the model that a training began with, the hash remains.
+    """
+    metadata = metadata | {"digits": reference_name(metadata["digits"], allow_missing=True)}
+    if metadata.get("begun"):
+        begun = {k: v for k, v in metadata["begun"].items() if k != "model"}
+        metadata["begun"] = portable_metadata(begun)
+    return metadata
 
 
 def progress_bar(steps, total: int, text: str, unit: str):
+    """The bar that shows how far the scoring is."""
     return tqdm(steps, total=total, desc=text, unit=unit)
 
 

@@ -1,4 +1,6 @@
 """The harness of the comparisons, on sides whose speed is known: it must find just that."""
+import json
+import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results_table  # noqa: E402
-from benchmarks.release import average_weights
+from benchmarks.release import average_weights, release_checkpoint
 from benchmarks.speed import comparisons, paired_timing
 from benchmarks.speed.benchmark_config import (  # noqa: E402
     ALL_OPTIMISATIONS,
@@ -44,16 +46,15 @@ from benchmarks.speed.paired_timing import (
 from benchmarks.speed.peers import build  # noqa: E402
 from benchmarks.studies.denoise_from_noise_level import noise_and_denoise  # noqa: E402
 from benchmarks.studies.motion_errors_by_distance import motion_rows as near_or_apart  # noqa: E402
-from minidiff import load  # noqa: E402
+from minidiff import load, pipeline  # noqa: E402
 from minidiff.data import digits
 from minidiff.data.media import to_unit  # noqa: E402
 from minidiff.data.moving_mnist import moving_mnist, object_specs, place_sprites  # noqa: E402
 from minidiff.layers import attention  # noqa: E402
-from minidiff.recipes import (
-    build_model,
-    get_recipe,
-)
+from minidiff.pipeline import GeneratedVideo
+from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files
+from minidiff.runtime.old_files import with_new_names
 from minidiff.schedules import Flow  # noqa: E402
 
 FAKE = f"""
@@ -467,3 +468,39 @@ def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, c
         with pytest.raises(SystemExit):
             run(*names)
         assert why in capsys.readouterr().err
+
+
+def test_a_file_with_old_names_is_averaged_with_one_of_today(monkeypatch, tmp_path):
+    old = pipeline.CHECKPOINTS / "time-none.safetensors"
+    tensors, metadata = files.load_tensors(old)
+    new_tensors, new_metadata = with_new_names(tensors, metadata)
+    assert new_tensors.keys() != tensors.keys()                    # else this tests nothing
+    files.save_tensors(tmp_path / "new.safetensors", new_tensors, new_metadata)
+    monkeypatch.setattr(sys, "argv", ["average_weights.py", str(old),
+                                      str(tmp_path / "new.safetensors"), "--out", str(tmp_path)])
+    average_weights.main()
+    assert_close(files.load_tensors(tmp_path / "model.safetensors")[0], new_tensors)
+    averaged = load(tmp_path / "model.safetensors").metadata["averaged"]
+    assert averaged[0] == files.digest(tensors) != averaged[1] == files.digest(new_tensors)
+
+
+@pytest.mark.parametrize("name", ["time-none", "mmnist32"])
+def test_a_file_with_old_names_can_be_released(name, monkeypatch, tmp_path, capsys):
+    """It keeps its tensors, and so its hash, and gets a card, a picture and a description."""
+    original = pipeline.CHECKPOINTS / f"{name}.safetensors"
+    shutil.copy(original, tmp_path / "model.safetensors")
+    shipped = tmp_path / "shipped"
+    monkeypatch.setattr(release_checkpoint.pipeline, "CHECKPOINTS", shipped)
+    monkeypatch.setattr(release_checkpoint.evaluate, "evaluate_model", lambda *_: {})
+    monkeypatch.setattr(release_checkpoint.scoreboard, "combine_rows", lambda rows: {"SCORE": 1.0})
+    monkeypatch.setattr(release_checkpoint.evaluate, "sample_clips", lambda *_: iter([
+        GeneratedVideo(torch.zeros(10, 2, 1, 32, 32), ["a 0"] * 10)]))
+    monkeypatch.setattr(sys, "argv", ["release_checkpoint.py", str(tmp_path), "--command", "made",
+                                      "--digits", "drawn"])
+    release_checkpoint.main()
+    card = json.loads((shipped / f"{name}.json").read_text())
+    assert card["sha256"] == files.digest(files.load_tensors(original)[0])
+    assert card["command"] == "made" and card["streams"] == release_checkpoint.STREAMS
+    assert "size 32, frames 8, num digits 1" in card["limits"]
+    load(shipped / f"{name}.safetensors")
+    assert (shipped / f"{name}.gif").stat().st_size > 0
