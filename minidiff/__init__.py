@@ -13,7 +13,7 @@ from minidiff.pipeline import load
 from minidiff.unet import UNet
 from minidiff.vae import VAE
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
            "VAE",
            "Denoiser",

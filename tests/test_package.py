@@ -1,10 +1,13 @@
 """The house rules: who may import whom, what an import costs, what the packages are."""
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import minidiff
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
-CORE = ("schedules", "denoiser", "guidance", "samplers", "gaussians", "layers", "unet", "dit", "vae",
-        "train", "recipes", "pipeline")                                  # the idea, in reading order
+CORE = ("schedules", "denoiser", "guidance", "samplers", "gaussians", "layers", "unet", "dit",
+        "vae", "train", "recipes", "pipeline")                           # the idea, in reading order
 ROOMS = {  # -> the rooms that it may import from, the twelve among them
     "runtime": (),
     "core": ("runtime",),
@@ -94,10 +99,156 @@ def test_imports_inside_the_course_go_downward(path):
             assert target in (*COURSE_ROOMS[path.parts[1]], path.parts[1]), f"{path}: {name}"
 
 
-def test_no_folder_is_a_corridor():
-    for folder in (p for top in ("minidiff", "benchmarks", "tests", "examples")
-                   for p in [ROOT / top, *(ROOT / top).rglob("*/")] if p.name != "__pycache__"):
-        assert len([p for p in folder.iterdir() if p.is_file()]) <= 30, folder
+@pytest.fixture(scope="module")
+def listed() -> list[Path]:
+    """Every file of the project that git knows or would add, relative to the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    git = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if git.returncode:
+        pytest.skip("This is no clone: git knows no files here.")
+    return [Path(line) for line in git.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_no_folder_holds_more_than_thirty_files(listed):
+    full = {str(k): n for k, n in Counter(path.parent for path in listed).items() if n > 30}
+    assert not full
+
+
+def test_the_root_holds_what_it_should(listed):
+    assert {path.parts[0] for path in listed if path.parts[0][0] != "."} == {
+        "CHANGELOG.md", "LICENSE", "LICENSE-texts", "Makefile", "README.md", "benchmarks",
+        "constraints.txt", "datasets", "environment.yml", "examples", "minidiff", "notebooks",
+        "pyproject.toml", "solutions", "tests"}
+
+
+def definitions(path: Path) -> Iterator[tuple[str, ast.AST, bool]]:
+    """(qualified name, node, whether it is inside a function) of each function and class."""
+    def inside(node: ast.AST, prefix: str, nested: bool) -> Iterator[tuple[str, ast.AST, bool]]:
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            name = f"{prefix}{child.name}" if named else prefix.removesuffix(".")
+            if named:
+                yield name, child, nested
+            yield from inside(child, f"{name}." if name else "",
+                              nested or (named and not isinstance(child, ast.ClassDef)))
+    yield from inside(ast.parse(path.read_text(encoding="utf-8")), "", False)
+
+
+def sources() -> list[Path]:
+    """Every Python file of the package, the benchmarks and the examples."""
+    return [p for top in ("minidiff", "benchmarks", "examples") for p in (ROOT / top).rglob("*.py")]
+
+
+@pytest.mark.parametrize("top", ["minidiff", "benchmarks", "examples"])
+def test_everything_public_has_a_docstring(top):
+    missing = [f"{path.relative_to(ROOT)}: {name}" for path in sorted((ROOT / top).rglob("*.py"))
+               for name, node, nested in definitions(path)
+               if not nested and name.split(".")[-1] != "forward"
+               and not any(part.startswith("_") for part in name.split("."))
+               and not ast.get_docstring(node)]
+    assert not missing, "\n".join(missing)
+
+
+def test_every_module_has_a_docstring():
+    assert not [str(path) for path in sources()
+                if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.parametrize("top", ["minidiff", "benchmarks", "examples"])
+def test_no_function_is_longer_than_a_screen(top):
+    """Fifty lines, with the functions that are defined within."""
+    long = [f"{path.relative_to(ROOT)}: {name}, {lines} lines"
+            for path in sorted((ROOT / top).rglob("*.py")) for name, node, _ in definitions(path)
+            if not isinstance(node, ast.ClassDef)
+            and (lines := node.end_lineno - node.lineno + 1) > 50]
+    assert not long, "\n".join(long)
+
+
+GONE = {  # a word of the project's own language, as a pattern -> what the field says
+    r"\bviz\b": "figures", r"\bcanvas\.(?:py|css|js|Panel)\b": "viewer",
+    r"minidiff\.(?:inks|tracker)\b|import (?:inks|tracker)\b": "segmentation, tracking",
+    r"\brecogniser\.(?!safetensors|json)[a-z]|import recogniser": "digit_classifier",
+    r"\bparallel\.(?:py|leads|drawn|rows|agreed|average|start)\b|import parallel|, parallel$":
+        "distributed",
+    r"\btorchvision_shim\b": "torchvision_compat", r"\bframes_alone\b":
+        "without_temporal_attention", r"\bsinusoid\(": "sinusoidal_embedding",
+    r"\brotations\(": "rope_angles", r"\bMixer\b": "SpatioTemporalMixer",
+    r"\bgist\b": "text_proj", r"\bunbroken\b": "defer_interrupts", r"\bper_sample\b":
+        "append_dims", r"\bSMALLEST\b": "EPS", r"\bbeside\(": "atomic_write",
+    r"\bGlance\b": "FrameFeatures", r"\bYard\b": "RealStatistics", r"\bFlight\b": "Motion",
+    r"\.jolts\b": "accelerations", r"\bglide\(": "reflect", r"(?<![\w.])told\(":
+        "prompt_keys", r"(?<![\w.])asked\(": "checked_labels", r"\bjudged\(": "score_parts",
+    r"\bof_diffusers\b": "peers.diffusers", r"\bsides\.(?:ours|peer|video_diffusion)\b": "peers",
+    r"\bLOOKS\b|\bALONE\b": "ATTENTION_PATTERNS", r"\bBelief\b|\.belief\b": "probabilities",
+    r"--set (?:deep|apart|noised|refine|mix)=": "today's settings",
+    r"(?i)cannot be fooled|the clearest\b|best there is|fits in your head":
+        "what was tested, with its number"}
+ALLOWED = {"CHANGELOG.md", "minidiff/runtime/old_files.py", "tests/test_package.py"}
+
+
+def words_of(path: Path) -> str:
+    """A file's text; of a notebook its cells without their outputs."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+@pytest.fixture(scope="module")
+def texts(listed) -> dict[str, str]:
+    """The code and the documents, path -> text; notebooks by their source, solutions/."""
+    return {str(path): words_of(path) for path in listed if str(path) not in ALLOWED
+            and path.parts[0] != "notebooks" and path.suffix in (".py", ".md", ".ipynb", ".toml")}
+
+
+@pytest.mark.parametrize("pattern", GONE)
+def test_names_are_the_fields(texts, pattern):
+    found = [f"{path}: {line.strip()}" for path, text in texts.items()
+             for line in text.splitlines() if re.search(pattern, line)]
+    assert not found, f"say {GONE[pattern]}:\n" + "\n".join(found)
+
+
+def test_dotted_names_in_code_and_documents_exist(texts):
+    """`minidiff.a` is a module, a room or a name of the package; `benchmarks.a.b` is a module."""
+    wrong = []
+    for path, text in texts.items():
+        for first in re.findall(r"\bminidiff\.([A-Za-z_]\w*)", text):
+            there = (PACKAGE / first).exists() or (PACKAGE / f"{first}.py").exists()
+            if not there and first not in minidiff.__all__ and not hasattr(minidiff, first):
+                wrong.append(f"{path}: minidiff.{first}")
+        if path.startswith("tests/"):
+            continue                                             # these may make up names
+        for dotted in re.findall(r"-m (benchmarks(?:\.[a-z_]+)+)\b(?!\.)", text):
+            target = ROOT / dotted.replace(".", "/")
+            if not target.is_dir() and not target.with_suffix(".py").exists():
+                wrong.append(f"{path}: {dotted}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_paths_and_links_in_documents_exist(listed):
+    wrong = []
+    for path in (p for p in listed if p.suffix == ".md"):
+        text = words_of(path)
+        for link in re.findall(r"\]\(([^)#\s]+)", text):
+            if "://" not in link and not (ROOT / path.parent / link).exists():
+                wrong.append(f"{path}: {link}")
+        for named in re.findall(r"\b(?:minidiff|benchmarks|tests|examples)/[\w/]+\.(?:py|csv|gif)", text):
+            if not (ROOT / named).exists():
+                wrong.append(f"{path}: {named}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_readme_shows_the_minimal_example_as_it_is():
+    example = (ROOT / "examples" / "train_minimal.py").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- examples/train_minimal\.py -->\n```python\n(.*?)```", readme, re.S)
+    assert shown.group(1) == example
+    assert len(example.splitlines()) <= 60
+
+
+def test_the_version_is_the_same_everywhere():
+    entry = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert project()["version"] == minidiff.__version__ == entry.group(1)
 
 
 @pytest.mark.parametrize("library", HEAVY)
