@@ -1,8 +1,9 @@
-# make demo      train a small video diffusion model, look at it, score it (8 minutes on two cores)
+# make demo      train a small video diffusion model, sample from it, score it (8 minutes, two cores)
 # make lab       open the notebooks
-# make test      everything that must hold
-# make nbgrader  the round trip with the real nbgrader
-# Each makes .venv and installs what it needs when that is missing.
+# make test      run all checks: style, tests, and every chapter unsolved and solved
+# make nbgrader  test the course with the real nbgrader
+# make clean     remove what the other commands made
+# demo, lab and test make a virtual environment in .venv and install what is missing there.
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +23,7 @@ lab: $(VENV)/.course
 	$(BIN)/python -m jupyterlab notebooks
 
 NBVAL = MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) $(BIN)/python -m pytest \
-	--nbval-lax --nbval-cell-timeout 120
+	--nbval-lax --nbval-cell-timeout 600
 
 test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
@@ -32,7 +33,7 @@ test: $(VENV)/.dev
 	PYTHONPATH="$(CURDIR)/tests/offline" $(NBVAL) notebooks
 	MINIDIFF_STRICT=1 $(NBVAL) solutions
 
-nbgrader:                     # optional: the round trip with the real nbgrader, in its own place
+nbgrader:                     # optional: in a virtual environment of its own
 	$(PYTHON) -m venv .venv-nbgrader
 	.venv-nbgrader/bin/python -m pip install --quiet --constraint constraints.txt \
 		--editable ".[course]" pytest nbgrader==0.9.6

@@ -238,6 +238,13 @@ def test_paths_and_links_in_documents_exist(listed):
     assert not wrong, "\n".join(wrong)
 
 
+def test_imports_of_the_package_in_documents_work(listed):
+    for path in (p for p in listed if p.suffix == ".md"):
+        for block in re.findall(r"```python\n(.*?)```", words_of(path), re.S):
+            for line in re.findall(r"^(?:import|from) minidiff\b.*", block, re.M):
+                exec(line, {})
+
+
 def test_the_readme_shows_the_minimal_example_as_it_is():
     example = (ROOT / "examples" / "train_minimal.py").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
