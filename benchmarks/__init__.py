@@ -1,1 +1,1 @@
-"""The commands that measure: `python -m benchmarks NAME` beside peers, or a file each."""
+"""Commands that measure: `python -m benchmarks NAME`, or `python -m benchmarks.studies.NAME`."""

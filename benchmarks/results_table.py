@@ -1,10 +1,10 @@
-"""The small tables that chapters load: a CSV that says where, when and by which command.
+"""Small tables of results: a CSV file that names its command, its date and its machine.
 
     table = ResultsTable("score_vs_network_calls", columns, key=("model", "sampler", "calls"))
     if not table.has(model="mmnist32", sampler="ddim", calls=8): table.add(...)
 
-A row is on the disk as soon as it is known, so a run that was stopped goes on where it was. Rows
-that another command adds stand below that command.
+A row is written to the disk as soon as it is known, so an interrupted run continues where it
+stopped. Rows that another command adds stand below that command.
 """
 import csv
 import os
@@ -20,9 +20,9 @@ from minidiff.course.student.claims import TABLES
 
 
 class ResultsTable:
-    """Rows of one CSV file; `key` names the columns that tell them apart.
+    """Rows of one CSV file; `key` names the columns that identify a row.
 
-    note: more for its first lines. Raises ValueError if the file there has other columns.
+    note: one more comment line at the top. Raises ValueError if an existing file has other columns.
     """
 
     def __init__(self, name: str, columns: tuple[str, ...], key: tuple[str, ...],
@@ -41,6 +41,7 @@ class ResultsTable:
                              f"not {', '.join(columns)}; remove it to make it anew.")
 
     def write_header(self, note: str) -> None:
+        """Begin the file: command, machine, note and columns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8", newline="") as f:
             f.write(comment_lines(command_line(), machine_description(), note))
@@ -52,10 +53,11 @@ class ResultsTable:
         return any(all(row[k] == v for k, v in want.items()) for row in self.rows)
 
     def add(self, **row) -> None:
-        """One row more, at once on the disk."""
+        """Add a row and write it to the disk at once."""
         row = {k: format_value(v) for k, v in row.items()}
         with self.path.open("a", encoding="utf-8", newline="") as f:
-            f.write("" if self.command_written else comment_lines(command_line(), machine_description()))
+            if not self.command_written:
+                f.write(comment_lines(command_line(), machine_description()))
             csv.DictWriter(f, self.columns, lineterminator="\n").writerow(row)
             f.flush()
             os.fsync(f.fileno())
@@ -64,10 +66,12 @@ class ResultsTable:
 
 
 def comment_lines(*lines: str) -> str:
+    """The lines that are not empty, each as a comment of the CSV file."""
     return "".join(f"# {line}\n" for line in lines if line)
 
 
 def format_value(value) -> str:
+    """A cell: floats with five digits, nothing for None."""
     return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -83,7 +87,7 @@ def command_line() -> str:
 
 
 def machine_description() -> str:
-    """One line on where and when: date, chip, threads, versions."""
+    """One line: date, chip, threads, versions."""
     chip = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
     if torch.cuda.is_available():
         chip = torch.cuda.get_device_name()

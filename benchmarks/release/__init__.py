@@ -1,1 +1,1 @@
-"""What makes the shipped checkpoints and pictures."""
+"""Commands that make the shipped checkpoints and pictures."""

@@ -1,8 +1,8 @@
-"""Twenty prompts, tried once each with one seed: the picture in the README.
+"""The picture of twenty prompts in the README: one clip for each prompt, all with one seed.
 
-    python -m benchmarks.release.prompt_gallery [--seed 0] [--out benchmarks/release/prompt_gallery.gif]
+    python -m benchmarks.release.prompt_gallery [--seed 0] [--out FILE.gif]
 
-Nothing is picked: the clips are the first that the model makes.
+No clip is picked: each is the first that the model makes of its prompt.
 """
 import argparse
 from pathlib import Path
@@ -26,17 +26,17 @@ TILE_SIZE, CAPTION_HEIGHT, COLUMNS = 160, 34, 5
 
 
 def tile(frame: np.ndarray, words: str) -> Image.Image:
-    """One frame, enlarged, its prompt in two lines below it."""
+    """One frame, enlarged, with its prompt in two lines below it."""
     out = Image.new("L", (TILE_SIZE, TILE_SIZE + CAPTION_HEIGHT), 255)
     out.paste(Image.fromarray(frame).resize((TILE_SIZE, TILE_SIZE), Image.NEAREST))
     first, _, second = words.partition(" and ")
-    ImageDraw.Draw(out).multiline_text((3, TILE_SIZE + 2), first + (f"\nand {second}" if second else ""),
-                                       fill=0, font_size=12, spacing=2)
+    text = f"{first}\nand {second}" if second else first
+    ImageDraw.Draw(out).multiline_text((3, TILE_SIZE + 2), text, fill=0, font_size=12, spacing=2)
     return out
 
 
 def gallery_frames(clips: np.ndarray) -> list[Image.Image]:
-    """All clips (N, T, H, W), bytes, side by side: an image a frame, in 16 greys."""
+    """All clips (N, T, H, W), bytes, side by side: one image for each frame, in 16 greys."""
     frames = []
     for k in range(clips.shape[1]):
         size = COLUMNS * (TILE_SIZE + 4), len(clips) // COLUMNS * (TILE_SIZE + CAPTION_HEIGHT)
@@ -49,6 +49,7 @@ def gallery_frames(clips: np.ndarray) -> list[Image.Image]:
 
 
 def main() -> None:
+    """The command."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seed", type=int, default=0)

@@ -21,9 +21,8 @@ from minidiff.evaluation.references import reference_name
 from minidiff.runtime import files
 from minidiff.vae import VAE
 
-
-STREAMS = ("Every random stream has a name (minidiff 0.2), so clips, times and noise are independent. On "
-           "the same machine and versions the command gives the same bits.")
+STREAMS = ("Each random stream has its own name (minidiff 0.2), so clips, times and noise are "
+           "independent. On the same machine and versions the command gives the same bits.")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -50,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def model_card(model, args: argparse.Namespace, target: Path, score: dict) -> dict:
-    """The card of a model that is stored in `target`: what it is, how it was made, how good it is."""
+    """The card of the model in `target`: what it is, how it was made, how good it is."""
     metadata = model.metadata
     tensors, _ = files.load_tensors(target)
     return {"name": target.stem, "sha256": files.digest(tensors),
@@ -69,8 +68,8 @@ def model_card(model, args: argparse.Namespace, target: Path, score: dict) -> di
 def limits(clips: dict) -> str:
     """What a model was trained on and what it never saw, in words. clips: the recipe's settings."""
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in clips.items())
-    return (f"Trained on clips of these settings: {settings}. No clip began with one of the (digit, "
-            "direction) pairs in minidiff.data.moving_mnist.HELD_OUT.")
+    return (f"Trained on clips of these settings: {settings}. No clip began with one of the "
+            "(digit, direction) pairs in minidiff.data.moving_mnist.HELD_OUT.")
 
 
 def save_picture(model, seed: int, path: Path) -> None:

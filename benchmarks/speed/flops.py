@@ -1,8 +1,7 @@
 """Floating-point operations of matrix products, convolutions and attention: 2 per multiply-add.
 
-torch's counter, with the attention that it misses: it knows the fused kernels of GPUs but not the
-one of CPUs, which it counts as nothing (in torch 2.13). Attention that is written out as matrix
-products is counted as such.
+torch's counter, completed: in torch 2.13 it knows the fused attention kernels of GPUs but counts
+the kernel of CPUs as nothing. Attention that is written out is counted as matrix products.
 """
 from collections.abc import Callable
 
@@ -18,10 +17,12 @@ aten = torch.ops.aten
 
 
 def attention_flops(query, key, value, *_, **__) -> int:
+    """Operations of fused attention, from the shapes of its inputs."""
     return sdpa_flop_count(query, key, value)
 
 
 def attention_backward_flops(grad, query, key, value, *_, **__) -> int:
+    """Operations of its backward pass."""
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
@@ -32,7 +33,7 @@ UNCOUNTED_OPS = {op: count for op, count in (
 
 
 def count_flops(action: Callable[[], object]) -> int:
-    """The operations that an action takes, backward passes inside it included."""
+    """The operations of an action, with the backward passes inside it."""
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED_OPS) as counter:
         action()
     return counter.get_total_flops()

@@ -1,7 +1,7 @@
-"""Moving digits as one would first write them: clip by clip, frame by frame, digit by digit.
+"""Moving digits made by a simple loop: clip by clip, frame by frame.
 
-What `minidiff.data.moving_mnist` is measured against: the same clips (a digit at a sub-pixel place,
-bouncing inside the frame), NumPy for the pixels, Python for the rest.
+The baseline for `minidiff.data.moving_mnist`: the same clips (a digit at a sub-pixel position,
+bouncing inside the frame), with NumPy for the pixels and Python for the rest.
 """
 from math import cos, pi, sin
 
@@ -28,7 +28,7 @@ def naive_clips(images: np.ndarray, n: int, rng: np.random.Generator, size: int 
 
 
 def place_sprite(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray:
-    """A frame (size, size) with the image's corner at (y, x): its pixels shared among four."""
+    """A frame (size, size) with the image's corner at (y, x), by bilinear interpolation."""
     s, top, left = len(image), int(y), int(x)
     down, right = y - top, x - left
     frame = np.zeros((size + 1, size + 1), np.float32)                 # room for an empty share
@@ -40,6 +40,7 @@ def place_sprite(image: np.ndarray, y: float, x: float, size: int) -> np.ndarray
 
 
 def bounce_off_walls(at: float, speed: float, room: float) -> tuple[float, float]:
+    """Position and speed after a reflection at 0 or at `room`, in pixels."""
     if at < 0:
         return -at, -speed
     if at > room:

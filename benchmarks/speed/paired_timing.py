@@ -1,13 +1,13 @@
-"""Two processes timed in turn, A B B A, so that a machine that slows down slows both alike.
+"""Two processes timed in turns, A B B A: if the machine slows down, both become slower.
 
     with Worker("ours", command) as a, Worker("theirs", other) as b:
-        warm(a), warm(b)
-        found = compared(blocks(a, b, 15))      # how many times as fast A is, with an interval
-        level("ours", blocks(a, again, 15))     # A against A: 1.00 +- .05, or nothing can be said
+        warm_up(a), warm_up(b)
+        found = compare_blocks(time_blocks(a, b, 15))        # how many times as fast A is
+        check_self_ratio("ours", time_blocks(a, again, 15))  # A against A must give 1.00 +- .05
 
-Each block of four turns gives one ratio; the median of the blocks counts, and its interval is from
-bootstrapped blocks. They may be blocks of several pairs of processes, where two that do the same
-differ for as long as they live.
+Each block of four turns gives one ratio. The result is the median of the blocks, with an interval
+from bootstrapped blocks. Blocks of several pairs of processes may be joined, because two equal
+processes can differ as long as they live.
 """
 import json
 import subprocess
@@ -21,15 +21,15 @@ from statistics import median
 from typing import NamedTuple
 
 BLOCKS = 15
-TOLERANCE = 0.05                                           # how far A may be from A
+TOLERANCE = 0.05                                           # allowed difference of A against A
 
 
 class NotMeasurable(Exception):
-    """The machine is too uneven just now; says how uneven."""
+    """The machine is too uneven just now; the message says how uneven."""
 
 
 class WorkerFailed(Exception):
-    """A side could not work; says why in one sentence."""
+    """A process failed; the message says why in one sentence."""
 
 
 class Turn(NamedTuple):
@@ -57,9 +57,9 @@ class Comparison(NamedTuple):
 
 
 class Worker:
-    """A process that speaks as `benchmarks.speed.worker` does; it begins while others do, too.
+    """A process that answers as `benchmarks.speed.worker` does; several can start at once.
 
-    repeats: iterations a turn, so many that a turn can be timed; `warm_up` finds them.
+    repeats: iterations in a turn, enough to time it; `warm_up` sets them.
     """
 
     def __init__(self, name: str, command: Sequence[str], **popen):
@@ -70,10 +70,11 @@ class Worker:
 
     @cached_property
     def facts(self) -> dict:
-        """What it says first; waits until then. Raises WorkerFailed if it cannot begin."""
+        """Its first answer; waits for it. Raises WorkerFailed if the process cannot start."""
         return self.read_answer()
 
     def read_answer(self) -> dict:
+        """The next answer. Raises WorkerFailed if the process ended or reports an error."""
         said = self.process.stdout.readline()
         if not said:
             status = self.process.wait()
@@ -88,18 +89,19 @@ class Worker:
     def run_turn(self, times: int | None = None) -> Turn:
         """One turn: so many iterations, `repeats` unless given."""
         times = times or self.repeats
-        _ = self.facts                                         # it says them first
-        with suppress(BrokenPipeError):                        # listen() says what it died of
+        _ = self.facts                                         # its first answer
+        with suppress(BrokenPipeError):                        # read_answer() says why it ended
             self.process.stdin.write(f"{times}\n")
             self.process.stdin.flush()
         answer = self.read_answer()
         return Turn(answer["wall"] / times, answer["cpu"] / times, answer.get("peak", 0))
 
     def close(self) -> None:
+        """End the process."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.errors):
-            with suppress(BrokenPipeError):                    # what a dead worker never read
+            with suppress(BrokenPipeError):                    # what the process never read
                 pipe.close()
 
     def __enter__(self) -> "Worker":
@@ -109,10 +111,12 @@ class Worker:
         self.close()
 
 
-def warm_up(worker: Worker, min_seconds: float = 0.2, max_turns: int = 40, tolerance: float = 0.1) -> Turn:
-    """Turns of at least `least` seconds until three of the last five agree within 10 %: the middle.
+def warm_up(worker: Worker, min_seconds: float = 0.2, max_turns: int = 40,
+            tolerance: float = 0.1) -> Turn:
+    """Turns of at least `min_seconds` until three of the last five agree: their median.
 
-    Raises NotMeasurable where `most` do not.
+    They agree if the slowest takes at most (1 + tolerance) times as long as the fastest. Raises
+    NotMeasurable if that does not happen within `max_turns` turns.
     """
     turns = [worker.run_turn(1), worker.run_turn(1)]
     worker.repeats = max(1, ceil(min_seconds / max(turns[-1].wall, 1e-6)))
@@ -138,7 +142,7 @@ def time_blocks(a: Worker, b: Worker, n: int = BLOCKS) -> list[Block]:
 
 
 def compare_blocks(pairs: Sequence[Block]) -> Comparison:
-    """What the blocks say."""
+    """The median ratio of the blocks, with its interval."""
     ratios = [y.wall / x.wall for x, y in pairs]
     cpu = median(y.cpu / max(x.cpu, 1e-9) for x, y in pairs)
     a, b = (median_turn(turns) for turns in zip(*pairs, strict=True))
@@ -154,18 +158,20 @@ def check_self_ratio(name: str, pairs: Sequence[Block]) -> float:
     return found.ratio
 
 
-def bootstrap_interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % of the medians of values drawn anew, with replacement."""
+def bootstrap_interval(values: Sequence[float], draws: int = 2000,
+                       seed: int = 0) -> tuple[float, float]:
+    """The 95 % interval of the median, from values drawn again with replacement."""
     random = Random(seed)
     found = sorted(median(random.choices(values, k=len(values))) for _ in range(draws))
     return found[round(0.025 * (draws - 1))], found[round(0.975 * (draws - 1))]
 
 
 def mean_turn(x: Turn, y: Turn) -> Turn:
-    """The mean of two turns; the later one's peak."""
+    """The mean of two turns, with the higher peak."""
     return Turn((x.wall + y.wall) / 2, (x.cpu + y.cpu) / 2, max(x.peak, y.peak))
 
 
 def median_turn(turns: Sequence[Turn]) -> Turn:
+    """The median of several turns, with the highest peak."""
     return Turn(median(t.wall for t in turns), median(t.cpu for t in turns),
                 max(t.peak for t in turns))

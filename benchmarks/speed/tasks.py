@@ -1,7 +1,7 @@
-"""What a worker does over and over: each task is `(spec) -> (facts, iterate)`.
+"""The tasks that a worker repeats: each is `(spec) -> (facts, iterate)`.
 
-spec: side, ways, size, frames, batch, as far as a task needs them; count: FLOPs are counted unless
-False. Facts are what is free of noise.
+spec: side, optimisations, size, frames, batch, if a task needs them; FLOPs are counted unless
+`count` is False. Facts are what does not vary from turn to turn.
 """
 import platform
 from collections.abc import Callable
@@ -21,12 +21,13 @@ SOURCE_DIGITS = 500                                              # drawn digits,
 
 
 def example_clips(spec: dict) -> Clips:
+    """One batch of clips of the specified shape."""
     return moving_mnist(digits.built_in("train", SOURCE_DIGITS), spec["batch"], size=spec["size"],
                         frames=spec["frames"])
 
 
 def prepare_implementation(spec: dict) -> tuple[Implementation, Clips, dict]:
-    """The side, clips for it, and what is known of it before it works."""
+    """The implementation, clips for it, and its facts before any work."""
     torch.manual_seed(0)
     clips = example_clips(spec)
     import_package(spec["side"])
@@ -49,13 +50,14 @@ def training_task(spec: dict) -> PreparedTask:
 
 
 def sampling_task(spec: dict) -> PreparedTask:
-    """One call of a sampler. flops: of a call, a clip; a loss needs as many for each it sees."""
+    """One call of a sampler. flops: of a call, for one clip, counted in its loss."""
     side, clips, facts = prepare_implementation(spec)
     side.network.eval()
     x, labels = clips.x, clips.labels[:, 0]
     if spec.get("count", True):
         with torch.no_grad():
-            facts["flops"] = side.passes_per_call * count_flops(lambda: side.loss(x[:1], labels[:1]))
+            once = count_flops(lambda: side.loss(x[:1], labels[:1]))
+        facts["flops"] = side.passes_per_call * once
     return facts, side.sampling_step(labels)
 
 
@@ -67,7 +69,7 @@ def clips_task(spec: dict) -> PreparedTask:
 
 
 def naive_clips_task(spec: dict) -> PreparedTask:
-    """As many clips one by one; its digits were made small beforehand."""
+    """As many clips, one by one; the digits were scaled beforehand."""
     source, rng = digits.built_in("train", SOURCE_DIGITS), np.random.default_rng(0)
     images = resize_sprites(source.images, default_sprite(spec["size"]))[:, 0].numpy()
     return {}, lambda: naive_clips(images, spec["batch"], rng, spec["size"], spec["frames"])
@@ -81,5 +83,5 @@ def matmul_task(spec: dict, n: int = 2048) -> PreparedTask:
 
 
 TASKS: dict[str, Callable[[dict], PreparedTask]] = {
-    "train": training_task, "sample": sampling_task, "clips": clips_task, "plain clips": naive_clips_task,
-    "product": matmul_task}
+    "train": training_task, "sample": sampling_task, "clips": clips_task,
+    "plain clips": naive_clips_task, "product": matmul_task}

@@ -1,10 +1,10 @@
-"""One side of a comparison in a process of its own: it waits until told to work, and is timed.
+"""One implementation in its own process: it works when it is asked to, and measures the time.
 
     python -m benchmarks.speed.worker '{"task": "train", "side": "minidiff", "cores": [0, 1], ...}'
 
 It first answers a line of facts (JSON), or {"error": a sentence}. Then for every line N on stdin it
 does N iterations and answers {"wall", "cpu", "peak"}: seconds and processor seconds of all N, and
-the bytes it needed at its peak beyond those of its imports. It blocks while another side works.
+its peak memory in bytes without that of its imports. It waits while another process works.
 """
 import json
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 def peak_bytes() -> int:
     """The most memory this process ever held.
 
-    Where there is /proc it is asked: ru_maxrss begins, on Linux, with what the parent held.
+    From /proc if it exists, because ru_maxrss on Linux starts with the parent's peak.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -30,13 +30,13 @@ def peak_bytes() -> int:
 
 
 def pin_to_cores(cores: list[int]) -> None:
-    """Stay on these cores, where the system can be asked to."""
+    """Stay on these cores, if the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
 
 
 def limit_memory(size: int) -> None:
-    """Ask for no more than so many bytes: too large a model gets an error, not the machine."""
+    """Use no more than so many bytes, so that a model that is too large fails with an error."""
     if sys.platform == "linux":
         import resource
 
@@ -46,7 +46,7 @@ def limit_memory(size: int) -> None:
 def serve(prepare: Callable[[], tuple[dict, Callable[[], object]]]) -> None:
     """Answer until stdin ends. prepare() -> (facts, iterate).
 
-    Whatever libraries print goes to stderr, so that answers stay alone on stdout.
+    What libraries print goes to stderr, so that stdout holds answers alone.
     """
     answers, sys.stdout = sys.stdout, sys.stderr
 
@@ -69,6 +69,7 @@ def serve(prepare: Callable[[], tuple[dict, Callable[[], object]]]) -> None:
 
 
 def main() -> None:
+    """Work as the specification in the first argument says."""
     spec = json.loads(sys.argv[1])
     pin_to_cores(spec["cores"])
 

@@ -1,13 +1,13 @@
-"""Seconds since a process began, imports and all, and what is done until a time is over."""
+"""Seconds since a process started, with its imports, and steps within a budget of time."""
 import time
 from collections.abc import Callable, Iterator
 
 
 class Clock:
-    """`clock()` -> seconds since `began`.
+    """`clock()` -> seconds since `start_time`.
 
-    began: what `time.monotonic()` was in the process that started this one, just before: it counts
-    alike in all processes of a machine.
+    start_time: `time.monotonic()` in the parent process, just before it started this one; all
+    processes of a machine share that clock.
     """
 
     def __init__(self, start_time: float, now: Callable[[], float] = time.monotonic):
@@ -19,7 +19,7 @@ class Clock:
     def steps_until(self, seconds: float, steps: Iterator) -> Iterator:
         """Steps, until another one as long as the last would end after so many seconds.
 
-        The first one warms up, so it says nothing of the next.
+        The first step warms up, so its length is not used.
         """
         before, each = self(), 0.0
         for i, step in enumerate(steps):

@@ -11,32 +11,34 @@ from minidiff.train import TrainState, train
 
 
 def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementation:
-    """ways: without "bf16" it computes in float32 even where bfloat16 is faster.
+    """Without "bf16" in optimisations it computes in float32, even if bfloat16 is faster.
 
-    A call of its sampling is guided, without autoguidance: the network sees each clip twice.
+    A sampling call is guided, without autoguidance: the network processes each clip twice.
     """
     if "bf16" not in optimisations:
         precision.has_bf16 = muon.has_bf16 = lambda device: False
-    plan = get_recipe("mmnist32")
-    plan = plan._replace(clips=plan.clips | {"size": size, "frames": frames})
-    run, told = TrainState(build_model(plan.model), plan.training["lr"], plan.training["ema"]), build_objective(plan)
+    recipe = get_recipe("mmnist32")
+    recipe = recipe._replace(clips=recipe.clips | {"size": size, "frames": frames})
+    state = TrainState(build_model(recipe.model), recipe.training["lr"], recipe.training["ema"])
+    objective = build_objective(recipe)
 
     def loss(clips, labels):
         with autocast("cpu"):
-            return told(run.model, clips, labels, generator("times and noise", 0)).mean()
+            g = generator("times and noise", 0)
+            return objective(state.model, clips, labels, g).mean()
 
-    def trainer(clips, labels):
-        records = train(run, repeat((clips, labels)), 10**6, told)
+    def training_step(clips, labels):
+        records = train(state, repeat((clips, labels)), 10**6, objective)
         return lambda: next(records)
 
-    def sampler(labels):
-        model = Pipeline(run.model, {"recipe": plan._asdict()})
+    def sampling_step(labels):
+        model = Pipeline(state.model, {"recipe": recipe._asdict()})
         states = chain.from_iterable(
             model.run_sampler(labels, steps=10_000, autoguidance=0.0) for _ in repeat(None))
-        next(states)                                                # the noise took no call
+        next(states)                                                # the first state is the noise
         return lambda: next(states)
 
-    def make(labels):
-        return Pipeline(run.ema.model, {"recipe": plan._asdict()})(labels=labels).tensor
-    return Implementation(run.model, loss, trainer, sampler, make, (SAMPLING | plan.sampling)["steps"],
-                passes_per_call=2)
+    def generate(labels):
+        return Pipeline(state.ema.model, {"recipe": recipe._asdict()})(labels=labels).tensor
+    return Implementation(state.model, loss, training_step, sampling_step, generate,
+                          (SAMPLING | recipe.sampling)["steps"], passes_per_call=2)

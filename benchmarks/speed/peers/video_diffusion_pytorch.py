@@ -1,8 +1,7 @@
 """video-diffusion-pytorch: Unet3D and GaussianDiffusion, trained as its Trainer does.
 
-Adam with learning rate 1e-4; no label, no guidance, and no average of weights here, which is in its
-favour. Whole clips are made by ddpm in 50 calls, as diffusers' are by DDIM: in its own 1,000 they
-would take hours.
+Adam with learning rate 1e-4, no label, no guidance and no average of weights, which is in its
+favour. Whole clips are made by ddpm with 50 calls; its own 1,000 would take hours.
 """
 import torch
 
@@ -12,7 +11,7 @@ from minidiff.data.torchvision_compat import import_torchvision
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Discrete, coefficients, timesteps
 
-import_torchvision()                                                # it needs that, and that a shim
+import_torchvision()                                                # before its own import of it
 from video_diffusion_pytorch import GaussianDiffusion, Unet3D  # noqa: E402
 
 SAMPLING_CALLS = 50                                                          # for whole clips
@@ -27,11 +26,11 @@ def unet(size: int, frames: int, optimisations: tuple[str, ...], dim: int) -> Im
         with autocast(optimisations):
             return diffusion((clips.transpose(1, 2) + 1) / 2)
 
-    def trainer(clips, labels):
+    def training_step(clips, labels):
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
         return make_training_step(network, optimizer, lambda: loss(clips, labels))
 
-    def sampler(labels):
+    def sampling_step(labels):
         x = torch.randn(len(labels), 1, frames, size, size)
         t = torch.full((len(labels),), 500)
 
@@ -50,7 +49,8 @@ def unet(size: int, frames: int, optimisations: tuple[str, ...], dim: int) -> Im
         return ((x - sigma * eps) / alpha).clamp(-1, 1)
 
     @torch.no_grad()
-    def make(labels):
+    def generate(labels):
         noise = torch.randn(len(labels), frames, 1, size, size)
         return (last(ddpm(guess, schedule, noise, timesteps(SAMPLING_CALLS))) + 1) / 2
-    return Implementation(network, loss, trainer, sampler, make, diffusion.num_timesteps, conditional=False)
+    return Implementation(network, loss, training_step, sampling_step, generate,
+                          diffusion.num_timesteps, conditional=False)
