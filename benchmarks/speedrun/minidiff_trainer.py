@@ -1,7 +1,7 @@
-"""A training against the clock: its budget is a time, and its learning rate follows that time.
+"""A training within a budget of time: the learning rate follows the clock.
 
-Nothing is planned by a probe: after every step the rate is that of the share of the budget which
-is gone, so it is at its end when the time is, however fast the machine is just then.
+After each step the learning rate is set by the share of the budget that has passed, so its schedule
+ends with the time, however fast the machine is.
 """
 import copy
 from collections.abc import Iterator
@@ -19,38 +19,39 @@ from minidiff.recipes import Recipe, training_batches
 from minidiff.train import Record, lr_factor
 from minidiff.training.training_run import TrainingRun
 
-UNLIMITED_STEPS = 10**9                                            # steps: the clock ends it
-DECAY_SHARE = 0.4                                                # the share in which the rate falls
+UNLIMITED_STEPS = 10**9                               # the clock ends the training
+DECAY_SHARE = 0.4                                     # the last share, in which the rate falls
 
 
 class MinidiffTrainer(TrainingRun):
-    """A `Fit` on built-in digits that ends `budget` seconds on the clock.
+    """A `TrainingRun` on built-in digits that ends when the clock shows `budget` seconds.
 
-    plan.training may say more than a recipe does. optimizer="adamw": for all weights. stills: the
-    share of the time, from its beginning, in which clips are single frames. compiled=True: by
+    recipe.training may have settings beyond a recipe's. optimizer="adamw": for all weights.
+    stills: the first share of the time, in which clips are single frames. compiled=True: with
     torch.compile.
     """
 
-    def __init__(self, folder: Path, plan: Recipe, seed: int, device, clock: Clock,
+    def __init__(self, folder: Path, recipe: Recipe, seed: int, device, clock: Clock,
                  budget: float):
-        super().__init__(folder, plan, steps=UNLIMITED_STEPS, seed=seed, device=device)
+        super().__init__(folder, recipe, steps=UNLIMITED_STEPS, seed=seed, device=device)
         self.clock, self.budget = clock, budget
-        if plan.training.get("optimizer") == "adamw":
+        if recipe.training.get("optimizer") == "adamw":
             self.state.optimizers = [torch.optim.AdamW(self.state.model.parameters(), self.state.lr,
                                                      betas=(0.9, 0.99), weight_decay=0.01)]
-        if plan.training.get("compiled"):
+        if recipe.training.get("compiled"):
             self.state.model.net.compile()
 
     def batches(self, start: int) -> Iterator[tuple]:
+        """The recipe's batches; single frames in the first share of the time, if there is one."""
         still = self.recipe._replace(training=self.recipe.training | {"images": 1})
-        alone, moving = (training_batches(plan, self.digits, self.seed, start, self.device)
-                         for plan in (still, self.recipe))
+        frames, clips = (training_batches(recipe, self.digits, self.seed, start, self.device)
+                         for recipe in (still, self.recipe))
         until = self.budget * self.recipe.training.get("stills", 0)
         while True:
-            yield next(alone if self.clock() < until else moving)
+            yield next(frames if self.clock() < until else clips)
 
     def steps(self) -> Iterator[Record]:
-        """Train until the time is over; saved when it is."""
+        """Train until the time is over, then save."""
         with closing(super().steps(save_every=inf)) as records:
             for record in self.clock.steps_until(self.budget, records):
                 gone = min(1.0, self.clock() / self.budget)

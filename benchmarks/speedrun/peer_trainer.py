@@ -22,23 +22,24 @@ SAMPLE_BATCH = 32                                                  # clips made 
 
 
 class PeerTrainer:
-    """A side of that name, trained on the recipe's clips; what a `Sprint` is for ours."""
+    """Another library, trained on the recipe's clips as `MinidiffTrainer` trains minidiff."""
 
-    def __init__(self, name: str, plan: Recipe, seed: int, clock: Clock, budget: float,
+    def __init__(self, name: str, recipe: Recipe, seed: int, clock: Clock, budget: float,
                  optimisations: tuple[str, ...] = ()):
         torch.manual_seed(seed)
-        self.side = build(name, plan.clips["size"], plan.clips["frames"], optimisations)
-        self.batches = training_batches(plan, digits.load("builtin", "train"), seed)
+        self.side = build(name, recipe.clips["size"], recipe.clips["frames"], optimisations)
+        self.batches = training_batches(recipe, digits.load("builtin", "train"), seed)
         self.ema = EMA(self.side.network, EMA_DECAY)
         self.clock, self.budget = clock, budget
 
     def steps(self) -> Iterator[float]:
-        """Its losses, until the time is over."""
+        """The losses, until the time is over."""
         yield from self.clock.steps_until(self.budget, self.losses())
 
     def losses(self) -> Iterator[float]:
+        """Endless training steps, each on the next batch."""
         x, labels = (batch.clone() for batch in next(self.batches))
-        step = self.side.training_step(x, labels)                  # on these very tensors, so fill them
+        step = self.side.training_step(x, labels)     # it trains on these tensors: fill them
         while True:
             loss = step()
             self.ema.update(self.side.network)
@@ -51,7 +52,7 @@ class PeerTrainer:
         return copy.deepcopy(self.ema.model.state_dict())
 
     def score_weights(self, weights: dict[str, Tensor], n: int, seed: int) -> dict:
-        """The scoreboard's row for n clips; without PROMPT where no label is heeded."""
+        """The scoreboard's row for n clips; without PROMPT if the model uses no labels."""
         labels = torch.arange(n) % 10
         with using_weights(self.side.network, weights), torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
@@ -61,7 +62,7 @@ class PeerTrainer:
 
 @contextmanager
 def using_weights(network: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """The network has these weights while this lasts, and is not in training."""
+    """The network has these weights, in evaluation mode, inside the block."""
     own = copy.deepcopy(network.state_dict())
     network.load_state_dict(weights)
     network.eval()

@@ -3,13 +3,13 @@
     python -m benchmarks time-to-score --class cpu-10min --seeds 0 1 2 3 4
     python -m benchmarks time-to-score --class cpu-10min --seeds 0 --sides video-diffusion-pytorch
 
-Wall seconds of a process that has the machine's cores to itself, or its GPU; import, drawing the
-digits and warm-up count, judging does not. Ours are the speedrun's runs of its record.
+Wall seconds of a process that has the machine's cores, or its GPU, to itself. Import, drawing the
+digits and warm-up count; scoring does not. Our rows are the speedrun's runs of the record.
 
-Peers train on the CPU alone, on the same clips, by their own loss and constant learning rate, and
-in whichever way (bfloat16, channels_last) they are fastest here, which is tried first. They have
-three budgets and are judged once, by 32 clips when these are over, because their samplers take
-long. One that cannot be told a digit is judged without PROMPT, which is in its favour.
+The other libraries train on the CPU alone, on the same clips, by their own loss and constant
+learning rate, with the optimisations (bfloat16, channels_last) that are fastest here, which are
+tried first. They have three budgets and are scored once at the end, by 32 clips, because their
+samplers are slow. One without labels is scored without PROMPT, which is in its favour.
 """
 from collections.abc import Sequence
 
@@ -21,22 +21,23 @@ from benchmarks.speedrun.variants import RECORD, BudgetClass, fingerprint, varia
 from minidiff.course.student import claims
 from minidiff.evaluation.metrics import MIN_CLIPS
 
-PEER_BUDGETS = 3                                                # of a peer
+PEER_BUDGETS = 3                                      # budgets of another library
 
 
 def time_to_score(config: BenchmarkConfig, budget_class: BudgetClass, sides: Sequence[str],
                   seeds: Sequence[int]) -> None:
-    """Run what is missing and print all rows of the class."""
+    """Make the rows that are missing and print all rows of the class."""
     if OURS in sides:
         speedrun(config, budget_class, [RECORD], seeds)
-    rows = ResultsTable(f"peers-{budget_class.name}", ("side", "side_is", *COLUMNS[1:]), ("side", *KEY[1:]),
-                 config.folder,
-                 f"{PEER_BUDGETS * budget_class.seconds:g} s from process start on cores {config.cores}, a "
-                 f"thread each; reached: whether SCORE of n clips was {budget_class.target} then")
-    plan = variant_recipe(RECORD, budget_class)
+    budget = PEER_BUDGETS * budget_class.seconds
+    note = (f"{budget:g} s from process start on cores {config.cores}, a thread each; reached: "
+            f"whether SCORE of n clips was {budget_class.target} then")
+    rows = ResultsTable(f"peers-{budget_class.name}", ("side", "side_is", *COLUMNS[1:]),
+                        ("side", *KEY[1:]), config.folder, note)
+    recipe = variant_recipe(RECORD, budget_class)
     for seed in seeds:
         for side in (side for side in sides if side != OURS):
-            key = dict(side=side, recipe=fingerprint(plan), seed=seed)
+            key = dict(side=side, recipe=fingerprint(recipe), seed=seed)
             if rows.has(**key):
                 continue
             if budget_class.device != "cpu":
@@ -44,9 +45,10 @@ def time_to_score(config: BenchmarkConfig, budget_class: BudgetClass, sides: Seq
                 continue
             with report_failures(f"{side}, seed {seed}"):
                 ways = fastest_optimisations(config, "train", side)
-                row = config.run_timed_training("speedrun", side, optimisations=ways, plan=plan._asdict(), seed=seed,
-                                   device="cpu", budget=PEER_BUDGETS * budget_class.seconds, n=MIN_CLIPS,
-                                   confirm=MIN_CLIPS, target=budget_class.target)
+                row = config.run_timed_training(
+                    "speedrun", side, optimisations=ways, plan=recipe._asdict(), seed=seed,
+                    device="cpu", budget=budget, n=MIN_CLIPS, confirm=MIN_CLIPS,
+                    target=budget_class.target)
                 rows.add(**key, side_is=optimisations_label(ways), **row)
                 print(f"{side}, seed {seed}: SCORE {row['SCORE']}, {row['steps']} steps",
                       flush=True)
@@ -54,8 +56,9 @@ def time_to_score(config: BenchmarkConfig, budget_class: BudgetClass, sides: Seq
 
 
 def peers_table(rows: Sequence[dict], budget_class: BudgetClass) -> str:
-    """Markdown: what each peer came to, seed by seed."""
-    heads = ("side", "as", "seed", f"SCORE {budget_class.target} after, s", "SCORE", "clips", "steps")
+    """Markdown: the result of each library and seed."""
+    heads = ("side", "as", "seed", f"SCORE {budget_class.target} after, s", "SCORE", "clips",
+             "steps")
     never = f"> {PEER_BUDGETS * budget_class.seconds:g}"
     lines = [(row["side"], row["side_is"], row["seed"], row["reached"] or never, row["SCORE"],
               row["n"], row["steps"]) for row in rows]

@@ -1,9 +1,9 @@
-"""What a speedrun tries: classes of equal time, and ideas, each a small change of their recipe.
+"""The ideas of a speedrun: each is a small change of the recipe of a class of equal time.
 
-    plan = planned("no attention", CLASSES["cpu-10min"])
+    recipe = variant_recipe("no attention", BUDGET_CLASSES["cpu-10min"])
 
-An idea maps a recipe to a recipe, so it means the same in every class. What is no setting of a
-recipe but of its training against the clock (`minidiff_trainer`) stands in `with_training` as well.
+An idea maps a recipe to a recipe, so it means the same in every class. Settings of
+`minidiff_trainer` that no recipe has are changed by `with_training`, too.
 """
 import hashlib
 import json
@@ -19,9 +19,9 @@ Variant = Callable[[Recipe], Recipe]
 
 
 class BudgetClass(NamedTuple):
-    """Seconds from a process's start, a SCORE to reach in them, and where.
+    """Seconds from a process's start, a SCORE to reach in them, and the device.
 
-    profile says which recipe is the record's. cores: how many it is for.
+    profile: its recipe is the record's. cores: the number of CPU cores.
     """
     name: str
     seconds: float
@@ -37,47 +37,52 @@ BUDGET_CLASSES = {c.name: c for c in (BudgetClass("cpu-10min", 600, 0.8, "cpu", 
 
 
 def with_model(**settings) -> Variant:
-    return lambda plan: plan._replace(model=plan.model | settings)
+    """The idea that changes settings of the model."""
+    return lambda recipe: recipe._replace(model=recipe.model | settings)
 
 
 def with_net(**settings) -> Variant:
-    return lambda plan: with_model(net=plan.model["net"] | settings)(plan)
+    """The idea that changes settings of the network."""
+    return lambda recipe: with_model(net=recipe.model["net"] | settings)(recipe)
 
 
 def with_training(**settings) -> Variant:
-    return lambda plan: plan._replace(training=plan.training | settings)
+    """The idea that changes settings of the training."""
+    return lambda recipe: recipe._replace(training=recipe.training | settings)
 
 
 def scaled_training(key: str, factor: float) -> Variant:
-    """A number of the training's, times a factor; batches stay whole."""
-    def idea(plan: Recipe) -> Recipe:
-        value = plan.training[key]
-        return with_training(**{key: type(value)(factor * value)})(plan)
+    """The idea that multiplies a number of the training; batches stay whole numbers."""
+    def idea(recipe: Recipe) -> Recipe:
+        value = recipe.training[key]
+        return with_training(**{key: type(value)(factor * value)})(recipe)
     return idea
 
 
 def other_recipe(name: str, **settings) -> Variant:
-    """Another recipe, with the record's batches and sampling."""
-    def idea(plan: Recipe) -> Recipe:
-        other = recipes.get_recipe(name, batch=plan.training["batch"], **settings)
-        return other._replace(sampling=plan.sampling)
+    """The idea that takes another recipe, with the record's batches and sampling."""
+    def idea(recipe: Recipe) -> Recipe:
+        other = recipes.get_recipe(name, batch=recipe.training["batch"], **settings)
+        return other._replace(sampling=recipe.sampling)
     return idea
 
 
 def combined(*ideas: Variant) -> Variant:
-    return lambda plan: reduce(lambda so_far, idea: idea(so_far), ideas, plan)
+    """The idea that applies several ideas, the first one first."""
+    return lambda recipe: reduce(lambda so_far, idea: idea(so_far), ideas, recipe)
 
 
 RECORD = "record"
 VARIANTS: dict[str, Variant] = {
-    RECORD: lambda plan: plan,                             # the demo's recipe, as it is
-    # how frames meet
+    RECORD: lambda recipe: recipe,                             # the demo's recipe, as it is
+    # temporal layers
     "frames never meet": with_net(time="none"),
     "time by attention": with_net(temporal_layers=["attention"]),
     "time by convolution": with_net(temporal_layers=["conv"]),
     "full attention": with_net(time="full"),
     "no attention": with_net(attention_levels=0),
-    "attention a level finer": lambda plan: with_net(attention_levels=plan.model["net"]["attention_levels"] + 1)(plan),
+    "attention a level finer": lambda recipe: with_net(
+        attention_levels=recipe.model["net"]["attention_levels"] + 1)(recipe),
     # the network
     "pixels not folded": with_net(patch=1),
     "pixels folded 4x4": with_net(patch=4),
@@ -89,7 +94,7 @@ VARIANTS: dict[str, Variant] = {
     "v on a cosine": with_model(schedule="cosine", prediction="v"),
     "eps on a cosine": with_model(schedule="cosine", prediction="eps"),
     "eps on DDPM's betas": combined(with_model(schedule="linear betas", prediction="eps"),
-                                  with_training(times="uniform")),
+                                    with_training(times="uniform")),
     "x0": with_model(prediction="x0"),
     "uniform times": with_training(times="uniform"),
     "times towards noise": with_training(shift=3.0),
@@ -106,15 +111,16 @@ VARIANTS: dict[str, Variant] = {
     "stills first": with_training(stills=0.25),
     # the machinery
     "AdamW": with_training(optimizer="adamw"),
-    "AdamW at a third of the rate": combined(with_training(optimizer="adamw"), scaled_training("lr", 1 / 3)),
+    "AdamW at a third of the rate": combined(with_training(optimizer="adamw"),
+                                             scaled_training("lr", 1 / 3)),
     "compiled": with_training(compiled=True)}
 
 
 def variant_recipe(idea: str, budget_class: BudgetClass) -> Recipe:
-    """The record's recipe of a class, changed by an idea."""
+    """The recipe of a class, changed by an idea."""
     return VARIANTS[idea](get_profile(budget_class.profile).get_recipe())
 
 
-def fingerprint(plan: Recipe) -> str:
+def fingerprint(recipe: Recipe) -> str:
     """Eight hexadecimal digits that change with any setting."""
-    return hashlib.sha256(json.dumps(plan._asdict(), sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(recipe._asdict(), sort_keys=True).encode()).hexdigest()[:8]
