@@ -316,11 +316,11 @@ def test_a_reference_of_another_setting_is_refused(answers):
         score(answers["real"][:, :6], reference=reference_for("builtin", 32, 8))
 
 
-def test_a_reference_of_another_recogniser_is_refused(tmp_path):
+def test_a_reference_of_another_classifier_is_refused(tmp_path):
     ref = reference_for("builtin", 32, 8)
     other = ref._replace(metadata=ref.metadata | {"evaluator": "another"})
     path = save_reference(other, tmp_path / "reference.safetensors")
-    with pytest.raises(ValueError, match="another recogniser"):
+    with pytest.raises(ValueError, match="another digit classifier"):
         load_reference(path)
 
 

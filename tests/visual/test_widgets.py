@@ -256,7 +256,7 @@ def test_walking_raises_what_draw_raises_with_the_values(monkeypatch):
 
 
 def loose(monkeypatch):
-    for name in widgets.STRICT:
+    for name in widgets.STRICT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
