@@ -190,7 +190,7 @@ def trajectory_grid(arrays: dict[str, Tensor], fields: Sequence[FieldStyle], tim
     f, (h, w) = len(frames), arrays["x"].shape[-2:]
     gap = w // 5
     pitch = f * (w + 1) + gap                                # from one cell's left edge to the next
-    middle = [(k + 0.5) * pitch - gap / 2 for k in range(len(times))]
+    middle = [(k + 0.5) * pitch - gap / 2 - 1 for k in range(len(times))]      # in pixels
     wide = min(8.4, 1.4 * f * len(times))                    # inches, without the labels
     fig = new_figure(wide + 1.6, len(fields) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
     for axes, field in zip(fig.subplots(len(fields), 1), fields, strict=True):
