@@ -28,7 +28,7 @@ PIXELS = """(canvas) => Array.from(
 
 
 def scope(sample=0, caption="first"):
-    """What CELLS show."""
+    """The states and the viewer that CELLS show."""
     made = {}
     exec(MAKE, made)
     return made["states"], microscope(made["states"], Flow(), sample, caption)
@@ -63,7 +63,7 @@ def chromium():
 
 
 def check_keys(page, states, viewer):
-    """Arrow keys move step and frame, and the canvas shows just that."""
+    """Arrow keys move step and frame, and the canvas shows the tile of both."""
     viewer.scroll_into_view_if_needed()
     viewer.locator(".stage").focus()
     assert viewer.get_attribute("data-at") == "4,3"

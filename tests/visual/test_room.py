@@ -1,4 +1,4 @@
-"""What holds for everything in the room: paths, None, global generators, NaN, imports."""
+"""Rules for all of the room: paths, None, global generators, NaN, imports."""
 import ast
 import random
 from io import BytesIO
