@@ -45,8 +45,11 @@ def evaluation_conditions(model: Pipeline, n: int, seed: int = 0,
     """Conditions of n clips: the classes in turn, or plain prompts with as many digits as possible.
 
     pairs: the (digit, direction) pairs that prompts name, as in `moving_mnist`. Raises ValueError
-    for a model that takes neither digits nor prompts.
+    for a model that takes neither digits nor prompts of digits.
     """
+    if model.recipe.classes and model.recipe.classes > 10:
+        raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, and "
+                         "the scoreboard knows ten digits.")
     if model.recipe.classes:
         return SampleConditions(None, model.make_labels(None, n), None)
     if not model.recipe.vocabulary:

@@ -135,6 +135,10 @@ def test_an_unknown_source_and_a_model_without_conditions_are_refused_before_sam
     with pytest.raises(ValueError, match="neither digits nor prompts"):
         evaluate.evaluate_model(model, 64, 0, "builtin")
     assert not calls
+    model, calls = fake_model(real, classes=12)
+    with pytest.raises(ValueError, match="12 classes"):
+        evaluate.evaluate_model(model, 64, 0, "builtin")
+    assert not calls
 
 
 def test_none_is_the_default(real, fresh):
