@@ -1,1 +1,1 @@
-"""How clips are judged: the scoreboard and everything it measures with."""
+"""The evaluation of clips: the scoreboard and the measurements it is made of."""

@@ -1,7 +1,7 @@
-"""Answers that need no model, and their rows: what the scoreboard must not be fooled by.
+"""Baselines without a model, and their rows, which the scoreboard must rate low.
 
-Seven know nothing (static, shuffled, a random walk, noise, ...), some lack one thing (blurred, a
-digit that changes, digits missing). They are shipped with each reference, to stand beside a row.
+Seven know nothing of the data (static, shuffled, a random walk, noise, ...), some have one defect
+(blurred, a digit that changes, digits missing). Their rows are shipped with each reference.
 """
 from math import pi
 from pathlib import Path
@@ -30,14 +30,16 @@ from minidiff.evaluation.references import (
 )
 from minidiff.evaluation.scoreboard import score
 from minidiff.runtime.seeds import generator
+from minidiff.runtime.settings import none_means_default
 
 
+@none_means_default
 def baseline_clips(digits: Digits, n: int, seed: int = 0, size: int = 32, frames: int = 8,
-                    sprite: int | None = None, num_digits: int = 1) -> dict[str, Tensor]:
+                   sprite: int | None = None, num_digits: int = 1) -> dict[str, Tensor]:
     """Clips (n, T, 1, size, size) in [0, 1] by name.
 
-    They are "real", seven that know nothing, and four that lack one thing; of clips with several
-    digits a fifth, in which one is lost.
+    They are "real", seven that know nothing, and four with one defect; for clips of several digits
+    there is a fifth defect: one digit is missing.
     """
     g = generator("baselines", seed)
 
@@ -53,7 +55,7 @@ def baseline_clips(digits: Digits, n: int, seed: int = 0, size: int = 32, frames
     order = torch.rand(n, frames, generator=g).argsort(1)
     rows = torch.arange(n)[:, None]
     reach = 3 * size // 64                                   # 3 x 3 pixels at size 32, 7 x 7 at 64
-    answers = {
+    clips = {
         "real": x,
         "static": x[rows, torch.randint(frames, (n, 1), generator=g)].expand_as(x).contiguous(),
         "first frame": x[:, :1].expand_as(x).contiguous(),
@@ -66,12 +68,17 @@ def baseline_clips(digits: Digits, n: int, seed: int = 0, size: int = 32, frames
         "swapped": torch.cat([a[:, :frames // 2], b[:, frames // 2:]], 1),
         "half missing": film(labels=torch.randint(5, (n, num_digits), generator=g), step=8),
         "one digit": film(labels=torch.full((n, num_digits), 3), step=9)}
-    return answers | ({"one lost": film(num_digits=num_digits - 1, step=11)} if num_digits > 1 else {})
+    if num_digits > 1:
+        clips["one lost"] = film(num_digits=num_digits - 1, step=11)
+    return clips
 
 
 def random_walk(digits: Digits, n: int, size: int, frames: int, g: torch.Generator,
                 sprite: int | None = None, num_digits: int = 1) -> Tensor:
-    """Digits that step in a new direction at every frame, as far as real ones, inside the frame."""
+    """Clips (n, T, 1, size, size) of digits that move in a new direction at every frame.
+
+    Their steps are as long as those of real digits, and they stay inside the frame.
+    """
     sprite, many = sprite or default_sprite(size), n * num_digits
     sprites = resize_sprites(digits.images[choose_sprites(digits.labels, None, (many,), g)], sprite)
     angle = 2 * pi * torch.rand(many, frames, generator=g)
@@ -83,25 +90,30 @@ def random_walk(digits: Digits, n: int, size: int, frames: int, g: torch.Generat
     return rearrange(x, "(n k) ... -> n k ...", k=num_digits).amax(1)
 
 
+@none_means_default
 def baseline_rows(source: str | Path = "builtin", n: int = 512, seed: int = 0,
-          reference: Reference | None = None) -> dict[str, dict]:
+                  reference: Reference | None = None) -> dict[str, dict]:
     """The rows of all `baseline_clips`, and of "copies": clips of ten training digits."""
     ref = reference or reference_for(source, 32, 8)
-    setting = {k: ref.metadata[k] for k in ("size", "frames", "sprite")} | {"num_digits": ref.digits_per_clip()}
-    answers = baseline_clips(load(source, "test"), n, seed, **setting)
-    ten = load(source, "train")
-    ten = Digits(ten.images[:10], ten.labels[:10])
-    answers["copies"] = (moving_mnist(ten, n, seed=seed, step=10, **setting).x + 1) / 2
-    return {k: score(x, reference=ref, seeds=(seed,)) for k, x in answers.items()}
+    setting = {k: ref.metadata[k] for k in ("size", "frames", "sprite")}
+    setting["num_digits"] = ref.digits_per_clip()
+    clips = baseline_clips(load(source, "test"), n, seed, **setting)
+    train = load(source, "train")
+    ten = Digits(train.images[:10], train.labels[:10])
+    clips["copies"] = (moving_mnist(ten, n, seed=seed, step=10, **setting).x + 1) / 2
+    return {k: score(x, reference=ref, seeds=(seed,)) for k, x in clips.items()}
 
 
+@none_means_default
 def ship_reference(source: str | Path = "builtin", size: int = 32, frames: int = 8,
-         folder: Path = CHECKPOINTS, sprite: int | None = None, num_digits: int = 1) -> Path:
-    """Build a reference, give it the rows of `baseline_rows` (about["rows"]), and write it to the folder.
+                   folder: str | Path = CHECKPOINTS, sprite: int | None = None,
+                   num_digits: int = 1) -> Path:
+    """Build a reference and write it to the folder; returns its path.
 
-    The rows are those at n = 128 and 512.
+    metadata["rows"] has the rows of `baseline_rows` at n = 128 and 512.
     """
-    build_reference.cache_clear()                                  # the recogniser may be a new one
+    build_reference.cache_clear()                          # the digit classifier may be a new one
     ref = build_reference(source, size, frames, sprite, num_digits)
     ref.metadata["rows"] = {str(n): baseline_rows(source, n, reference=ref) for n in (128, 512)}
-    return save_reference(ref, Path(folder) / reference_file_name(source, size, frames, sprite, num_digits))
+    name = reference_file_name(source, size, frames, sprite, num_digits)
+    return save_reference(ref, Path(folder).expanduser() / name)

@@ -1,12 +1,13 @@
-"""What is measured of clips, and how far two sets of clips are apart.
+"""Measurements of clips, and distances between two sets of clips.
 
-A clip becomes a point: the recogniser's 32 features averaged over time and their spread, the track
-of the ink's centre, its steps and the steps' changes, each in units of what varies among real
-clips. Sets of points are compared by Fréchet's distance (Heusel 2017; Unterthiner 2018) and by
-coverage (Naeem 2020). The recall of Kynkäänniemi 2019 would not do: points strewn far and wide have
-wide balls, so that a random walk reached .91 and shuffled frames .99 of it where real clips reached
-.94.
+A clip becomes a point. Its coordinates are the mean over time of the digit classifier's 32
+features, their spread over time, the track of the ink's centre, the steps of that track and the
+changes of those steps, each divided by its variation among real clips. Two sets of points are
+compared by the Fréchet distance (Heusel 2017; Unterthiner 2018) and by coverage (Naeem 2020). The
+recall of Kynkäänniemi 2019 does not suit: points that lie far apart have large neighbourhoods, so
+a random walk reached .91 and shuffled frames .99 of it, and real clips only .94.
 """
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,62 +35,93 @@ from minidiff.evaluation.tracking import (
     speed_similarity,
 )
 from minidiff.runtime.seeds import generator
+from minidiff.runtime.settings import none_means_default
 
-NUM_FEATURES = 32                  # features of a frame that the recogniser hands out
-MIN_CLIPS = 32                 # clips
-NUM_NEIGHBOURS = 5             # how many clips away a real clip's neighbourhood ends
-GROUP_WEIGHTS = 2, 2, 2, 4, 2    # of looks, spread, track, steps, changes of steps: motion counts most
+NUM_FEATURES = 32             # of a frame, from the digit classifier
+MIN_CLIPS, MIN_FRAMES = 32, 4
+NUM_NEIGHBOURS = 5            # a real clip's neighbourhood ends at its 5th nearest neighbour
+GROUP_WEIGHTS = 2, 2, 2, 4, 2  # of features, spread, track, steps, changes: steps count most
+GREY_TOLERANCE = 0.02         # channels that differ by more are colours
 
 
 class Measurements(NamedTuple):
-    """What is measured of N digits over T frames: a row a digit, clip by clip."""
-    features: Tensor     # (N, T, 32), the recogniser's features
-    track: Tensor     # (N, T, 2), the ink's centre as a share of the size
-    clip_index: Tensor      # (N,), the number of the clip
-    digit: Tensor     # (N,), the digit that most of the clip shows; -1 where one of several is lost
-    direction: Tensor   # (N,), its sector at frame 0, an index of `prompts.DIRECTIONS`; -1 not known
-    known: Tensor     # (N, T), 1 where its ink can be told from other digits'
-    confident: Tensor      # (N, T), 1 where it is sure and at most a fifth of the ink lies elsewhere
-    mean_window: Tensor   # (N, 256), the mean of the windows around the digit
-    flicker: Tensor   # (N,), mean change from frame to frame outside the digit's box
+    """Measurements of N digits over T frames: one row per digit, in the order of the clips."""
+    features: Tensor     # (N, T, 32), the classifier's features
+    track: Tensor        # (N, T, 2), the ink's centre divided by the frame's size
+    clip_index: Tensor   # (N,), the number of the clip
+    digit: Tensor        # (N,), the digit that most of the clip shows; -1 if the digit is lost
+    direction: Tensor    # (N,), its sector at frame 0, an index of `prompts.DIRECTIONS`; -1 unknown
+    known: Tensor        # (N, T), 1 if its ink can be separated from other digits' ink
+    confident: Tensor    # (N, T), 1 if the classifier is sure and <= 1/5 of the ink lies elsewhere
+    mean_window: Tensor  # (N, 256), the mean of the windows around the digit
+    flicker: Tensor      # (N,), mean change from frame to frame outside the digit's box
     motion: Motion
 
     def embeddings(self) -> Tensor:
-        """(N, 64 + 2 T): the looks' mean and spread over time, and the track."""
+        """(N, 64 + 2 T): mean and spread of the features over time, and the track."""
         return torch.cat([self.features.mean(1), self.features.std(1), self.track.flatten(1)], 1)
 
     def select(self, r: Tensor) -> "Measurements":
+        """The rows r, by index or mask."""
         return Measurements(*(x[r] for x in self[:-1]), Motion(*(x[r] for x in self.motion)))
 
 
 def checked_clips(clips: Tensor) -> Tensor:
-    """Clips (N, T, C, S, S) as float32 (N, T, S, S), or a ValueError that says what is wrong."""
+    """Clips (N, T, C, S, S) as float32 (N, T, S, S).
+
+    Raises ValueError that names the problem and its cure.
+    """
     if not isinstance(clips, Tensor):
         raise ValueError("Clips to score must be a float tensor (N, T, C, H, W), "
                          f"got a {type(clips).__name__}.")
-    if clips.ndim != 5 or not clips.is_floating_point() or clips.shape[-1] != clips.shape[-2]:
-        raise ValueError("Clips to score must be floats (N, T, C, S, S), "
+    if clips.ndim != 5 or not clips.is_floating_point():
+        raise ValueError("Clips to score must be floats (N, T, C, H, W), "
                          f"got {tuple(clips.shape)} of {clips.dtype}.")
-    if len(clips) < MIN_CLIPS or clips.shape[1] < 4:
-        raise ValueError(f"Scoring needs {MIN_CLIPS} clips of 4 frames, or more; "
+    frame_side(clips.shape[-2:])
+    if len(clips) < MIN_CLIPS or clips.shape[1] < MIN_FRAMES:
+        raise ValueError(f"Scoring needs {MIN_CLIPS} clips of {MIN_FRAMES} frames, or more; "
                          f"got {len(clips)} of {clips.shape[1]}.")
-    if not clips.isfinite().all():
-        raise ValueError("Clips to score must be finite; these hold NaN or infinity.")
-    low, high = clips.min().item(), clips.max().item()
-    if low < -0.01 or high > 1.01:
-        raise ValueError(f"Clips to score must be in [0, 1], got {low:.2f} to {high:.2f}; "
-                         "use (x + 1) / 2?")
+    check_pixels(clips)
     return clips.cpu().float().mean(2).clamp(0, 1)
 
 
-@torch.no_grad()
-def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measurements:
-    """Measure clips (N, T, C, S, S) in [0, 1]; sprite: the digit's square in pixels.
+def frame_side(size: int | Sequence[int]) -> int:
+    """The side of square frames, from a number or (height, width). ValueError if not square."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width or not height:
+        raise ValueError(f"Clips of {height}x{width} px are not judged: the scoreboard compares "
+                         "with real clips of square frames, floats (N, T, C, S, S).")
+    return height
 
-    number: how many digits are to be seen, in all clips or in each (N,). One digit is taken to be
-    all ink there is; several are told apart as in `segmentation`, each gives a row, and what the nearest
-    frame shows of a digit stands for a frame in which it is not known.
-    Raises what `checked_clips` raises.
+
+def check_pixels(clips: Tensor) -> None:
+    """Raises ValueError unless all pixels are finite, in [0, 1] and grey."""
+    if not clips.numel():
+        raise ValueError(f"Clips to score must have pixels, got {tuple(clips.shape)}.")
+    if not clips.isfinite().all():
+        raise ValueError("Clips to score must be finite; these hold NaN or infinity. The training "
+                         "or the sampling diverged: check that the model's weights are finite.")
+    low, high = clips.min().item(), clips.max().item()
+    if low < -0.01 or high > 1.01:
+        cure = ("(x + 1) / 2 brings [-1, 1] there" if -1.01 <= low < -0.01 and high <= 1.01 else
+                "x / 255 brings 0 to 255 there" if low >= 0 and high <= 255 else
+                "scale or clip them")
+        raise ValueError("Clips to score must be in [0, 1], "
+                         f"got {low:.2f} to {high:.2f}; {cure}.")
+    if clips.shape[2] != 1 and float((clips.amax(2) - clips.amin(2)).max()) > GREY_TOLERANCE:
+        raise ValueError("Colour clips are not judged: the scoreboard was made for grey digits. "
+                         "If yours are grey, score their mean: clips.mean(2, keepdim=True).")
+
+
+@torch.no_grad()
+@none_means_default
+def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measurements:
+    """Measurements of clips (N, T, C, S, S) in [0, 1].
+
+    sprite: the side of the digit's square in pixels. num_digits: the number of digits in all clips,
+    or in each clip (N,). A single digit is all the ink of its clip. Several digits are separated as
+    in `segmentation`, and each gives a row; for a frame in which a digit is not known, the nearest
+    frame in which it is known is used. Raises the errors of `checked_clips`.
     """
     x, blocks = checked_clips(clips), []
     num_digits = torch.as_tensor(num_digits).expand(len(x))
@@ -98,83 +130,88 @@ def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measure
         for rows in at.split(max(1, 128 // k**2)):
             m = measure_batch(x[rows], sprite, k)
             blocks.append(m._replace(clip_index=rows[m.clip_index]))
-    *columns, flights = zip(*blocks, strict=True)
-    m = Measurements(*map(torch.cat, columns), Motion(*map(torch.cat, zip(*flights, strict=True))))
+    *columns, motions = zip(*blocks, strict=True)
+    m = Measurements(*map(torch.cat, columns), Motion(*map(torch.cat, zip(*motions, strict=True))))
     return m if len(num_digits.unique()) == 1 else m.select(m.clip_index.argsort(stable=True))
 
 
 class FrameFeatures(NamedTuple):
-    """What each frame shows of K digits, each by itself; n clips, T frames."""
-    features: Tensor     # (n, T, K, 32)
-    probabilities: Tensor    # (n, T, K, 11), the recogniser's probabilities
-    windows: Tensor     # (n, T, K, 256), the windows around them
-    isolated: Tensor     # (n, T, K) bool, at most a fifth of the ink lies elsewhere
-    visible: Tensor      # (n, T, K) bool
-    centres: Tensor   # (n, T, K, 2)
+    """Features of each of K digits in each frame; n clips, T frames."""
+    features: Tensor       # (n, T, K, 32)
+    probabilities: Tensor  # (n, T, K, 11), of the digit classifier
+    windows: Tensor        # (n, T, K, 256), the windows around the digits
+    isolated: Tensor       # (n, T, K) bool, at most a fifth of the ink lies elsewhere
+    visible: Tensor        # (n, T, K) bool
+    centres: Tensor        # (n, T, K, 2)
 
 
 def frame_features(inks: Tensor, sprite: int) -> FrameFeatures:
-    """Look at the inks (n, T, K, S, S) of K digits."""
+    """The features of K digits from their separate inks (n, T, K, S, S)."""
     frames = inks.flatten(0, 2)                                                  # (n T K, S, S)
-    centres, seen = ink_centres(frames, sprite)
-    views = crop_windows(frames, centres, sprite)                                     # (n T K, 16, 16)
-    log_odds, looks = load_digit_classifier()[0](views)
-    away = outside_mask(centres, frames.shape[-1], sprite)
+    centres, visible = ink_centres(frames, sprite)
+    windows = crop_windows(frames, centres, sprite)                              # (n T K, 16, 16)
+    log_odds, features = load_digit_classifier()[0](windows)
+    outside = outside_mask(centres, frames.shape[-1], sprite)
     ink = (frames - 0.1).clamp(min=0)
-    alone = (ink * away).sum((1, 2)) <= 0.2 * ink.sum((1, 2))
-    found = looks, log_odds.softmax(-1), views.flatten(1), alone, seen, centres
+    isolated = (ink * outside).sum((1, 2)) <= 0.2 * ink.sum((1, 2))
+    found = features, log_odds.softmax(-1), windows.flatten(1), isolated, visible, centres
     return FrameFeatures(*(v.unflatten(0, inks.shape[:3]) for v in found))
 
 
 def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
-    """Measure clips (n, T, S, S) of K digits."""
+    """Measurements of clips (n, T, S, S) of K digits."""
     n, T, size = x.shape[:3]
     if K == 1:
-        g = frame_features(x[:, :, None], sprite)
-        known, hidden = torch.ones_like(g.visible), torch.zeros_like(g.visible)
+        found = frame_features(x[:, :, None], sprite)
+        known, occluded = torch.ones_like(found.visible), torch.zeros_like(found.visible)
     else:
         inks, whole = (v.unflatten(0, (n, T)) for v in segment_digits(x.flatten(0, 1), sprite, K))
-        g = frame_features(inks, sprite)
-        sure = (g.probabilities[..., :JUNK_CLASS].amax(-1) >= CONFIDENCE_THRESHOLD) & g.isolated
-        order, known, hidden, places = track_digits(g.centres, whole & g.visible, g.probabilities, sure, size,
-                                              sprite)
-        g = FrameFeatures(*(reorder(v, order) for v in g))._replace(centres=places)
-    flicker = background_flicker(x, g.centres, sprite).repeat_interleave(K)
-    g = FrameFeatures(*(rearrange(v, "n t k ... -> (n k) t ...") for v in g))
-    known, hidden = (rearrange(v, "n t k -> (n k) t") for v in (known, hidden))
-    return measure_tracks(g, known, hidden, size, sprite)._replace(
+        found = frame_features(inks, sprite)
+        best = found.probabilities[..., :JUNK_CLASS].amax(-1)
+        confident = (best >= CONFIDENCE_THRESHOLD) & found.isolated
+        order, known, occluded, centres = track_digits(
+            found.centres, whole & found.visible, found.probabilities, confident, size, sprite)
+        found = FrameFeatures(*(reorder(v, order) for v in found))._replace(centres=centres)
+    flicker = background_flicker(x, found.centres, sprite).repeat_interleave(K)
+    found = FrameFeatures(*(rearrange(v, "n t k ... -> (n k) t ...") for v in found))
+    known, occluded = (rearrange(v, "n t k -> (n k) t") for v in (known, occluded))
+    return measure_tracks(found, known, occluded, size, sprite)._replace(
         clip_index=torch.arange(n).repeat_interleave(K), flicker=flicker)
 
 
 def background_flicker(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
     """The mean change (n,) from frame to frame outside the boxes around centres (n, T, K, 2)."""
-    away = outside_mask(centres.flatten(0, 2), x.shape[-1], sprite)
-    away = away.unflatten(0, centres.shape[:3]).prod(2)                          # (n, T, S, S)
-    away = away[:, 1:] * away[:, :-1]
-    return (x.diff(dim=1).abs() * away).sum((1, 2, 3)) / away.sum((1, 2, 3)).clamp(min=1)
+    outside = outside_mask(centres.flatten(0, 2), x.shape[-1], sprite)
+    outside = outside.unflatten(0, centres.shape[:3]).prod(2)                    # (n, T, S, S)
+    outside = outside[:, 1:] * outside[:, :-1]
+    change = (x.diff(dim=1).abs() * outside).sum((1, 2, 3))
+    return change / outside.sum((1, 2, 3)).clamp(min=1)
 
 
-def measure_tracks(g: FrameFeatures, known: Tensor, hidden: Tensor, size: int, sprite: int) -> Measurements:
-    """Tracks (N, T, ...) -> what is measured of them, but for clip and flicker."""
+def measure_tracks(found: FrameFeatures, known: Tensor, occluded: Tensor, size: int,
+                   sprite: int) -> Measurements:
+    """Measurements of N tracks from features (N, T, ...); clip_index and flicker are set later."""
     n, T = known.shape
-    rows, at = torch.arange(n), torch.arange(T)
-    gap = (at[:, None] - at).abs() + 2 * T * ~known[:, None]                     # (N, T, T)
-    looks, belief, views = (v[rows[:, None], gap.argmin(-1)]                     # where it is known
-                            for v in (g.features, g.probabilities, g.windows))
-    seen = g.visible & known
-    digit = belief[..., :JUNK_CLASS].mean(1).argmax(-1)                                # (N,)
-    sure = (belief[rows, :, digit] >= CONFIDENCE_THRESHOLD) & g.isolated & seen
+    rows, times = torch.arange(n), torch.arange(T)
+    gap = (times[:, None] - times).abs() + 2 * T * ~known[:, None]               # (N, T, T)
+    features, probabilities, windows = (                             # of the nearest known frame
+        v[rows[:, None], gap.argmin(-1)]
+        for v in (found.features, found.probabilities, found.windows))
+    visible = found.visible & known
+    digit = probabilities[..., :JUNK_CLASS].mean(1).argmax(-1)                   # (N,)
+    confident = probabilities[rows, :, digit] >= CONFIDENCE_THRESHOLD
+    confident = confident & found.isolated & visible
     digit = torch.where(known.any(1), digit, -1)
-    fly = measure_motion(g.centres, seen, size, sprite, occluded=hidden)
-    return Measurements(looks, g.centres / size, rows, digit,
-                    initial_directions(g.centres, seen, fly, size, sprite), known.float(), sure.float(),
-                    views.mean(1), flicker=rows.float(), motion=fly)
+    motion = measure_motion(found.centres, visible, size, sprite, occluded=occluded)
+    direction = initial_directions(found.centres, visible, motion, size, sprite)
+    return Measurements(features, found.centres / size, rows, digit, direction, known.float(),
+                        confident.float(), windows.mean(1), flicker=rows.float(), motion=motion)
 
 
 def tracking_rates(m: Measurements) -> dict[str, float]:
-    """tracked: the share of frames in which digits can be told apart; unread: of unread headings.
+    """tracked: the share of frames with separable digits; unread: of tracks without a direction.
 
-    A heading is unread where no three frames on end are free of walls and of other digits.
+    A direction is unread if no three consecutive frames are free of walls and of other digits.
     """
     return {"tracked": float(m.known.mean()), "unread": float((m.direction < 0).float().mean())}
 
@@ -182,32 +219,37 @@ def tracking_rates(m: Measurements) -> dict[str, float]:
 # Prompts
 
 def tracks_by_clip(m: Measurements, values: Tensor, K: int) -> Tensor:
-    """A track's values (N, ...) by clip, (clips, K, ...); -1 where a clip has fewer tracks."""
-    place = torch.arange(len(m.clip_index)) - torch.searchsorted(m.clip_index, m.clip_index)       # within its clip
+    """A track's values (N, ...) by clip, (clips, K, ...); -1 if a clip has fewer tracks."""
+    place = torch.arange(len(m.clip_index)) - torch.searchsorted(m.clip_index, m.clip_index)
     out = values.new_full((int(m.clip_index[-1]) + 1, K, *values.shape[1:]), -1)
     out[m.clip_index, place] = values
     return out
 
 
 def all_matched(right: Tensor) -> Tensor:
-    """Whether things and tracks (N, K, K) can be paired so that all are right, (N,)."""
-    ways = min_cost_assignment(1 - right.float())                                             # (N, K)
-    return right.gather(2, ways[..., None]).all(1)[:, 0]
+    """Whether K prompted digits and K tracks can be paired so that every pair is right, (N,).
 
-
-def prompt_hits(m: Measurements, labels: Tensor, directions: Tensor | None = None) -> dict[str, Tensor]:
-    """What each clip does of what it was asked, (N,) bool by name.
-
-    labels: (N, K), -1 where a clip is to have fewer digits; directions: (N, K), indices of
-    `prompts.DIRECTIONS`, -1 where none was asked. "digit": all its digits are right, whichever track
-    shows which; and with directions "direction": all headings are; "joint": both at once;
-    "shuffled": both, by the prompts of other clips, all in one ring drawn by lot.
+    right: (N, K, K) bool, for each pair.
     """
-    digit, heading = (tracks_by_clip(m, v, labels.shape[1])[:, None] for v in (m.digit, m.direction))
+    columns = min_cost_assignment(1 - right.float())                             # (N, K)
+    return right.gather(2, columns[..., None]).all(1)[:, 0]
+
+
+def prompt_hits(m: Measurements, labels: Tensor,
+                directions: Tensor | None = None) -> dict[str, Tensor]:
+    """Whether each clip follows its prompt, (N,) bool by name.
+
+    labels: (N, K), -1 if a clip is to have fewer digits; directions: (N, K), indices of
+    `prompts.DIRECTIONS`, -1 if the prompt names none. "digit": all digits are right, in any order.
+    With directions also "direction": all directions are right; "joint": each digit has its own
+    direction; "shuffled": the same as joint, but with the prompt of another clip (a control).
+    """
+    digit, direction = (tracks_by_clip(m, v, labels.shape[1])[:, None]
+                        for v in (m.digit, m.direction))
 
     def right(rows):
-        asked, whereto = labels[rows, :, None], directions[rows, :, None]        # (N, K, 1)
-        return asked == digit, (whereto == heading) | (whereto < 0) | (asked < 0)
+        label, sector = labels[rows, :, None], directions[rows, :, None]         # (N, K, 1)
+        return label == digit, (sector == direction) | (sector < 0) | (label < 0)
 
     if directions is None:
         return {"digit": all_matched(labels[..., None] == digit)}
@@ -218,30 +260,33 @@ def prompt_hits(m: Measurements, labels: Tensor, directions: Tensor | None = Non
             "shuffled": all_matched(c & d)}
 
 
-def prompt_rates(m: Measurements, labels: Tensor, directions: Tensor | None = None) -> dict[str, float]:
-    """The shares of clips in `prompt_hits`."""
+def prompt_rates(m: Measurements, labels: Tensor,
+                 directions: Tensor | None = None) -> dict[str, float]:
+    """The shares of clips that pass each test of `prompt_hits`."""
     return {k: float(v.float().mean()) for k, v in prompt_hits(m, labels, directions).items()}
 
 
-# What guidance changes
+# The effects of guidance
 
 @torch.no_grad()
+@none_means_default
 def guidance_metrics(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[str, Tensor]:
-    """What guidance changes, a number a clip: clips (N, T, C, S, S) in [0, 1], labels (N,) asked.
+    """Four numbers per clip that change with the guidance scale.
 
-    adherence: 1 where most of the clip shows the digit asked for; diversity: how far its look (the
-    recogniser's features, mean over time) is from the other clips' of the same label, the mean
-    distance, NaN for a label asked once; saturation: the share of its ink that is white to the
-    limit; contrast: the standard deviation of its pixels.
+    clips: (N, T, C, S, S) in [0, 1]; labels: (N,), the prompted digits. adherence: 1 if most of the
+    clip shows the prompted digit. diversity: the mean distance of the clip's features (averaged
+    over time) to those of the other clips with the same label, NaN if there are none. saturation:
+    the share of the ink above .99. contrast: the standard deviation of the pixels.
     """
     x, labels = clips.cpu().float().mean(2, keepdim=True), labels.cpu()
-    seen = frame_features(x, sprite)
-    digit, look = seen.probabilities[:, :, 0, :JUNK_CLASS].mean(1).argmax(-1), seen.features[:, :, 0].mean(1)
+    found = frame_features(x, sprite)
+    digit = found.probabilities[:, :, 0, :JUNK_CLASS].mean(1).argmax(-1)
+    features = found.features[:, :, 0].mean(1)
     alike = labels[:, None] == labels
     alike &= ~torch.eye(len(labels), dtype=torch.bool)
     x = x.flatten(1)
     return {"adherence": (digit == labels).float(),
-            "diversity": (torch.cdist(look, look) * alike).sum(1) / alike.sum(1),
+            "diversity": (torch.cdist(features, features) * alike).sum(1) / alike.sum(1),
             "saturation": (x > 0.99).sum(1) / (x > 0.1).sum(1).clamp(min=1),
             "contrast": x.std(1)}
 
@@ -249,18 +294,21 @@ def guidance_metrics(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[st
 # Points and their distances
 
 def displacements(embeddings: Tensor) -> Tensor:
-    """The steps of the track inside points (N, 64 + 2 T), (N, T - 1, 2)."""
-    return rearrange(embeddings[:, 2 * NUM_FEATURES:], "n (t d) -> n t d", d=2).diff(dim=1)
+    """The steps (N, T - 1, 2) of the tracks in embeddings (N, 64 + 2 T)."""
+    track = rearrange(embeddings[:, 2 * NUM_FEATURES:], "n (t d) -> n t d", d=2)
+    return track.diff(dim=1)
 
 
 def split_groups(embeddings: Tensor) -> list[Tensor]:
-    """Points (N, 64 + 2 T) -> the looks' mean and spread, the track, its steps, their changes."""
-    d = displacements(embeddings)
-    return [embeddings[:, :NUM_FEATURES], embeddings[:, NUM_FEATURES:2 * NUM_FEATURES], embeddings[:, 2 * NUM_FEATURES:],
-            d.flatten(1), d.diff(dim=1).flatten(1)]
+    """(N, 64 + 2 T) -> mean and spread of the features, track, steps and changes of the steps."""
+    steps = displacements(embeddings)
+    features, spread, track = embeddings.split(
+        [NUM_FEATURES, NUM_FEATURES, embeddings.shape[1] - 2 * NUM_FEATURES], 1)
+    return [features, spread, track, steps.flatten(1), steps.diff(dim=1).flatten(1)]
 
 
 def mean_and_cov(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and covariance (D, D) of points (N, D), in float64."""
     return x.double().mean(0), x.double().T.cov()
 
 
@@ -273,52 +321,62 @@ def frechet_distance(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> floa
 
 
 class RealStatistics(NamedTuple):
-    """Real clips to compare n clips with: all for Fréchet's distance, the first n for coverage."""
-    scale: Tensor     # (D,)
-    embeddings: Tensor    # (n, D)
-    labels: Tensor    # (n,)
-    radii: Tensor     # (n,), from each to its 5th neighbour
+    """Statistics of real clips for a comparison with n clips.
+
+    The Fréchet distance uses all real clips, coverage the first n.
+    """
+    scale: Tensor        # (D,), by which each coordinate is divided
+    embeddings: Tensor   # (n, D)
+    labels: Tensor       # (n,)
+    radii: Tensor        # (n,), the distance of each to its 5th neighbour
     mean_cov: tuple[Tensor, Tensor]
-    speeds: Tensor    # of all
+    speeds: Tensor       # of all real clips
 
     def project(self, embeddings: Tensor, digit: Tensor) -> "Projected":
+        """Clips with embeddings (N, 64 + 2 T) and digits (N,), in the units of the real clips."""
         z = torch.cat(split_groups(embeddings), 1) / self.scale
-        return Projected(z, torch.cdist(self.embeddings, z), digit, displacements(embeddings).norm(dim=-1))
+        speeds = displacements(embeddings).norm(dim=-1)
+        return Projected(z, torch.cdist(self.embeddings, z), digit, speeds)
 
 
 class Projected(NamedTuple):
-    """N clips put into a yard of n real ones."""
-    embeddings: Tensor    # (N, D)
-    distances: Tensor    # (n, N), distances
-    digit: Tensor     # (N,)
-    speeds: Tensor    # (N, T - 1)
+    """N clips in the units of n real clips, with their distances to these."""
+    embeddings: Tensor   # (N, D)
+    distances: Tensor    # (n, N)
+    digit: Tensor        # (N,)
+    speeds: Tensor       # (N, T - 1)
 
     def select(self, r: Tensor, real: int) -> "Projected":
-        """Some of the clips, amid the first so many real ones."""
-        return Projected(self.embeddings[r], self.distances[:real, r], self.digit[r], self.speeds[r])
+        """The clips r, with their distances to the first `real` real clips."""
+        return Projected(self.embeddings[r], self.distances[:real, r], self.digit[r],
+                         self.speeds[r])
 
 
 def real_statistics(embeddings: Tensor, labels: Tensor, n: int) -> RealStatistics:
-    """The yard of real points (R, 64 + 2 T) in which n clips are compared."""
-    parts = split_groups(embeddings)
-    spread = [x.var(0).sum().sqrt() for x in parts]
-    spread[1], spread[4] = spread[0], spread[3]                  # changes, in units of what changes
+    """Statistics of real clips (R, 64 + 2 T), for a comparison with n clips."""
+    groups = split_groups(embeddings)
+    spread = [x.var(0).sum().sqrt() for x in groups]
+    spread[1], spread[4] = spread[0], spread[3]      # a spread or change, in units of its quantity
     scale = torch.cat([(s / w).expand(x.shape[1])
-                       for s, w, x in zip(spread, GROUP_WEIGHTS, parts, strict=True)])
-    z = torch.cat(parts, 1) / scale
+                       for s, w, x in zip(spread, GROUP_WEIGHTS, groups, strict=True)])
+    z = torch.cat(groups, 1) / scale
     n = min(n, len(z))
-    nearest = min(NUM_NEIGHBOURS + 1, n)                             # the first is itself
+    nearest = min(NUM_NEIGHBOURS + 1, n)                             # the first is the clip itself
     radii = torch.cdist(z[:n], z[:n]).kthvalue(nearest, 1).values
-    return RealStatistics(scale, z[:n], labels[:n], radii, mean_and_cov(z), displacements(embeddings).norm(dim=-1))
+    speeds = displacements(embeddings).norm(dim=-1)
+    return RealStatistics(scale, z[:n], labels[:n], radii, mean_and_cov(z), speeds)
 
 
 def distribution_metrics(projected: Projected, real: RealStatistics) -> dict[str, float]:
-    """fvd_local, coverage, precision and motion.
+    """fvd_local, coverage, precision and motion of clips against real ones.
 
-    Coverage is the share of real clips near which one shows the same digit.
+    fvd_local: the Fréchet distance. coverage: the share of real clips with a clip of the same digit
+    in their neighbourhood. precision: the share of clips in a real clip's neighbourhood. motion:
+    the similarity of the speeds.
     """
-    near = projected.distances <= real.radii[:, None]                                          # (n, N)
+    near = projected.distances <= real.radii[:, None]                            # (n, N)
     same = near & (projected.digit == real.labels[:, None])
     return {"fvd_local": frechet_distance(real.mean_cov, mean_and_cov(projected.embeddings)),
             "coverage": float(same.any(1).float().mean()),
-            "precision": float(near.any(0).float().mean()), "motion": speed_similarity(projected.speeds, real.speeds)}
+            "precision": float(near.any(0).float().mean()),
+            "motion": speed_similarity(projected.speeds, real.speeds)}

@@ -1,14 +1,16 @@
-"""Pictures: figures of schedules, denoising, motion, training and scores.
+"""Figures of schedules, denoising, motion, training and scores.
 
-Nothing here shows anything by itself: every function returns a `NotebookFigure`, which a notebook displays
-when it is a cell's last line and which saves itself with `.savefig(path)`. No display, window
-system or global figure is involved. x_t = alpha x0 + sigma eps as everywhere; x0-hat is a
-denoiser's guess, eps-hat = (x_t - alpha x0-hat) / sigma what it leaves as noise.
+Every function returns a `NotebookFigure`. A notebook displays it if it is the last line of a cell,
+and `.savefig(path)` saves it. No display, window system or global figure is needed. x_t = alpha x0
++ sigma eps as everywhere; x0-hat is a denoiser's guess, and eps-hat = (x_t - alpha x0-hat) / sigma
+is the noise that remains.
 """
 import functools
 import io
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -19,61 +21,107 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from torch import Tensor
 
 from minidiff.data import media
-from minidiff.evaluation.scoreboard import HEADLINE_METRICS
+from minidiff.evaluation.rows import HEADLINE_METRICS, is_missing, score_interval
+from minidiff.runtime.settings import none_means_default
 from minidiff.samplers import State
 from minidiff.schedules import Schedule
 
-# Okabe and Ito's, which colour-blind readers tell apart, too
+# The colours of Okabe and Ito, which colour-blind readers can also tell apart
 COLOURS = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 BLUE, ORANGE = COLOURS[:2]
 TEXT_COLOUR, LIGHT_GREY = "#333333", "#F1F1F1"
+DPI = 160                                    # of a figure, shown or saved
+GREY_LEVELS = 31                             # of a clip in a viewer: few, so that pages stay small
 STYLE = {
     "font.size": 10, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.labelsize": 10,
     "legend.fontsize": 9, "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
     "lines.linewidth": 1.8, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#888888", "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#E6E6E6", "grid.linewidth": 0.8, "text.color": TEXT_COLOUR, "axes.labelcolor": TEXT_COLOUR,
-    "xtick.color": TEXT_COLOUR, "ytick.color": TEXT_COLOUR, "legend.frameon": False, "figure.facecolor": "white",
+    "grid.color": "#E6E6E6", "grid.linewidth": 0.8, "text.color": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOUR, "xtick.color": TEXT_COLOUR, "ytick.color": TEXT_COLOUR,
+    "legend.frameon": False, "figure.facecolor": "white",
 }
 
 
 class NotebookFigure(Figure):
-    """A matplotlib figure that a notebook displays without pyplot: sharp, as wide as it says."""
+    """A matplotlib figure that a notebook displays without pyplot, at its own width."""
+
+    def png(self, dpi: float = DPI) -> bytes:
+        """The figure as a PNG file."""
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=dpi)
+        return out.getvalue()
+
+    def savefig(self, fname, **settings) -> None:
+        """Save the figure as it is shown; fname may begin with ~. settings: as in matplotlib."""
+        path = Path(fname).expanduser() if isinstance(fname, str | Path) else fname
+        super().savefig(path, **{"dpi": DPI} | {k: v for k, v in settings.items() if v is not None})
 
     def _repr_png_(self) -> tuple[bytes, dict]:
-        out = io.BytesIO()
-        self.savefig(out, format="png", dpi=160)
         size = {"width": int(96 * self.get_figwidth()), "height": int(96 * self.get_figheight())}
-        return out.getvalue(), size
+        return self.png(), size
 
 
 def styled(draw: Callable[..., NotebookFigure]) -> Callable[..., NotebookFigure]:
-    """A drawing function with the package's look, which it takes off again."""
+    """A drawing function in the package's style; matplotlib's settings are restored afterwards."""
     @functools.wraps(draw)
-    def dressed(*args, **kwargs) -> NotebookFigure:
+    def draw_styled(*args, **kwargs) -> NotebookFigure:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
-    return dressed
+    return draw_styled
 
 
 def new_figure(width: float, height: float) -> NotebookFigure:
+    """An empty figure; width and height in inches."""
     return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
+# From noise to a clip
+
+class FieldStyle(NamedTuple):
+    """The presentation of one of the arrays of `trajectory_arrays`."""
+    key: str
+    name: str            # for readers who do not see the picture
+    title: str           # as HTML
+    tex: str
+    caption: str
+    cmap: str
+    vmax: int            # values are clipped to [-vmax, vmax]
+    levels: int          # of grey or colour; fewer for noise, which compresses badly
+    empty_text: str = ""  # over steps that have no value by definition
+
+    def clip_note(self) -> str:
+        """The range of the colours in words."""
+        return f"clipped to ±{self.vmax}"
+
+
+FIELDS = (
+    FieldStyle("x", "x_t, the sampler's state", "<i>x<sub>t</sub></i>", "$x_t$",
+               "the sampler's state", "gray", 1, 11),
+    FieldStyle("x0", "x0-hat, the guess", "<i>x̂</i><sub>0</sub>", r"$\hat{x}_0$",
+               "the guess", "gray", 1, GREY_LEVELS),
+    FieldStyle("eps", "eps-hat, the noise that remains", "<i>ε̂</i>", r"$\hat{\epsilon}$",
+               "the noise that remains", "gray", 3, 7, "none:\nσ = 0"),
+    FieldStyle("change", "change of x0-hat since the step before, blue more ink, red less",
+               "Δ<i>x̂</i><sub>0</sub>", r"$\Delta \hat{x}_0$", "since the step before", "RdBu", 1,
+               GREY_LEVELS, "none before\nthe first"),
+)
+
+
 def eps_hat(state: State, schedule: Schedule) -> Tensor:
-    """The noise that a state's guess leaves: (x - alpha x0) / sigma, like x; NaN at sigma = 0."""
+    """The noise that remains: (x - alpha x0) / sigma, like x; NaN at sigma = 0."""
     alpha, sigma = (float(c) for c in schedule(torch.as_tensor(state.t, dtype=torch.float64)))
     if sigma > 0:
         return (state.x - alpha * state.x0) / sigma
     return torch.full_like(state.x, torch.nan)
 
 
-def trajectory_arrays(states: Sequence[State], schedule: Schedule, sample: int, steps: Sequence[int],
-              frames: Sequence[int]) -> dict[str, Tensor]:
-    """What `trajectory` draws: x, x0, eps and change, each (S, F, C, H, W), S steps by F frames.
+def trajectory_arrays(states: Sequence[State], schedule: Schedule, sample: int,
+                      steps: Sequence[int], frames: Sequence[int]) -> dict[str, Tensor]:
+    """The arrays of a trajectory: x, x0, eps and change, each (S, F, C, H, W); S steps, F frames.
 
-    change: this step's x0-hat minus the one of the step drawn before it, the mean over C; NaN for
-    the first.
+    change: x0-hat minus x0-hat of the step before it in `steps`, the mean over C; NaN for the
+    first step.
     """
     def pick(x: Tensor) -> Tensor:
         clip = x[sample].detach().cpu().float()
@@ -86,57 +134,78 @@ def trajectory_arrays(states: Sequence[State], schedule: Schedule, sample: int, 
     return {"x": x, "x0": x0, "eps": eps, "change": change}
 
 
-@styled
-def trajectory(states: Iterable[State], schedule: Schedule, sample: int = 0,
-               frame: int | None = None, steps: int | Sequence[int] | None = None) -> NotebookFigure:
-    """How noise becomes a clip: x_t, x0-hat, eps-hat and the change of x0-hat, one column per step.
-
-    states: all of a sampler's, for images (B, C, H, W) or videos (B, T, C, H, W), in [-1, 1]; what
-    lies outside is clipped for the eye, as the labels say.
-    frame: one frame of a video; unless given, each cell is the first, the middle and the last one.
-    steps: how many to draw, or which. Raises ValueError if there are no states.
-    """
+def checked_states(states: Iterable[State], sample: int) -> list[State]:
+    """The states as a list. Raises ValueError if they are none, or none for this sample."""
     states = list(states)
     if not states:
         raise ValueError("A trajectory needs at least one state; "
                          "keep them with list(sampler(...)).")
+    if states[0].x.ndim not in (4, 5):
+        raise ValueError("A trajectory is of images (B, C, H, W) or videos (B, T, C, H, W), "
+                         f"not of states of shape {tuple(states[0].x.shape)}.")
+    check_sample(sample, len(states[0].x))
+    return states
+
+
+def check_sample(sample: int, n: int) -> None:
+    """Raises ValueError unless there is such a sample among n."""
+    if not 0 <= sample < n:
+        raise ValueError(f"There is no sample {sample}; there are samples 0 to {n - 1}.")
+
+
+def check_indices(name: str, indices: Sequence[int], n: int) -> None:
+    """Raises ValueError unless there are indices, all of them from 0 to n - 1."""
+    if not indices or not all(0 <= i < n for i in indices):
+        raise ValueError(f"{name} must be from 0 to {n - 1}, got {list(indices)}.")
+
+
+@styled
+@none_means_default
+def trajectory(states: Iterable[State], schedule: Schedule, sample: int = 0,
+               frame: int | None = None,
+               steps: int | Sequence[int] | None = None) -> NotebookFigure:
+    """The way from noise to a clip: x_t, x0-hat, eps-hat and change of x0-hat, a column per step.
+
+    states: all states of a sampler, of images (B, C, H, W) or videos (B, T, C, H, W) in [-1, 1];
+    values outside are clipped for display, as the labels say. frame: one frame of a video; unless
+    given, each cell has the first, the middle and the last one. steps: the number of steps to draw,
+    or their indices. Raises ValueError for no states, and for a sample or steps that do not exist.
+    """
+    states = checked_states(states, sample)
     length = states[0].x.shape[1] if states[0].x.ndim == 5 else 1
     frames = sorted({0, length // 2, length - 1}) if frame is None else [frame]
     steps = (5 if len(frames) > 1 else 8) if steps is None else steps
     if isinstance(steps, int):
         steps = torch.linspace(0, len(states) - 1, min(steps, len(states))).round().int().tolist()
-    drawn = trajectory_arrays(states, schedule, sample, steps, frames)
-    rows = [("x", r"$x_t$", "what the sampler has\nclipped to −1 … 1", "gray", 1),
-            ("x0", r"$\hat{x}_0$", "the guess", "gray", 1),
-            ("eps", r"$\hat{\epsilon}$",
-             r"$(x_t - \alpha \hat{x}_0) / \sigma$" + "\nclipped to −3 … 3", "gray", 3),
-            ("change", r"$\Delta \hat{x}_0$",
-             "since the column before\nblue: more ink, red: less", "RdBu", 1)]
-    return trajectory_grid(drawn, rows, [f"{float(states[i].t):.2f}" for i in steps], frames, length)
+    check_indices("steps", steps, len(states))
+    check_indices("frame", frames, length)
+    times = [f"{float(states[i].t):.2f}" for i in steps]
+    arrays = trajectory_arrays(states, schedule, sample, steps, frames)
+    return trajectory_grid(arrays, FIELDS, times, frames, length)
 
 
-def trajectory_grid(drawn: dict[str, Tensor], rows: list, times: list[str], frames: list[int],
-           length: int) -> NotebookFigure:
-    """The figure of `trajectory`: per row one axes that holds a single picture of all cells."""
-    f, (h, w) = len(frames), drawn["x"].shape[-2:]
+def trajectory_grid(arrays: dict[str, Tensor], fields: Sequence[FieldStyle], times: list[str],
+                    frames: list[int], length: int) -> NotebookFigure:
+    """The figure of `trajectory`: a row per field, whose cells form one image."""
+    f, (h, w) = len(frames), arrays["x"].shape[-2:]
     gap = w // 5
     pitch = f * (w + 1) + gap                                # from one cell's left edge to the next
-    middle = [(k + 0.5) * pitch - gap / 2 for k in range(len(times))]
+    middle = [(k + 0.5) * pitch - gap / 2 - 1 for k in range(len(times))]      # in pixels
     wide = min(8.4, 1.4 * f * len(times))                    # inches, without the labels
-    fig = new_figure(wide + 1.6, len(rows) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
-    places = fig.subplots(len(rows), 1)
-    for axes, (key, name, about, shade, reach) in zip(places, rows, strict=True):
-        tiles = apply_colormap(drawn[key], shade, reach)
+    fig = new_figure(wide + 1.6, len(fields) * (wide / (pitch * len(times)) * h + 0.12) + 0.55)
+    for axes, field in zip(fig.subplots(len(fields), 1), fields, strict=True):
+        key = field.key
+        tiles = apply_colormap(arrays[key], field.cmap, field.vmax)
         tiles = np.pad(tiles, 3 * [(0, 0)] + [(0, 1), (0, 0)], constant_values=1)
         cells = rearrange(tiles, "s f h w c -> s h (f w) c")
         cells = np.pad(cells, 2 * [(0, 0)] + [(0, gap), (0, 0)], constant_values=1)
         axes.imshow(rearrange(cells, "s h w c -> h (s w) c")[:, :-gap - 1], interpolation="nearest")
-        axes.set_ylabel(name, rotation=0, fontsize=15, ha="right", va="bottom")
-        axes.annotate(about, (0, 0.5), (-8, -3), "axes fraction", "offset points",
-                      fontsize=7.5, ha="right", va="top")
-        for k in drawn[key].isnan().flatten(1).all(1).nonzero().flatten().tolist():
-            why = r"$\sigma = 0$" if key == "eps" else "first"
-            axes.text(middle[k], h / 2, why, ha="center", va="center")
+        axes.set_ylabel(field.tex, rotation=0, fontsize=15, ha="right", va="bottom")
+        note = "blue: more ink, red: less" if key == "change" else field.clip_note()
+        axes.annotate(f"{field.caption}\n{note}", (0, 0.5), (-8, -3), "axes fraction",
+                      "offset points", fontsize=7.5, ha="right", va="top")
+        for k, text in empty_texts(arrays, field).items():
+            axes.text(middle[k], h / 2, text, ha="center", va="center", fontsize=9)
         axes.set(xticks=middle if key == "x" else [], yticks=[])
         hide_axes(axes)
         if key == "x":
@@ -148,28 +217,38 @@ def trajectory_grid(drawn: dict[str, Tensor], rows: list, times: list[str], fram
     return fig
 
 
+def empty_texts(arrays: dict[str, Tensor], field: FieldStyle) -> dict[int, str]:
+    """The texts for steps at which a field has no values: NaN if the guess is NaN, too."""
+    empty, broken = (v.isnan().flatten(1).all(1) for v in (arrays[field.key], arrays["x0"]))
+    return {k: "NaN" if broken[k] else field.empty_text
+            for k in empty.nonzero().flatten().tolist()}
+
+
 def hide_axes(axes) -> None:
-    """Neither frame nor grid nor ticks, for what is a picture already."""
+    """Remove frame, grid and ticks of axes that hold an image."""
     axes.spines[:].set_visible(False)
     axes.grid(False)
     axes.tick_params(length=0)
 
 
 def apply_colormap(images: Tensor, cmap: str, vmax: float) -> np.ndarray:
-    """(..., C, H, W) clipped to [-reach, reach] -> (..., H, W, 3); one channel by a colour map.
+    """(..., C, H, W) clipped to [-vmax, vmax] -> (..., H, W, 3) in [0, 1].
 
-    NaN becomes pale grey.
+    One channel is coloured by the colour map, three channels are red, green and blue. NaN becomes
+    light grey.
     """
     value = np.moveaxis(((images.clamp(-vmax, vmax) / vmax + 1) / 2).numpy(), -3, -1)
     rgb = value if value.shape[-1] == 3 else matplotlib.colormaps[cmap](value[..., 0])[..., :3]
     return np.where(np.isnan(value).any(-1, keepdims=True), 0.93, rgb)
 
 
-def xt_slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[int] | None]:
-    """x-t slices (N, T, W) of clips (N, T, C, H, W), channels averaged, and the row of each.
+# Motion
 
-    row: a row's number, "auto" = the row through the clip's mean ink, None = no row: the maximum
-    over all of them.
+def xt_slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list[int] | None]:
+    """x-t slices (N, T, W) of clips (N, T, C, H, W), channels averaged, and the row of each slice.
+
+    row: a row's number; "auto": the row through the centre of the clip's ink; None: no single row
+    but the maximum over all rows. Raises ValueError for clips or a row that do not fit.
     """
     grey = media.check_clips(clips).mean(2)                                      # (N, T, H, W)
     if row is None:
@@ -179,18 +258,19 @@ def xt_slices(clips: Tensor, row: int | str | None = None) -> tuple[Tensor, list
         centre = (ink * torch.arange(ink.shape[1])).sum(1) / ink.sum(1).clamp(min=1e-9)
         rows = centre.round().int().tolist()
     else:
+        check_indices("row", [int(row)], grey.shape[-2])
         rows = [int(row)] * len(grey)
     return torch.stack([clip[:, r] for clip, r in zip(grey, rows, strict=True)]), rows
 
 
 @styled
 def xt_slice(clips: Tensor, row: int | str | None = None) -> NotebookFigure:
-    """x-t slices beside their clips, time downwards.
+    """x-t slices beside their clips; time runs down.
 
-    Steady motion is a straight line, a bounce a kink, jitter zigzags. clips: (N, T, C, H, W) in
+    Steady motion gives a straight line, a bounce a kink, jitter a zigzag. clips: (N, T, C, H, W) in
     [0, 1]. row: as for `xt_slices`; it is marked in the frames.
     """
-    cut, rows = xt_slices(clips, row)
+    slices, rows = xt_slices(clips, row)
     clips = media.check_clips(clips)
     n, frames, _, h, w = clips.shape
     fig = new_figure(10, max(0.8, 7.8 * h / (frames * (w + 1))) * n + 0.7)
@@ -200,7 +280,7 @@ def xt_slice(clips: Tensor, row: int | str | None = None) -> NotebookFigure:
                      interpolation="nearest")
         if rows:
             strip.axhline(rows[k], color=ORANGE, linewidth=1, alpha=0.8)
-        slice_.imshow(cut[k].numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto",
+        slice_.imshow(slices[k].numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto",
                       interpolation="nearest")
         strip.set(xticks=(w + 1) * np.arange(frames) + w / 2, xticklabels=range(frames), yticks=[])
         slice_.set(yticks=[0, frames - 1], xticks=[0, w - 1], ylabel="frame")
@@ -215,11 +295,14 @@ def xt_slice(clips: Tensor, row: int | str | None = None) -> NotebookFigure:
     return fig
 
 
-def loss_per_bin(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
-    """Per bin of t, of equal width over [0, 1]: centre, mean loss, half its 95 % interval, count.
+# Training and schedules
 
-    Each (bins,). The interval is 1.96 standard errors, NaN below two losses; the mean is NaN where
-    there is none. Raises ValueError for t outside [0, 1], another number of losses, or no bins.
+def loss_per_bin(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
+    """Per bin of t: its centre, mean loss, half of the 95 % interval, and count; (bins,) each.
+
+    The bins divide [0, 1] equally. Half an interval is 1.96 standard errors, NaN for fewer than two
+    losses; the mean is NaN for none. Raises ValueError for t outside [0, 1], another number of
+    losses, or no bins.
     """
     t, loss = (v.detach().double().cpu().flatten() for v in (t, loss))
     if t.shape != loss.shape or bins < 1 or not ((t >= 0) & (t <= 1)).all():
@@ -234,8 +317,9 @@ def loss_per_bin(t: Tensor, loss: Tensor, bins: int) -> tuple[Tensor, ...]:
 
 
 @styled
+@none_means_default
 def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> NotebookFigure:
-    """Mean loss per bin of t with its 95 % interval: where a denoiser has it hard.
+    """Mean loss per bin of t with its 95 % interval: the noise levels that are hard to denoise.
 
     t, loss: (B,) each, see `loss_per_bin`.
     """
@@ -253,7 +337,7 @@ def loss_by_noise_level(t: Tensor, loss: Tensor, bins: int = 10) -> NotebookFigu
 
 @styled
 def snr_curves(schedules: dict[str, Schedule]) -> NotebookFigure:
-    """log-SNR = log(alpha^2 / sigma^2), and alpha and sigma, against t, for each named schedule."""
+    """log-SNR = log(alpha^2 / sigma^2), and alpha and sigma, over t, for each named schedule."""
     t = torch.linspace(0, 1, 501, dtype=torch.float64)
     fig = new_figure(10, 3.8)
     left, right = fig.subplots(1, 2)
@@ -275,7 +359,7 @@ def snr_curves(schedules: dict[str, Schedule]) -> NotebookFigure:
 
 
 def moving_average(values: Sequence[float], window: int) -> np.ndarray:
-    """The mean of each value and its neighbours, up to window // 2 on each side. Same length."""
+    """The mean of each value and up to window // 2 neighbours on each side, of the same length."""
     n, half = len(values), window // 2
     box = np.ones(2 * half + 1)
     total, count = (np.convolve(v, box)[half:half + n] for v in (values, np.ones(n)))
@@ -284,14 +368,15 @@ def moving_average(values: Sequence[float], window: int) -> np.ndarray:
 
 @styled
 def loss_curve(records: Iterable, window: int | None = None) -> NotebookFigure:
-    """The training's loss against its step, raw and smoothed, and the learning rate below.
+    """The training loss over the steps, raw and smoothed, and the learning rate below.
 
-    records: what `train` yields, or anything with step, loss and lr. window: how many steps to
-    smooth over. Raises ValueError for no records.
+    records: of `train`, or any objects with step, loss and lr. window: the number of steps to
+    smooth over, a fortieth of them unless given. Raises ValueError for no records.
     """
     records = list(records)
     if not records:
-        raise ValueError("A loss curve needs at least one record.")
+        raise ValueError("A loss curve needs at least one record; "
+                         "keep them with list(train(...)).")
     step, loss, lr = np.array([(r.step, r.loss, r.lr) for r in records], float).T
     window = window or max(1, len(step) // 40)
     fig = new_figure(8, 4)
@@ -308,13 +393,13 @@ def loss_curve(records: Iterable, window: int | None = None) -> NotebookFigure:
 
 @styled
 def line_plot(x: Sequence[float], lines: dict[str, Sequence], **axes) -> NotebookFigure:
-    """Lines over x, one per name, markers at every x. axes: what `Axes.set` takes.
+    """Lines over x, one per name, with a marker at every x. axes: the arguments of `Axes.set`.
 
-    lines: name -> values like x, or (values, half intervals), drawn as error bars; values may be
-    NaN where there are none. Raises ValueError for no lines.
+    lines: name -> values like x, or (values, half intervals), which are drawn as error bars; a
+    missing value is NaN. Raises ValueError for no lines.
     """
     if not lines:
-        raise ValueError("curves needs at least one line.")
+        raise ValueError("line_plot needs at least one line.")
     fig = new_figure(6.4, 3)
     ax = fig.subplots()
     for (name, line), colour in zip(lines.items(), cycle(COLOURS)):
@@ -327,9 +412,9 @@ def line_plot(x: Sequence[float], lines: dict[str, Sequence], **axes) -> Noteboo
 
 
 def plain_log_ticks(axes, *sides: str) -> None:
-    """Logarithmic sides ("x", "y") with 1, 2 and 5 of every decade in plain numbers, not powers.
+    """Plain numbers, not powers, at 1, 2 and 5 of every decade of logarithmic sides ("x", "y").
 
-    Below one decade all nine. No tick between them has a label, on the other side neither.
+    If a side spans less than a decade, all nine ticks have numbers. Minor ticks have none.
     """
     for side, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
         if axis.get_scale() != "log":
@@ -341,39 +426,34 @@ def plain_log_ticks(axes, *sides: str) -> None:
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
+# Scores
+
 @styled
 def score_bars(rows: dict[str, dict]) -> NotebookFigure:
     """The scoreboard as bars: a line per name, a panel for SCORE and each part, all from 0 to 1.
 
-    What a row lacks is a dash; an interval of SCORE is a black line. Raises ValueError for no rows.
+    A missing value is a dash; the interval of SCORE is a black line. Raises ValueError for no rows.
     """
     if not rows:
         raise ValueError("score_bars needs at least one row.")
     fig = new_figure(10, 0.34 * len(rows) + 0.7)
-    y = np.arange(len(rows))
     panels = fig.subplots(1, len(HEADLINE_METRICS), sharey=True)
     for axes, part in zip(panels, HEADLINE_METRICS, strict=True):
         for k, row in enumerate(rows.values()):
-            value = row.get(part)
-            axes.barh(k, 1, 0.62, color=LIGHT_GREY)
-            colour = BLUE if part == "SCORE" else "#7FB3D5"
-            axes.barh(k, 0 if is_missing(value) else value, 0.62, color=colour)
-            axes.text(1.04, k, "–" if is_missing(value) else f"{value:.2f}", va="center", fontsize=9)
-            if part == "SCORE" and (ends := score_interval(row)):
-                axes.plot(ends, (k, k), color="white", linewidth=4)
-                axes.plot(ends, (k, k), color="black", linewidth=1.5)
-        axes.set(xlim=(0, 1.4), xticks=[], yticks=y, yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+            draw_score(axes, k, row, part)
+        axes.set(xlim=(0, 1.4), xticks=[], yticks=np.arange(len(rows)), yticklabels=rows,
+                 ylim=(len(rows) - 0.5, -0.5))
         axes.set_title(part, fontweight="bold" if part == "SCORE" else "normal")
         hide_axes(axes)
     return fig
 
 
-def is_missing(value: object) -> bool:
-    """Whether a row has nothing there: None, or NaN."""
-    return value is None or value != value
-
-
-def score_interval(row: dict, part: str = "SCORE") -> tuple[float, float] | None:
-    """A part's interval in a row of the scoreboard, row["interval"][part], or None."""
-    low, high = (row.get("interval") or {}).get(part) or (None, None)
-    return None if is_missing(low) or is_missing(high) else (low, high)
+def draw_score(axes, k: int, row: dict, part: str) -> None:
+    """The bar number k: one headline metric of one row."""
+    missing = is_missing(value := row.get(part))
+    axes.barh(k, 1, 0.62, color=LIGHT_GREY)
+    axes.barh(k, 0 if missing else value, 0.62, color=BLUE if part == "SCORE" else "#7FB3D5")
+    axes.text(1.04, k, "–" if missing else f"{value:.2f}", va="center", fontsize=9)
+    if part == "SCORE" and (ends := score_interval(row)):
+        axes.plot(ends, (k, k), color="white", linewidth=4)
+        axes.plot(ends, (k, k), color="black", linewidth=1.5)

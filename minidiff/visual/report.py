@@ -1,10 +1,8 @@
-"""The report of a training: one HTML file that needs nothing else, on any screen, by day and night.
+"""The report of a training: one HTML file that loads nothing, for any screen, in light and dark.
 
-Pictures and clips are inside it as data; it loads nothing, runs no script, and whatever is put into
-it is escaped.
+Pictures and clips are inside it as data. It runs no script, and all text in it is escaped.
 """
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,54 +10,45 @@ from torch import Tensor
 
 from minidiff.data import media
 from minidiff.data.media import data_uri
-from minidiff.evaluation.scoreboard import HEADLINE_METRICS
+from minidiff.evaluation.rows import HEADLINE_METRICS, is_missing, score_interval
 from minidiff.runtime import files
-from minidiff.visual.figures import NotebookFigure, is_missing, score_interval
+from minidiff.runtime.settings import none_means_default
+from minidiff.visual.figures import NotebookFigure
+from minidiff.visual.page import html_page
 
 OWN_ROW = "this training"
-COLUMN_HELP = {  # of the scoreboard -> what it says
-    "SCORE": "The geometric mean of the parts after it (one at zero makes it zero) and its "
-             "interval; copies get none.",
-    "ID": "In how many frames the recogniser is sure of one and the same digit per clip, with "
-          "little ink elsewhere.",
-    "PHY": "Whether the digit flies straight, bounces off the walls as it should, and moves at "
-           "real speeds.",
-    "FIT": "How near the clips are to real ones as a whole, from 0, as far as noise, to 1, as near "
-           "as real clips are.",
-    "COVER": "For how many real clips there is one like it, with the same digit: few if digits or "
-             "motions are missing.",
-    "PROMPT": "How many clips show the digit that was asked for.",
-    "fvd_local": "The Fréchet distance behind FIT, less is nearer; its features are ours, so no "
-                 "paper's FVD compares.",
-    "real_real": "The same distance between two sets of real clips: what a perfect model would get "
-                 "with so many clips.",
-    "n": "How many clips were judged.",
+COLUMN_HELP = {  # column of the scoreboard -> its meaning
+    "SCORE": "The geometric mean of the parts to its right (zero if one of them is zero), with its "
+             "95 % interval; copies get none.",
+    "ID": "Identity: the share of frames in which the digit classifier is sure of one and the same "
+          "digit per clip, with little ink elsewhere.",
+    "PHY": "Physics: whether the digit moves straight, bounces off the walls, and has real speeds.",
+    "FIT": "Fidelity: how near the clips are to real ones as a whole, from 0 (as far as noise) to "
+           "1 (as near as other real clips).",
+    "COVER": "Coverage: the share of real clips that have a similar clip of the same digit; it is "
+             "low if digits or motions are missing.",
+    "PROMPT": "The share of clips that show the prompted digit.",
+    "fvd_local": "The Fréchet distance behind FIT, smaller is nearer; its features are our own, so "
+                 "it cannot be compared with the FVD of papers.",
+    "real_real": "The same distance between two sets of real clips: the result of a perfect model "
+                 "with as many clips.",
+    "n": "The number of clips that were judged.",
 }
-TRAJECTORY_TEXT = ("One clip on its way, from noise at t = 1 to data at t = 0. At first the guess is a "
-             "blur, the mean of all the clips that could still come of this noise; it sharpens as "
-             "t falls and fewer remain.")
-TRAINING_TEXT = ("The faint line is the loss of each step, noisy because every step draws its own "
-            "clips, noise and times; the solid line is its running mean.")
-SCOREBOARD_TEXT = ("From 0 to 1, where 1 is what real clips reach. A good row is near the real clips "
-              "and far from the trivial answers: each of them fools one part or another, and none "
-              "fools them all.")
-NEXT_STEPS = ("Train longer: the loss falls slowly while the motion still improves.",
-        "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows "
-        "of the scoreboard.",
-        "Open notebooks/00_welcome.ipynb: the course builds all that the demo did, step by step.")
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{css}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+TRAJECTORY_TEXT = (
+    "One clip from noise at t = 1 to data at t = 0. At first the guess is blurred: it is the mean "
+    "of all clips that are possible with this noise. It becomes sharper as t falls and fewer clips "
+    "remain possible.")
+TRAINING_TEXT = (
+    "The faint line is the loss of each step, noisy because every step draws its own clips, noise "
+    "and times; the solid line is its running mean.")
+SCOREBOARD_TEXT = (
+    "From 0 to 1, where 1 is the value of real clips. A good row is near the real clips and far "
+    "from the baselines without a model, which are low in at least one part each.")
+NEXT_STEPS = (
+    "Train longer: the loss falls slowly while the motion still improves.",
+    "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows of "
+    "the scoreboard.",
+    "Open notebooks/00_welcome.ipynb: the course builds all parts of the demo, step by step.")
 CSS = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --page: #fff;
         --card: #f6f8fa; --mark: #0072b2; }
@@ -107,52 +96,54 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
 """
 
 
+@none_means_default
 def report_html(title: str, facts: Mapping[str, object], *, clips: Tensor | None = None,
                 prompts: Sequence | None = None, trajectory: NotebookFigure | None = None,
-                curve: NotebookFigure | None = None, own_row: dict | None = None, shipped_row: dict | None = None,
-                real_row: dict | None = None, baseline_rows: Mapping[str, dict] | None = None,
+                curve: NotebookFigure | None = None, own_row: dict | None = None,
+                shipped_row: dict | None = None, real_row: dict | None = None,
+                baseline_rows: Mapping[str, dict] | None = None,
                 next_steps: Sequence[str] = NEXT_STEPS) -> str:
-    """A whole page. Parts that are not given are left away.
+    """The whole page. Parts that are not given are left out.
 
-    facts: what was trained, as label -> value; the value of "command" is set as code.
-    clips: (N, T, C, H, W) in [0, 1]; asked: the N digits (or words) asked for.
-    trajectory, curve: figures of `figures`.
-    own, shipped, real: rows of the scoreboard; trivial: named ones.
-    following: sentences on how to go on.
-    Raises ValueError for unfit clips, or where `asked` has another length.
+    facts: label -> value, about the training; the value of "command" is set as code.
+    clips: (N, T, C, H, W) in [0, 1]; prompts: N digits or texts. trajectory, curve: figures of
+    `figures`. own_row, shipped_row, real_row: rows of the scoreboard; baseline_rows: named ones.
+    next_steps: sentences on how to go on. Raises ValueError for unfit clips, and for prompts of
+    another number.
     """
-    table = {OWN_ROW: own_row, "the shipped model": shipped_row, "real clips (the ceiling)": real_row,
-             **(baseline_rows or {})}
+    table = {OWN_ROW: own_row, "the shipped model": shipped_row,
+             "real clips (the ceiling)": real_row, **(baseline_rows or {})}
     table = {name: row for name, row in table.items() if row}
     body = [f"<h1>{escape_text(title)}</h1>"]
     if facts:
         body += section("What was trained", "", facts_table(facts))
     if clips is not None:
-        lead = "." if prompts is None else "; beneath each is what it was asked to show."
+        lead = "." if prompts is None else "; the prompt is below each clip."
         body += section("The clips", "Made from noise alone" + lead, clip_grid(clips, prompts))
     if trajectory:
         strip = figure_html(trajectory, "the denoising of one clip, step by step")
         body += section("From noise to a clip", TRAJECTORY_TEXT, strip)
     if curve:
-        lines = figure_html(curve, "loss and learning rate against the step")
+        lines = figure_html(curve, "loss and learning rate over the steps")
         body += section("The training", TRAINING_TEXT, lines)
     if table:
-        body += section("The scoreboard", SCOREBOARD_TEXT, scoreboard_table(table) + column_glossary(table))
+        body += section("The scoreboard", SCOREBOARD_TEXT,
+                        scoreboard_table(table) + column_glossary(table))
     if next_steps:
         items = "".join(f"<li>{escape_text(s)}</li>" for s in next_steps)
         body += section("How to go on", "", f"<ul>{items}</ul>")
-    return PAGE.format(title=escape_text(title), css=CSS, body="\n".join(body))
+    return html_page(escape_text(title), CSS, "\n".join(body))
 
 
 def write_report(path: str | Path, title: str, facts: Mapping[str, object], **parts) -> None:
     """Write `report_html(title, facts, **parts)` to a file, whole or not at all."""
-    files.write_text(Path(path), report_html(title, facts, **parts))
+    files.write_text(Path(path).expanduser(), report_html(title, facts, **parts))
 
 
 def escape_text(value: object) -> str:
-    """Anything as escaped text.
+    """A value as escaped text.
 
-    Thousands are set apart by thin spaces, nothing is a dash, mappings are "name value".
+    Thousands are separated by thin spaces, a missing value is a dash, mappings are "name value".
     """
     if is_missing(value):
         return "–"
@@ -164,44 +155,48 @@ def escape_text(value: object) -> str:
 
 
 def section(heading: str, lead: str, content: str) -> list[str]:
+    """A section of the page: a heading, a paragraph (none if empty) and HTML content."""
     lead = [f"<p>{lead}</p>"] if lead else []
     return [f"<section>\n<h2>{heading}</h2>", *lead, f"{content}\n</section>"]
 
 
 def facts_table(facts: Mapping[str, object]) -> str:
-    cells = {k: f"<code>{escape_text(v)}</code>" if k == "command" else escape_text(v) for k, v in facts.items()}
-    rows = "".join(f'<tr><th scope="row">{escape_text(k)}</th><td>{v}</td></tr>\n'
-                   for k, v in cells.items())
+    """A table with a row per fact."""
+    rows = ""
+    for name, value in facts.items():
+        text = escape_text(value)
+        cell = f"<code>{text}</code>" if name == "command" else text
+        rows += f'<tr><th scope="row">{escape_text(name)}</th><td>{cell}</td></tr>\n'
     return f'<table class="facts">\n{rows}</table>'
 
 
 def clip_grid(clips: Tensor, prompts: Sequence | None) -> str:
-    """One GIF per clip, each above what it was asked to show."""
+    """One GIF per clip, each above its prompt."""
     clips = media.check_clips(clips)
     prompts = [None] * len(clips) if prompts is None else list(prompts)
     if len(prompts) != len(clips):
-        raise ValueError(f"There are {len(clips)} clips, but {len(prompts)} were asked for.")
+        raise ValueError(f"There are {len(clips)} clips, but {len(prompts)} prompts; "
+                         "give one prompt per clip.")
     tiles = []
-    for clip, want in zip(clips, prompts, strict=True):
-        want = escape_text(want.item() if isinstance(want, Tensor) else want) if want is not None else ""
+    for clip, prompt in zip(clips, prompts, strict=True):
+        prompt = prompt.item() if isinstance(prompt, Tensor) else prompt
+        text = "" if prompt is None else escape_text(prompt)
         gif = data_uri("gif", media.gif_bytes(clip[None], scale=1))
-        caption = f"<figcaption>{want}</figcaption>" if want else ""
-        alt = f"a clip of {want}" if want else "a clip"
+        caption = f"<figcaption>{text}</figcaption>" if text else ""
+        alt = f"a clip of {text}" if text else "a clip"
         tiles.append(f'<figure><img src="{gif}" alt="{alt}">{caption}</figure>\n')
     columns = media.grid_columns(len(clips))
     return f'<div class="clips" style="--columns: {columns}">\n{"".join(tiles)}</div>'
 
 
 def figure_html(figure: NotebookFigure, alt: str) -> str:
-    """A figure as a picture, on white by night, too; it scrolls sideways on narrow screens."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=144)
-    image = f'<img src="{data_uri("png", out.getvalue())}" alt="{escape_text(alt)}">'
+    """A figure on white, in dark mode too; on narrow screens it scrolls sideways."""
+    image = f'<img src="{data_uri("png", figure.png(dpi=144))}" alt="{escape_text(alt)}">'
     return f'<div class="wide plot">{image}</div>'
 
 
 def scoreboard_table(table: Mapping[str, dict]) -> str:
-    """Rows x columns; the reader's own row is marked."""
+    """The rows of the scoreboard by name; the reader's own row is marked."""
     head = "".join(f'<th scope="col">{c}</th>' for c in ("", *COLUMN_HELP))
     rows = []
     for name, row in table.items():
@@ -213,20 +208,23 @@ def scoreboard_table(table: Mapping[str, dict]) -> str:
 
 
 def score_cell(row: dict, column: str) -> str:
-    """One number: parts to two places, distances to four digits.
+    """One number: headline metrics with two decimals, others with four digits.
 
-    Beneath SCORE stands its interval, or why there is none.
+    Below SCORE is its interval, or "copies" if it has no SCORE for that reason.
     """
-    value, ends = row.get(column), score_interval(row, column) if column == "SCORE" else None
-    shown = f"{value:.2f}" if column in HEADLINE_METRICS and not is_missing(value) else escape_text(value)
-    copies = column == "SCORE" and is_missing(value) and row.get("memo")
-    below = f"{ends[0]:.2f}–{ends[1]:.2f}" if ends else "copies" if copies else ""
-    below = f"<small>{below}</small>" if below else ""
+    value, below = row.get(column), ""
+    headline = column in HEADLINE_METRICS and not is_missing(value)
+    shown = f"{value:.2f}" if headline else escape_text(value)
+    if column == "SCORE":
+        if ends := score_interval(row):
+            below = f"<small>{ends[0]:.2f}–{ends[1]:.2f}</small>"
+        elif is_missing(value) and row.get("memo"):
+            below = "<small>copies</small>"
     return f'<td class="{"main" if column == "SCORE" else "part"}">{shown}{below}</td>'
 
 
 def column_glossary(table: Mapping[str, dict]) -> str:
-    """A sentence for each column that any row has something in."""
+    """A sentence for each column that has a value in any row."""
     used = [c for c in COLUMN_HELP if not all(is_missing(row.get(c)) for row in table.values())]
     terms = "".join(f"<dt>{c}</dt><dd>{escape_text(COLUMN_HELP[c])}</dd>\n" for c in used)
     return f"<dl>{terms}</dl>"

@@ -1,5 +1,5 @@
-// Leaf through the tiles of one sheet. All it needs is in spec; pages may hold several viewers, or
-// the same one twice.
+// Shows the tiles of one sheet. spec holds all that is needed; a page may hold several viewers, or
+// the same viewer twice.
 (() => {
   const id = "@ID", spec = "@SPEC";
   const KEYS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] };
@@ -29,12 +29,12 @@
     }
     const note = make(figure, "figcaption", {}, p.caption);
     const context = canvas.getContext("2d");
-    return (sheet, at, says) => {
+    return (sheet, at, label) => {
       const i = Math.min(at[0], p.rows - 1), j = Math.min(at[1], p.columns - 1);
       context.drawImage(sheet, p.x + j * p.w, p.y + i * p.h, p.w, p.h, 0, 0, p.w, p.h);
       blank.textContent = (p.blank_texts || {})[i] || "";
       if (p.captions.length) note.textContent = p.captions[Math.min(i, p.captions.length - 1)];
-      canvas.setAttribute("aria-label", p.name + ", " + says + ". " + note.textContent);
+      canvas.setAttribute("aria-label", p.name + ", " + label + ". " + note.textContent);
       if (mark) mark.style.top = 100 * ((p.row === "second" ? at[1] : p.row) + 0.5) / p.h + "%";
     };
   }
@@ -44,14 +44,14 @@
     live.className = "live";
     if (spec.caption) make(live, "div", { class: "head" }, spec.caption);
     const stage = make(live, "div", { class: "stage", tabindex: "0", role: "group" });
-    stage.setAttribute("aria-label", "pictures; the arrow keys leaf through them");
+    stage.setAttribute("aria-label", "pictures; the arrow keys move through them");
     stage.style.setProperty("--columns", spec.columns);
     const panels = spec.panels.map(p => panel(stage, p));
     const controls = make(live, "div", { class: "sliders" }), ranges = [], outputs = [];
 
     function show() {
-      const says = spec.sliders.map((s, k) => s.name + " " + s.value_labels[at[k]]).join(", ");
-      for (const draw of panels) draw(sheet, [at[0], at[1] || 0], says);
+      const label = spec.sliders.map((s, k) => s.name + " " + s.value_labels[at[k]]).join(", ");
+      for (const draw of panels) draw(sheet, [at[0], at[1] || 0], label);
       spec.sliders.forEach((s, k) => {
         ranges[k].value = at[k];
         ranges[k].setAttribute("aria-valuetext", s.value_labels[at[k]]);

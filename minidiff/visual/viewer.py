@@ -1,9 +1,9 @@
-"""Pictures to leaf through, in any page and without a kernel: one sheet of tiles, a few sliders.
+"""Pages to leaf through without a kernel: tiles on one picture, and sliders that choose among them.
 
-A `Viewer` is plain HTML. All tiles of all panels lie on one PNG of few colours, and a short script
-(canvas.js) draws those that the sliders choose; until it runs, or where none runs, a still picture
-stands in its place. It loads nothing, and its ids come from its content, so that the same picture
-is the same text.
+A `Viewer` is plain HTML. All tiles of all panels are on one PNG of few colours (the sheet), and a
+short script (viewer.js) draws the tiles that the sliders choose. Before the script runs, or without
+one, a still picture is shown. The page loads nothing. Its ids are computed from its content, so the
+same content gives the same text.
 """
 import hashlib
 import html
@@ -20,29 +20,19 @@ from torch import Tensor
 from minidiff.data.media import data_uri
 from minidiff.runtime import files
 from minidiff.visual import figures
+from minidiff.visual.page import html_page
 
 CSS, SCRIPT = (Path(__file__).with_name(f"viewer.{end}") for end in ("css", "js"))
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 1.5rem auto; padding: 0 1rem; max-width: 64rem;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+PAGE_CSS = """
+:root { color-scheme: light dark; }
+body { margin: 1.5rem auto; padding: 0 1rem; max-width: 64rem;
+       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 """
+INK_BAR = "less ink", "more"                           # the ends of a colour bar of differences
 
 
 class Slider(NamedTuple):
-    """One direction to leaf in: `says` what each position is; ms from one to the next in play."""
+    """A slider, with a label per position; ms: milliseconds from one position to the next."""
     name: str
     value_labels: list[str]
     start: int = 0
@@ -50,11 +40,12 @@ class Slider(NamedTuple):
 
 
 class ViewerPanel(NamedTuple):
-    """Tiles (A, B, h, w, 3), bytes, by the positions of the first and the second slider.
+    """Tiles (A, B, h, w, 3), bytes, for the positions of the first and the second slider.
 
-    A or B is 1 where that slider changes nothing. about: below the tiles; notes: A texts instead;
-    blanks: texts over tiles that show nothing, by the first slider's position. row: a row of the
-    tiles to mark, "second" for the one that the second slider says. bar: the ends of a colour bar.
+    A or B is 1 if that slider changes nothing. caption: the text below the tiles; captions: A texts
+    instead of it, by the first slider. blank_texts: texts over tiles that are empty, by the first
+    slider's position. row: a row of the tiles to mark; "second": the row that the second slider
+    gives. colourbar: the texts at the two ends of a colour bar.
     """
     name: str
     title: str                                                                   # as HTML
@@ -69,22 +60,22 @@ class ViewerPanel(NamedTuple):
 class Viewer:
     """Panels and sliders as one object that a notebook displays and `save` writes.
 
-    still: what readers see that run no script; text: what those see that show no pictures.
-    after: HTML to put beneath; plot: HTML that only a live page shows, with cursors at `cursor`'s
-    places (one for each position of the first slider).
+    fallback: the figure for readers without scripts; text: for readers without pictures.
+    footer_html: HTML below the panels. plot_html: HTML that only a running page shows; its lines of
+    class "cursor" stand at the cursor_positions, one for each position of the first slider.
     """
 
-    def __init__(self, caption: str, sliders: list[Slider], panels: list[ViewerPanel], fallback: figures.NotebookFigure,
-                 text: str, columns: int, footer_html: str = "", plot_html: str = "",
-                 cursor_positions: tuple[float, ...] = ()):
-        self.caption, self.text, self.fallback_png, self.footer_html = caption, text, figure_png(fallback), footer_html
+    def __init__(self, caption: str, sliders: list[Slider], panels: list[ViewerPanel],
+                 fallback: figures.NotebookFigure, text: str, columns: int, footer_html: str = "",
+                 plot_html: str = "", cursor_positions: tuple[float, ...] = ()):
+        self.caption, self.text, self.footer_html = caption, text, footer_html
+        self.fallback_png = figure_png(fallback)
         self.sheet, places = pack_tiles([p.tiles for p in panels])
-        spec = {"caption": caption, "columns": columns, "plot": plot_html, "cursor": cursor_positions,
-                "sliders": [s._asdict() for s in sliders],
-                "panels": [p._asdict() | place for p, place in zip(panels, places, strict=True)],
-                "sheet": data_uri("png", self.sheet)}
-        for panel in spec["panels"]:
-            del panel["tiles"]
+        described = [{k: v for k, v in (p._asdict() | place).items() if k != "tiles"}
+                     for p, place in zip(panels, places, strict=True)]
+        spec = {"caption": caption, "columns": columns, "plot": plot_html,
+                "cursor": cursor_positions, "sliders": [s._asdict() for s in sliders],
+                "panels": described, "sheet": data_uri("png", self.sheet)}
         self.spec = json.dumps(spec, ensure_ascii=False).replace("</", "<\\/")
         self.id = "minidiff-" + hashlib.sha256(self.spec.encode()).hexdigest()[:12]
 
@@ -96,7 +87,7 @@ class Viewer:
                 "text/plain": repr(self)}
 
     def html(self) -> str:
-        """The whole thing as one piece of HTML, to stand anywhere in a page."""
+        """The viewer as one piece of HTML, which may stand anywhere in a page."""
         css, script = (f.read_text(encoding="utf-8") for f in (CSS, SCRIPT))
         script = script.replace('"@ID"', json.dumps(self.id)).replace('"@SPEC"', self.spec)
         return (f'<style>{css}</style>\n'
@@ -106,25 +97,35 @@ class Viewer:
                 f'<script>{script}</script>')
 
     def save(self, path: str | Path) -> None:
-        """Write a page of its own, whole or not at all. Raises ValueError unless it is an .html."""
-        path = Path(path)
+        """Write the viewer as a page of its own, whole or not at all.
+
+        Raises ValueError unless the path ends in .html or .htm.
+        """
+        path = Path(path).expanduser()
         if path.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"{path}: a viewer is saved as .html.")
         title = html.escape(self.caption or self.text.split("\n")[0])
-        files.write_text(path, PAGE.format(title=title, body=self.html()))
+        files.write_text(path, html_page(title, PAGE_CSS, self.html()))
+
+
+def frame_slider(frames: int) -> list[Slider]:
+    """A slider over the frames of a clip; none for an image."""
+    labels = [f"{k} of {frames - 1}" for k in range(frames)]
+    return [Slider("frame", labels, start=frames // 2, ms=125)] if frames > 1 else []
 
 
 def quantised_tiles(images: Tensor, cmap: str, vmax: float, levels: int) -> np.ndarray:
-    """(A, B, C, H, W) in [-reach, reach], else clipped -> bytes (A, B, H, W, 3) of few levels."""
+    """(A, B, C, H, W), clipped to [-vmax, vmax] -> bytes (A, B, H, W, 3) of few levels."""
     unit = (images.clamp(-vmax, vmax) / vmax + 1) / 2
     few = (unit * (levels - 1)).round() / (levels - 1)
-    return (figures.apply_colormap((2 * few - 1) * vmax, cmap, vmax) * 255).round().astype(np.uint8)
+    rgb = figures.apply_colormap((2 * few - 1) * vmax, cmap, vmax)
+    return (rgb * 255).round().astype(np.uint8)
 
 
 def pack_tiles(blocks: list[np.ndarray]) -> tuple[bytes, list[dict]]:
-    """All tiles on one PNG, a block per panel, and where each block is: x, y, w, h, rows, columns.
+    """All tiles on one PNG, one block per panel, and each block's x, y, w, h, rows and columns.
 
-    Blocks are (A, B, h, w, 3); the first slider's positions go down, the second's to the right.
+    Blocks are (A, B, h, w, 3); A runs down, B to the right.
     """
     wide = max(b.shape[1] * b.shape[3] for b in blocks)
     strips, places, y = [], [], 0
@@ -138,24 +139,24 @@ def pack_tiles(blocks: list[np.ndarray]) -> tuple[bytes, list[dict]]:
 
 
 def encode_png(rgb: np.ndarray) -> bytes:
-    """Bytes (H, W, 3) as a PNG, exactly; with a palette where 256 colours are enough."""
+    """Bytes (H, W, 3) as an exact PNG, with a palette if 256 colours are enough."""
     packed = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, index = np.unique(packed, return_inverse=True)
     image = Image.fromarray(rgb)
     if len(colours) <= 256:
         image = Image.fromarray(index.reshape(packed.shape).astype(np.uint8))
         image.putpalette([int(c) >> shift & 255 for c in colours for shift in (16, 8, 0)])
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()
+    return small_png(image)
 
 
 def figure_png(figure: figures.NotebookFigure, colours: int = 64) -> bytes:
     """A figure as a small PNG, about 900 pixels wide, of few colours."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=90)
-    image = Image.open(out).convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE,
-                                                dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(figure.png(dpi=90))).convert("RGB")
+    return small_png(image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
+
+
+def small_png(image: Image.Image) -> bytes:
+    """An image as a PNG, as small as Pillow can make it."""
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

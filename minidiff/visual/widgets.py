@@ -1,8 +1,8 @@
-"""What a notebook plays with: the trajectory microscope, the sampler duel, and a playground.
+"""Widgets of a notebook: the trajectory microscope, the sampler duel, and the playground.
 
 Microscope and duel hold all their pictures and need no kernel (see `viewer`). A playground is for
-what only Python can answer, another guidance scale or prompt: sliders, menus and a Play button of
-ipywidgets, where they are installed, that call a function and show what it returns.
+settings that need Python, such as another guidance scale or prompt. Its sliders, menus and Play
+button are ipywidgets, if these are installed; they call a function and show its result.
 """
 import inspect
 import os
@@ -16,27 +16,28 @@ from minidiff.visual.sampler_duel import sampler_duel
 
 __all__ = ["Playground", "microscope", "playground", "sampler_duel"]
 
-# A kernel may run callbacks in a thread beside a cell; torch and matplotlib are shared: one a time
+# A kernel may run callbacks in a thread beside a cell. torch and matplotlib are shared by both, so
+# only one thread renders at a time.
 RENDER_LOCK = threading.RLock()
-STRICT_VARIABLES = "MINIDIFF_STRICT", "NBGRADER_EXECUTION", "PYTEST_VERSION"          # nbval runs in pytest
+STRICT_VARIABLES = "MINIDIFF_STRICT", "NBGRADER_EXECUTION", "PYTEST_VERSION"  # nbval uses pytest
 
 
 def playground(render: Callable[..., object], **controls) -> "Playground":
-    """Controls for draw's arguments, and what draw returns for them.
+    """Controls for the arguments of a function, and the function's result below them.
 
-    draw: `draw(**values)` returns anything that a notebook displays. Its defaults are where the
-    controls start; else a control starts at its first value.
-    controls: by argument, (low, high, step) for a slider (with Play, if whole numbers), a list for
-    a menu, a str for a line of text, a bool for a box to tick.
-    Raises ValueError for no controls, or one that is none of these.
+    render: `render(**values)` returns anything that a notebook displays. A control starts at the
+    argument's default, or at its own first value.
+    controls: by argument, (low, high, step) for a slider (of whole numbers: with Play), a list for
+    a menu, a str for a line of text, a bool for a checkbox.
+    Raises ValueError for no controls, and for a control of any other kind.
     """
     return Playground(render, controls)
 
 
 class Playground:
-    """What `playground` returns: live in a notebook, and `walk` tries all its controls.
+    """The result of `playground`: live in a notebook; `try_all` tries all of its controls.
 
-    It draws once when it is made, so that a cell whose first picture fails is a cell that fails.
+    It renders once when it is made, so a cell fails if its first result fails.
     """
 
     def __init__(self, render: Callable[..., object], controls: Mapping[str, object]):
@@ -46,15 +47,16 @@ class Playground:
         for name, control in controls.items():
             check_control(name, control)
         self.render, self.controls = render, dict(controls)
-        self.values = {name: initial_value(control, known.get(name)) for name, control in controls.items()}
+        self.values = {name: initial_value(control, known.get(name))
+                       for name, control in controls.items()}
         self.request_numbers, self.latest_request = count(), -1
         self.initial_output = self.output_for(self.values)
 
     def try_all(self) -> list[dict]:
-        """Call draw over the whole range of every control, one at a time: the values it was given.
+        """Render over the range of every control, one at a time; returns all values used.
 
-        Sliders at both ends and in the middle, menus and boxes at every option, the other controls
-        where they start. Whatever draw raises is raised, with a note of the values.
+        Sliders are tried at both ends and in the middle, menus and checkboxes at every option; the
+        other controls stay at their first values. An error is raised with a note of the values.
         """
         tried = []
         for name, control in self.controls.items():
@@ -64,19 +66,20 @@ class Playground:
                     with RENDER_LOCK:
                         mime_bundle(self.render(**values))
                 except Exception as e:
-                    e.add_note(f"A playground drew this with {values}.")
+                    e.add_note(f"A playground rendered this with {values}.")
                     raise
                 tried.append(values)
         return tried
 
     def output_for(self, values: dict) -> dict | None:
-        """What to display for these values: MIME types and contents.
+        """The output for these values: MIME types and contents.
 
-        None if newer values came in while it waited. An error is one sentence, or raised if strict.
+        None if newer values came while it waited. An error becomes one sentence; it is raised if
+        one of `STRICT_VARIABLES` is set.
         """
-        turn = self.latest_request = next(self.request_numbers)
+        request = self.latest_request = next(self.request_numbers)
         with RENDER_LOCK:
-            if turn != self.latest_request:
+            if request != self.latest_request:
                 return None
             try:
                 return mime_bundle(self.render(**values))
@@ -86,11 +89,11 @@ class Playground:
                 return {"text/plain": " ".join(f"{type(e).__name__}: {e}".split())}
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
-        return f"playground: {said}"
+        values = ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
+        return f"playground: {values}"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        """The live controls over a first picture, which is what pages without a kernel show."""
+        """The live controls and the first output, which pages without a kernel show."""
         try:
             import ipywidgets
         except ImportError:
@@ -98,7 +101,7 @@ class Playground:
         return self.initial_output | self.build_controls(ipywidgets)
 
     def build_controls(self, ipywidgets) -> dict:
-        """The controls and their output, as a notebook displays them."""
+        """The controls and their output as MIME types and contents."""
         output, rows, inputs = ipywidgets.Output(), [], {}
         output.outputs = (display_output(self.initial_output),)
         for name, control in self.controls.items():
@@ -117,7 +120,7 @@ class Playground:
 
 
 def check_control(name: str, control: object) -> None:
-    """Raises ValueError unless this is a control."""
+    """Raises ValueError unless this is one of the kinds of control."""
     fine = isinstance(control, bool | str) or (isinstance(control, list) and control)
     if isinstance(control, tuple) and len(control) == 3:
         low, high, step = control
@@ -128,18 +131,18 @@ def check_control(name: str, control: object) -> None:
 
 
 def initial_value(control: object, parameter: inspect.Parameter | None) -> object:
-    """Where a control starts: at draw's own default, if it can stand there."""
-    usual = inspect.Parameter.empty if parameter is None else parameter.default
+    """The first value of a control: the argument's default, if the control can take it."""
+    default = inspect.Parameter.empty if parameter is None else parameter.default
     if isinstance(control, tuple):
         low, high, _ = control
-        return usual if isinstance(usual, int | float) and low <= usual <= high else low
+        return default if isinstance(default, int | float) and low <= default <= high else low
     if isinstance(control, list):
-        return usual if usual in control else control[0]
+        return default if default in control else control[0]
     return control
 
 
 def values_to_try(control: object, start: object) -> Iterator[object]:
-    """The values that `walk` tries of a control."""
+    """The values of a control that `try_all` tries."""
     if isinstance(control, tuple):
         low, high, step = control
         steps = int((high - low) / step + 1e-9)
@@ -150,7 +153,7 @@ def values_to_try(control: object, start: object) -> Iterator[object]:
 
 
 def make_widget(ipywidgets, name: str, control: object, start: object) -> tuple:
-    """An ipywidget for a control, and the row that shows it: with Play where it counts."""
+    """An ipywidget for a control, and the row that shows it, with Play for whole numbers."""
     common = {"value": start, "description": name.replace("_", " "),
               "style": {"description_width": "9em"}, "layout": {"width": "32em"}}
     if isinstance(control, bool):
@@ -171,7 +174,7 @@ def make_widget(ipywidgets, name: str, control: object, start: object) -> tuple:
 
 
 def mime_bundle(shown: object) -> dict:
-    """An object's MIME types and contents, as a notebook would show it; without metadata."""
+    """MIME types and contents of an object, as a notebook would show it; without metadata."""
     data = {"text/plain": repr(shown)}
     if isinstance(shown, str):
         return {"text/plain": shown}
@@ -187,5 +190,5 @@ def mime_bundle(shown: object) -> dict:
 
 
 def display_output(data: dict) -> dict:
-    """The same as an output of a notebook's cell."""
+    """MIME types and contents as an output of a notebook's cell."""
     return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -1,4 +1,4 @@
-"""The recogniser reads digits that it has never seen, at the size used, and nothing else."""
+"""The digit classifier reads new digits, of any usual size, and rejects junk."""
 import pytest
 import torch
 
@@ -19,7 +19,7 @@ from minidiff.runtime.seeds import generator
 
 
 def read(sprites, seed=0):
-    """Digits at random sub-pixel places: what is read, and whether surely."""
+    """Digits at random sub-pixel positions: the predicted digits, and whether they are sure."""
     frames = place_at_random(resize_sprites(sprites, 14), generator("test", seed, 1))
     return predict_digits(load_digit_classifier()[0](centred_windows(frames))[0])
 
@@ -55,7 +55,8 @@ def test_rejects_junk(drawn):
     differ = drawn.labels != drawn.labels.roll(1)
     a, b = place_at_random(sprites, g)[differ], place_at_random(sprites.roll(1, 0), g)[differ]
     net, _ = load_digit_classifier()
-    sure = {make.__name__: predict_digits(net(centred_windows(make(a, b, g)))[0])[1] for make in JUNK_MAKERS}
+    sure = {make.__name__: predict_digits(net(centred_windows(make(a, b, g)))[0])[1]
+            for make in JUNK_MAKERS}
     rejected = {name: 1 - found.float().mean().item() for name, found in sure.items()}
     assert sum(rejected.values()) / len(rejected) >= 0.95, rejected
     assert min(rejected.values()) >= 0.85, rejected
@@ -78,7 +79,7 @@ def test_small_enough():
     assert digit_classifier.SHIPPED_CLASSIFIER.stat().st_size <= 300_000
 
 
-def test_its_digits_are_its_own():
+def test_its_training_digits_are_in_no_split():
     own = digits.strokes(200, seed=digit_classifier.STROKES_SEED)[0].flatten(1)
     for split in digits.SPLITS:
         assert torch.cdist(own, digits.built_in(split, 200).images.flatten(1)).min() > 0.5
@@ -88,6 +89,7 @@ def test_training_is_deterministic(mnist_folder, tmp_path):
     ends = []
     for name in ("a", "b"):
         torch.manual_seed(hash(name) % 1000)                                     # must not matter
-        *_, last = train_digit_classifier(mnist_folder, steps=3, path=tmp_path / f"{name}.safetensors")
+        path = tmp_path / f"{name}.safetensors"
+        *_, last = train_digit_classifier(mnist_folder, steps=3, path=path)
         ends.append(last["evaluator"])
     assert ends[0] == ends[1] == load_digit_classifier(tmp_path / "a.safetensors")[1]

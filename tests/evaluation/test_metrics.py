@@ -1,4 +1,4 @@
-"""What guidance changes, measured of clips whose answers are known."""
+"""The metrics of guidance, for clips with known values."""
 import torch
 from torch.testing import assert_close
 
@@ -19,7 +19,7 @@ def test_real_clips_adhere_to_their_digits_and_to_no_others():
     assert guidance_metrics(clips, (labels + 1) % 10)["adherence"].mean() < 0.1
 
 
-def test_copies_have_no_diversity_and_a_label_asked_once_has_none_to_speak_of():
+def test_copies_have_no_diversity_and_a_single_label_has_nan():
     clips, _ = real(4)
     found = guidance_metrics(clips[[0, 0, 0, 1]], torch.tensor([3, 3, 3, 5]))["diversity"]
     assert_close(found[:3], torch.zeros(3), atol=1e-4, rtol=0)

@@ -1,4 +1,4 @@
-"""No trivial answer scores, real clips do, and each flaw is caught by the part meant for it."""
+"""Baselines score low, real clips high, and each defect lowers the part that measures it."""
 import json
 from math import exp
 
@@ -30,13 +30,13 @@ from minidiff.evaluation.tracking import (
 from minidiff.runtime.seeds import generator
 
 N = 192
-TRIVIAL = ("static", "first frame", "shuffled", "random walk", "mean video", "noise", "black")
-FLAWED = ("blurred", "swapped", "half missing", "one digit")
+KNOW_NOTHING = ("static", "first frame", "shuffled", "random walk", "mean video", "noise", "black")
+DEFECTIVE = ("blurred", "swapped", "half missing", "one digit")
 
 
 @pytest.fixture(scope="module")
 def fresh():
-    """Digits that are in no split: neither the reference nor the recogniser has seen them."""
+    """Digits that are in no split: neither the reference nor the classifier has seen them."""
     return digits.Digits(*digits.strokes(3000, seed=4242))
 
 
@@ -55,7 +55,7 @@ def real(rows):
     return rows["real"]
 
 
-# Real clips and trivial answers
+# Real clips and baselines
 
 def test_held_out_real_clips_reach_the_ceiling(rows):
     assert rows["real"]["SCORE"] >= 0.95 and rows["real"]["interval"]["SCORE"][0] >= 0.9
@@ -65,13 +65,13 @@ def test_held_out_real_clips_reach_the_ceiling(rows):
     assert abs(rows["real"]["fvd_local"] / rows["real"]["real_real"] - 1) < 0.4
 
 
-@pytest.mark.parametrize("name", TRIVIAL)
-def test_no_trivial_answer_scores(rows, name):
+@pytest.mark.parametrize("name", KNOW_NOTHING)
+def test_baselines_that_know_nothing_score_low(rows, name):
     assert rows[name]["SCORE"] <= 0.25 and rows[name]["interval"]["SCORE"][1] <= 0.3
 
 
-@pytest.mark.parametrize("name", FLAWED)
-def test_flaws_cost_more_than_the_interval(rows, name):
+@pytest.mark.parametrize("name", DEFECTIVE)
+def test_defects_cost_more_than_the_interval(rows, name):
     assert rows[name]["interval"]["SCORE"][1] < rows["real"]["interval"]["SCORE"][0] - 0.05
 
 
@@ -94,24 +94,24 @@ def test_missing_digits_show_in_the_histogram(rows):
 
 
 def test_the_distance_of_frames_cannot_see_time(rows):
-    """Why FIT looks at tracks: shuffled frames are the same frames."""
+    """FIT uses tracks because shuffled frames are the same frames."""
     assert rows["shuffled"]["fvd_frames"] == pytest.approx(rows["real"]["fvd_frames"], rel=1e-3)
     assert rows["shuffled"]["fvd_local"] > 50 * rows["real"]["fvd_local"]
 
 
 @pytest.mark.parametrize("source", ["builtin", "mnist"])
 def test_shipped_rows_agree(source):
-    """The report's rows are stored with the reference, and keep what the tests ask for."""
+    """The rows in the report are stored with the reference, and pass the same tests."""
     shipped = reference_for(source, 32, 8).metadata["rows"]
     for n in ("128", "512"):
         assert shipped[n]["real"]["SCORE"] >= 0.95 and shipped[n]["copies"]["SCORE"] is None
-        assert all(shipped[n][name]["SCORE"] <= 0.25 for name in TRIVIAL)
+        assert all(shipped[n][name]["SCORE"] <= 0.25 for name in KNOW_NOTHING)
         best = shipped[n]["real"]["interval"]["SCORE"][0]
-        assert all(shipped[n][name]["interval"]["SCORE"][1] < best for name in FLAWED)
+        assert all(shipped[n][name]["interval"]["SCORE"][1] < best for name in DEFECTIVE)
 
 
 def test_real_digits_reach_the_ceiling_without_sharing_any(mnist_folder):
-    """Clips of MNIST's other rows: everything but memory is as good as real."""
+    """Clips of MNIST's training digits are as good as real ones, but are found as copies."""
     train = digits.mnist(mnist_folder, "train")
     row = score((moving_mnist(train, 256, seed=3).x + 1) / 2, reference="mnist")
     assert min(row[k] for k in ("ID", "PHY", "FIT", "COVER")) >= 0.93 and row["SCORE"] is None
@@ -132,14 +132,14 @@ def test_copies_are_marked_and_new_digits_are_not(fresh):
 
 def test_prompts(fresh, real):
     clips = moving_mnist(fresh, 128, seed=6, labels=torch.arange(128) % 10)
-    x, asked = (clips.x + 1) / 2, clips.labels[:, 0]
-    right, wrong = score(x, asked), score(x, asked.roll(1))
+    x, labels = (clips.x + 1) / 2, clips.labels[:, 0]
+    right, wrong = score(x, labels), score(x, labels.roll(1))
     assert right["PROMPT"] >= 0.97 and right["SCORE"] >= 0.94 and "PROMPT" in right["interval"]
     assert wrong["PROMPT"] <= 0.1 and wrong["SCORE"] < 0.65 and "PROMPT" not in real
 
 
 def test_the_reference_follows_the_prompts(fresh):
-    """Asked for one digit only, a model that obeys has missed nothing."""
+    """If all prompts are one digit, its clips miss nothing."""
     threes = torch.full((64,), 3)
     x = (moving_mnist(fresh, 64, seed=7, labels=threes).x + 1) / 2
     assert score(x, threes)["COVER"] >= 0.85 > 0.3 >= score(x)["COVER"]
@@ -153,7 +153,7 @@ def test_no_more_clips_are_judged_than_the_reference_holds(answers):
     many, mostly = x.repeat(2, 1, 1, 1, 1), threes.repeat(2)
     with pytest.raises(ValueError, match=f"holds only {have} real clips"):
         score(many, mostly)
-    mostly[:10] = torch.arange(10)                          # all ten asked, but one of them mostly
+    mostly[:10] = torch.arange(10)                          # all ten digits, but mostly one
     with pytest.raises(ValueError, match="The reference holds only"):
         score(many, mostly)
 
@@ -165,7 +165,7 @@ def test_digits_in_turn_may_fall_a_little_short(source, n):
     assert len(ref.predicted) >= 0.7 * n
 
 
-def test_headings_of_one_digit(fresh):
+def test_directions_of_one_digit(fresh):
     clips = moving_mnist(fresh, 128, seed=6, labels=torch.arange(128) % 10)
     x, labels, v = (clips.x + 1) / 2, clips.labels[:, 0], sectors(clips.velocities[:, 0, 0])
     row, plain = score(x, labels, v), score(x, labels)
@@ -223,16 +223,16 @@ def test_a_lost_digit_costs(fresh, pairs, duet):
     assert row["chi_square"] > 20 and "PROMPT" not in row
 
 
-@pytest.mark.parametrize("name", [*TRIVIAL, *FLAWED, "one lost"])
+@pytest.mark.parametrize("name", [*KNOW_NOTHING, *DEFECTIVE, "one lost"])
 def test_shipped_rows_of_two_digits(name):
     rows = reference_for("mnist", 64, 16, 20, 2).metadata["rows"]["512"]
     assert rows["real"]["SCORE"] >= 0.95 and rows["copies"]["SCORE"] is None
-    assert rows[name]["SCORE"] <= 0.25 or name not in TRIVIAL
+    assert rows[name]["SCORE"] <= 0.25 or name not in KNOW_NOTHING
     assert rows[name]["interval"]["SCORE"][1] < rows["real"]["interval"]["SCORE"][0]
 
 
-def test_real_pairs_are_read_and_told_from_held_out_ones():
-    """The ceilings that stand in the shipped file."""
+def test_real_pairs_are_read_with_seen_and_held_out_directions():
+    """The ceilings in the shipped file."""
     real = reference_for("mnist", 64, 16, 20, 2).metadata["real"]
     assert real["prompt_joint_seen"] > 0.92 < real["prompt_joint_heldout"]
     assert real["prompt_joint_shuffled"] < 0.02 and real["tracked"] > 0.75
@@ -283,8 +283,8 @@ def test_combine(rows):
     low, high = row["interval"]["SCORE"]
     assert low < a["SCORE"] and high > b["SCORE"] - 0.2
     assert high - low > abs(a["SCORE"] - b["SCORE"])
-    width = [r["interval"]["SCORE"][1] - r["interval"]["SCORE"][0] for r in (a, combine_rows([a, a]))]
-    assert width[1] == pytest.approx(width[0] / 2**0.5)
+    ends = [r["interval"]["SCORE"] for r in (a, combine_rows([a, a]))]
+    assert ends[1][1] - ends[1][0] == pytest.approx((ends[0][1] - ends[0][0]) / 2**0.5)
     assert combine_rows([a, dict(a, SCORE=None)])["SCORE"] is None
     for bad in ([], [a, dict(b, evaluator="x")], [a, dict(b, PROMPT=1.)]):
         with pytest.raises(ValueError, match="combine"):
@@ -316,11 +316,11 @@ def test_a_reference_of_another_setting_is_refused(answers):
         score(answers["real"][:, :6], reference=reference_for("builtin", 32, 8))
 
 
-def test_a_reference_of_another_recogniser_is_refused(tmp_path):
+def test_a_reference_of_another_classifier_is_refused(tmp_path):
     ref = reference_for("builtin", 32, 8)
     other = ref._replace(metadata=ref.metadata | {"evaluator": "another"})
     path = save_reference(other, tmp_path / "reference.safetensors")
-    with pytest.raises(ValueError, match="another recogniser"):
+    with pytest.raises(ValueError, match="another digit classifier"):
         load_reference(path)
 
 
@@ -339,7 +339,7 @@ def test_only_known_digits_have_a_reference(tmp_path):
     assert name(str(gone), allow_missing=True) == name(r"C:\gone", allow_missing=True) == "mnist"
 
 
-def test_shipped_references_fit_the_recogniser_and_are_small():
+def test_shipped_references_fit_the_classifier_and_are_small():
     paths = sorted(references.CHECKPOINTS.glob("reference-*.safetensors"))
     assert len(paths) >= 3 and sum(p.stat().st_size for p in paths) <= 4_000_000
     for path in paths:
@@ -352,7 +352,8 @@ def test_shipped_references_fit_the_recogniser_and_are_small():
     ((32, 8), "32x8"), ((32, 8, 14), "32x8"), ((32, 8, 12), "32x8-1x12"),
     ((64, 16, 20, 2), "64x16-2x20"), ((64, 16, None, (1, 2)), "64x16-1to2x28")])
 def test_settings_have_names(setting, name):
-    assert references.reference_file_name("mnist", *setting) == f"reference-mnist-{name}.safetensors"
+    file = references.reference_file_name("mnist", *setting)
+    assert file == f"reference-mnist-{name}.safetensors"
 
 
 def test_other_settings_are_computed(fresh, monkeypatch):
@@ -443,7 +444,7 @@ def test_jumps_stops_and_sticking_walls_are_seen():
 @pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.parametrize("jolt", [0.1, 0.5, 2.])
 def test_smooth_of_a_known_jolt(size, jolt):
-    """A free step off by 1/64 of the frame counts 1/e; one near a wall does not count."""
+    """A free step with an error of 1/64 of the frame counts 1/e; steps near a wall do not count."""
     none = torch.zeros(1, 1, 2).bool()
     f = Motion(torch.ones(1, 3), torch.tensor([[jolt, 9.]]), torch.tensor([[True, False]]), none,
                none)
@@ -466,7 +467,8 @@ def test_a_digit_that_blinks_does_not_fly(answers):
 
 def test_motion_is_a_distance_between_quantiles():
     speeds = torch.rand(1000, generator=generator("test", 13)) * 2 + 1
-    assert speed_similarity(speeds, speeds) == pytest.approx(1) and speed_similarity(speeds * 0, speeds) == 0
+    assert speed_similarity(speeds, speeds) == pytest.approx(1)
+    assert speed_similarity(speeds * 0, speeds) == 0
     assert speed_similarity(speeds / 2, speeds) == pytest.approx(0.5, abs=1e-3)
     assert speed_similarity(3 * speeds, speeds) == 0
 
@@ -474,6 +476,7 @@ def test_motion_is_a_distance_between_quantiles():
 def test_frechet_of_known_gaussians():
     eye = torch.eye(3, dtype=torch.float64)
     a, b = (torch.zeros(3).double(), eye), (torch.ones(3).double(), 4 * eye)
-    assert frechet_distance(a, b) == pytest.approx(3 + 3) and frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(3 + 3)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     x = torch.randn(500, 3, generator=generator("test", 14))
     assert frechet_distance(mean_and_cov(x), mean_and_cov(x + 2)) == pytest.approx(12, rel=1e-4)

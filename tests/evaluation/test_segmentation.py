@@ -1,4 +1,4 @@
-"""Two digits of a clip are told apart, followed and read, and what is wrong with one is seen."""
+"""Two digits of a clip are separated, followed and read, and the defects of each are found."""
 import pytest
 import torch
 
@@ -59,7 +59,7 @@ def test_two_digits_are_read(found, clips, directions):
 
 
 def test_tracks_stay_with_their_digit(found, clips):
-    """Through overlaps, too: in every known frame a track is nearest to one and the same digit."""
+    """In every known frame, also after overlaps, a track is nearest to the same digit."""
     track = found.track.unflatten(0, (N, 2)) * SIZE                              # (N, 2, T, 2)
     places = clips.positions.transpose(1, 2)
     far = (track[:, :, None] - places[:, None]).norm(dim=-1)                     # (N, 2, 2, T)
@@ -71,8 +71,8 @@ def test_tracks_stay_with_their_digit(found, clips):
     assert (true_digits(found, clips).view(N, 2) == read).float().mean() > 0.95
 
 
-def test_what_cannot_be_told_apart_is_not_counted(found, clips):
-    """Frames are unknown where the digits are near, and hardly anywhere else."""
+def test_frames_with_touching_digits_are_not_counted(found, clips):
+    """Frames are unknown if the digits are near each other, and hardly ever otherwise."""
     near = (clips.positions[:, :, 0] - clips.positions[:, :, 1]).abs().amax(-1) < SPRITE
     unknown = found.known.unflatten(0, (N, 2))[:, 0] == 0
     assert (near[unknown]).float().mean() > 0.98 and unknown[near].float().mean() > 0.3
@@ -80,7 +80,7 @@ def test_what_cannot_be_told_apart_is_not_counted(found, clips):
 
 
 def test_a_digit_by_itself_is_measured_as_before(fresh):
-    """Clips of one digit, told to have one or mixed with pairs, give the same row."""
+    """Clips of one digit give the same row alone and mixed with clips of two."""
     one, two = (moving_mnist(fresh, 32, num_digits=k, **SETTING).x for k in (1, 2))
     x, number = torch.stack([one, two], 1).flatten(0, 1), torch.tensor([1, 2]).repeat(32)
     mixed, alone = measure((x + 1) / 2, SPRITE, number), measure((one + 1) / 2, SPRITE)
@@ -91,7 +91,7 @@ def test_a_digit_by_itself_is_measured_as_before(fresh):
         torch.testing.assert_close(getattr(same, name), getattr(alone, name))
 
 
-# What is wrong
+# Defects
 
 def test_a_digit_that_is_not_there_counts_as_lost(fresh):
     one = moving_mnist(fresh, N, num_digits=1, **SETTING)
@@ -136,52 +136,55 @@ def test_one_jittering_digit_is_seen_in_its_own_track(fresh):
     corners = paths(32, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
     corners[:, :, 1] += torch.randn(32, FRAMES, 2, generator=generator("test", 22))
     m = measure(drawn(fresh, corners), SPRITE, 2)
-    off = [masked_mean((m.motion.accelerations > 1)[m.digit == d], m.motion.free[m.digit == d]) for d in (3, 7)]
+    off = [masked_mean((m.motion.accelerations > 1)[m.digit == d], m.motion.free[m.digit == d])
+           for d in (3, 7)]
     assert off[0] < 0.02 and off[1] > 0.6
 
 
 def test_digits_that_change_places_are_not_smooth(fresh):
-    """Identity does not follow the shape where the places say otherwise."""
+    """A track follows the positions, even if the digits' shapes change places."""
     corners = paths(32, [[2, 5], [34, 30]], [[0, 2.2], [0, -2.]])
     corners[:, 8:] = corners[:, 8:].flip(2)
     m = measure(drawn(fresh, corners), SPRITE, 2)
-    assert m.known.mean() == 1 and m.confident.mean() < 0.6                           # reads as another
+    assert m.known.mean() == 1 and m.confident.mean() < 0.6              # it reads as another digit
 
 
-# Headings
+# Directions
 
 @pytest.mark.parametrize("sector", range(8))
 @pytest.mark.parametrize("start", [[20., 20.], [0.5, 0.5], [43.5, 0.5], [0.5, 43.5], [43., 43.]])
-def test_headings_are_exact_and_those_of_frame_0(fresh, sector, start):
-    """In the corners the first step bounces, for some of the directions on both axes."""
+def test_directions_are_exact_and_those_of_frame_0(fresh, sector, start):
+    """In the corners the first step bounces, in some directions on both axes."""
     angle = (torch.tensor(sector) + torch.linspace(-0.45, 0.45, 7)) * torch.pi / 4
     v = torch.stack([angle.sin(), angle.cos()], -1) * torch.linspace(2.2, 5.8, 7)[:, None]
     corners = bounce(torch.tensor(start).expand(7, 1, 2), v[:, None], FRAMES, SIZE - SPRITE)[0]
     centres, seen = corners[:, :, 0] + SPRITE * 0.51, torch.ones(7, FRAMES).bool()
-    fly = measure_motion(centres, seen, SIZE, SPRITE)
-    assert (initial_directions(centres, seen, fly, SIZE, SPRITE) == sector).all(), DIRECTIONS[sector]
+    motion = measure_motion(centres, seen, SIZE, SPRITE)
+    found = initial_directions(centres, seen, motion, SIZE, SPRITE)
+    assert (found == sector).all(), DIRECTIONS[sector]
     seen[:, :2] = False                                           # two frames hidden: unfolded back
     guess = interpolate_gaps(centres[:, :, None], seen[..., None], SIZE, SPRITE)[:, :, 0]
-    fly = measure_motion(guess, seen, SIZE, SPRITE, occluded=~seen)
+    motion = measure_motion(guess, seen, SIZE, SPRITE, occluded=~seen)
     off = (guess - centres).norm(dim=-1).amax(1) > 1.5       # a wall within the ink's width
-    assert ((initial_directions(guess, seen, fly, SIZE, SPRITE) == sector) | off).all() and off.sum() < 4
+    found = initial_directions(guess, seen, motion, SIZE, SPRITE)
+    assert ((found == sector) | off).all() and off.sum() < 4
 
 
 @pytest.mark.parametrize(("size", "frames"), [(32, 8), (64, 16)])
-def test_headings_of_single_digits(fresh, size, frames):
+def test_directions_of_single_digits(fresh, size, frames):
     clips = moving_mnist(fresh, 256 if size == 32 else 64, size=size, frames=frames, seed=23)
     m = measure((clips.x + 1) / 2, size * 7 // 16)
     assert (m.direction == sectors(clips.velocities[:, 0, 0])).float().mean() >= 0.98
 
 
-def test_still_digits_have_no_heading(fresh):
+def test_still_digits_have_no_direction(fresh):
     x = moving_mnist(fresh, 32, seed=24).x[:, :1].repeat(1, 8, 1, 1, 1)
     assert (measure((x + 1) / 2, 14).direction == -1).all()
 
 
 # Prompts
 
-def test_wrong_digits_and_wrong_headings_are_told_apart(found, clips, directions):
+def test_wrong_digits_and_wrong_directions_are_distinguished(found, clips, directions):
     right = prompt_rates(found, clips.labels, directions)
     other = prompt_rates(found, clips.labels, (directions + 3) % 8)
     assert other["digit"] == right["digit"] and other["direction"] < 0.1 and other["joint"] < 0.05
@@ -209,16 +212,17 @@ def test_prompts_of_one_and_two_digits(fresh):
     c = moving_mnist(fresh, 64, num_digits=(1, 2), **SETTING)
     many = (c.labels >= 0).sum(1)
     m = measure((c.x + 1) / 2, SPRITE, many)
-    assert len(m.clip_index) == many.sum() and tracks_by_clip(m, m.digit, 2)[many == 1, 1].eq(-1).all()
+    assert len(m.clip_index) == many.sum()
+    assert tracks_by_clip(m, m.digit, 2)[many == 1, 1].eq(-1).all()
     v = sectors(c.velocities[:, 0])
     hits = prompt_hits(m, c.labels, v)
     assert hits["joint"].float().mean() > 0.9
-    more = torch.where(c.labels < 0, 1, c.labels)                 # asked for two, and one is there
+    more = torch.where(c.labels < 0, 1, c.labels)        # two in the prompt, one in the clip
     assert not prompt_hits(m, more, v)["digit"][many == 1].any()
 
 
-def test_nobody_is_asked_for_their_own_prompt_in_the_control():
-    """Prompts that are all different: not one clip obeys another's."""
+def test_no_clip_has_its_own_prompt_in_the_control():
+    """All prompts are different, so no clip follows the prompt of another."""
     n = 80
     labels, v = torch.arange(n) % 10, torch.arange(n) // 10
     m = measure(torch.zeros(n, 8, 1, 32, 32), 14)._replace(digit=labels, direction=v)
@@ -228,7 +232,7 @@ def test_nobody_is_asked_for_their_own_prompt_in_the_control():
 
 # The parts
 
-def test_blobs_hang_together_by_corners():
+def test_components_are_connected_by_corners():
     frame = torch.zeros(1, 8, 8)
     frame[0, 1, 1] = frame[0, 2, 2] = frame[0, 2, 3] = frame[0, 6, 6] = 1
     frame[0, 4, 4] = 0.1                                                         # faint: no ink
@@ -252,8 +256,8 @@ def test_assign_takes_the_cheapest_pairs():
     assert reorder(torch.tensor([[5, 6, 7]]), min_cost_assignment(cost)).tolist() == [[5, 7, 6]]
 
 
-def test_gaps_are_filled_along_the_flight():
-    """Also where a wall lies in the gap, at the ends, and where nothing is known."""
+def test_gaps_are_filled_along_the_motion():
+    """Gaps with a wall inside, gaps at the ends, and tracks without any known frame."""
     v = torch.tensor([[0., 3.]])
     path = bounce(torch.tensor([[[4., 20.]]]), v[None], FRAMES, SIZE - SPRITE)[0] + 0.518 * SPRITE
     known = torch.ones(1, FRAMES, 1).bool()

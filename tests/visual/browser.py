@@ -44,12 +44,12 @@ RUN = """async () => {
 
 
 def executable() -> str | None:
-    """Where a Chromium is."""
+    """The path of a Chromium, or None."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def why_not(*packages: str) -> str | None:
-    """What is missing for a browser and these packages, in a sentence; None if nothing is."""
+    """A sentence that names the missing package or browser; None if nothing is missing."""
     missing = [p for p in ("playwright", *packages) if not find_spec(p)]
     if missing:
         return f"a test in a browser needs {' and '.join(missing)}: pip install {missing[0]}"
@@ -60,6 +60,7 @@ def why_not(*packages: str) -> str | None:
 
 @contextlib.contextmanager
 def chromium():
+    """A headless browser of playwright."""
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=executable(), headless=True, args=FLAGS)
@@ -71,7 +72,7 @@ def chromium():
 
 @contextlib.contextmanager
 def lab(browser, folder: Path, seconds: float = 60):
-    """A JupyterLab server over a folder, with settings of its own; yields name -> open page."""
+    """A JupyterLab server for a folder, with its own settings; yields a function name -> page."""
     home, token, port = Path(tempfile.mkdtemp(prefix="jupyterlab-")), secrets.token_hex(16), free()
     places = {f"JUPYTER_{k}_DIR": str(home / k) for k in ("CONFIG", "DATA", "RUNTIME")}
     places |= {f"JUPYTERLAB_{k}_DIR": str(home / k) for k in ("SETTINGS", "WORKSPACES")}
@@ -112,13 +113,14 @@ def lab(browser, folder: Path, seconds: float = 60):
 
 
 def free() -> int:
-    """A port that nobody uses now."""
+    """A port that is not in use."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
 def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float) -> None:
+    """Wait until a server answers. RuntimeError with its log if it ends, or after the seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if server.poll() is not None:
@@ -131,7 +133,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float) 
 
 
 def run_all(page) -> int:
-    """Run all cells; how many. AssertionError if one did not run, or failed."""
+    """Run all cells; returns their number. AssertionError if one did not run, or failed."""
     cells = page.evaluate(RUN)
     bad = [(i, c) for i, c in enumerate(cells) if c["count"] is None or c["errors"]]
     assert not bad, f"cells that did not run, or failed: {bad}"

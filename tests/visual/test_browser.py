@@ -11,7 +11,7 @@ from minidiff.visual.widgets import microscope
 nbformat = pytest.importorskip("nbformat")
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "browser"
 MAKE = """import torch
-from minidiff import viz
+from minidiff.visual import figures
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import ddim
 from minidiff.schedules import Cosine, Flow, timesteps
@@ -21,14 +21,14 @@ x = torch.randn(2, 6, 1, 12, 10)
 states = list(ddim(gaussian_denoiser(Flow(), -0.5, 0.4), Flow(), x, timesteps(8)))"""
 CELLS = [MAKE, "microscope(states, Flow(), 0, 'first')", "microscope(states, Flow(), 1, 'second')",
          """def draw(n=2):
-    return viz.snr_curves(dict(list({"cosine": Cosine(), "flow": Flow()}.items())[:n]))
+    return figures.snr_curves(dict(list({"cosine": Cosine(), "flow": Flow()}.items())[:n]))
 playground(draw, n=(1, 2, 1))"""]
 PIXELS = """(canvas) => Array.from(
   canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)"""
 
 
 def scope(sample=0, caption="first"):
-    """What CELLS show."""
+    """The states and the viewer that CELLS show."""
     made = {}
     exec(MAKE, made)
     return made["states"], microscope(made["states"], Flow(), sample, caption)
@@ -63,7 +63,7 @@ def chromium():
 
 
 def check_keys(page, states, viewer):
-    """Arrow keys move step and frame, and the canvas shows just that."""
+    """Arrow keys move step and frame, and the canvas shows the tile of both."""
     viewer.scroll_into_view_if_needed()
     viewer.locator(".stage").focus()
     assert viewer.get_attribute("data-at") == "4,3"

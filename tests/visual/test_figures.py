@@ -1,4 +1,4 @@
-"""Pictures: the numbers they draw are right, and drawing needs no display and leaves nothing."""
+"""Figures show the right numbers; drawing needs no display and changes no settings."""
 import os
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from minidiff.data import media
-from minidiff.evaluation.scoreboard import HEADLINE_METRICS
+from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.gaussians import gaussian_denoiser
 from minidiff.samplers import State, ddim
 from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, timesteps
@@ -57,7 +57,7 @@ def test_there_is_no_eps_hat_without_noise(schedule):
     assert figures.eps_hat(State(torch.tensor(0.0), x, x), schedule).isnan().all()
 
 
-def test_a_trajectory_shows_the_sample_steps_and_frames_asked_for():
+def test_a_trajectory_shows_the_given_sample_steps_and_frames():
     s = states(VIDEOS)
     drawn = figures.trajectory_arrays(s, Flow(), sample=1, steps=[0, 2, 6], frames=[0, 4])
     assert list(drawn) == ["x", "x0", "eps", "change"]
@@ -67,7 +67,8 @@ def test_a_trajectory_shows_the_sample_steps_and_frames_asked_for():
     assert_close(drawn["change"][2], s[6].x0[1, [0, 4]] - s[2].x0[1, [0, 4]])
     assert drawn["change"][0].isnan().all() and drawn["eps"][2].isnan().all()
     assert not drawn["eps"][:2].isnan().any()
-    assert figures.trajectory_arrays(states(IMAGES), Flow(), 0, [0, 6], [0])["x"].shape == (2, 1, 1, 8, 6)
+    drawn = figures.trajectory_arrays(states(IMAGES), Flow(), 0, [0, 6], [0])
+    assert drawn["x"].shape == (2, 1, 1, 8, 6)
 
 
 @pytest.mark.parametrize("shape", [IMAGES, VIDEOS, COLOUR], ids=["images", "videos", "colour"])
@@ -87,7 +88,8 @@ def test_a_trajectory_picks_steps_from_first_to_last_and_frames_of_its_own():
 
 
 def test_colours_clip_to_the_reach_and_show_nan_as_neither_black_nor_white():
-    grey = figures.apply_colormap(torch.tensor([[[-5.0, -1.0, 0.0, 1.0, 5.0, torch.nan]]]), "gray", 1)[0]
+    values = torch.tensor([[[-5.0, -1.0, 0.0, 1.0, 5.0, torch.nan]]])
+    grey = figures.apply_colormap(values, "gray", 1)[0]
     want = torch.tensor([0, 0, 0.5, 1, 1, 0.93], dtype=torch.float64)
     assert_close(torch.tensor(grey[:, 0]), want, rtol=0, atol=5e-3)
     red = figures.apply_colormap(torch.tensor([3.0, -3.0, 0.0]).view(3, 1, 1), "gray", 3)
@@ -203,7 +205,7 @@ def test_a_video_takes_a_models_answer_and_saves(tmp_path):
         media.NotebookVideo(videos() * 2 - 1)
 
 
-def test_the_look_is_taken_off_again():
+def test_matplotlibs_settings_are_restored():
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         before = dict(matplotlib.rcParams)
@@ -213,7 +215,8 @@ def test_the_look_is_taken_off_again():
 
 
 def test_no_display_and_no_pyplot_is_needed():
-    code = ("import sys, torch; from minidiff.visual import figures; from minidiff.schedules import Flow\n"
+    code = ("import sys, torch\nfrom minidiff.visual import figures\n"
+            "from minidiff.schedules import Flow\n"
             "figures.snr_curves({'flow': Flow()})._repr_png_()\n"
             "figures.xt_slice(torch.rand(1, 4, 1, 8, 8))._repr_png_()\n"
             "assert 'matplotlib.pyplot' not in sys.modules and 'IPython' not in sys.modules")

@@ -1,4 +1,4 @@
-"""The report: whole, alone, escaped, and there whatever is missing."""
+"""The report is whole, loads nothing, escapes all text, and may lack any part."""
 import re
 from base64 import b64decode
 from html.parser import HTMLParser
@@ -16,7 +16,7 @@ EVIL = '<script src="https://evil.example/x.js"></script> & "quoted"'
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails where tags do not match."""
+    """Tags, attributes and text of a page; fails if tags do not match."""
 
     def __init__(self, page):
         super().__init__()
@@ -105,7 +105,7 @@ def test_the_scoreboard_has_every_row_and_column(full):
                     ["the shipped model", "0.91", *rest],
                     ["real clips (the ceiling)", "1.00", *rest[:4], "–", *rest[5:]],
                     ["static", "0.00", *rest], ["copies", "–copies", *rest]]
-    assert all(report.escape_text(says) in full for says in report.COLUMN_HELP.values())
+    assert all(report.escape_text(text) in full for text in report.COLUMN_HELP.values())
 
 
 @pytest.mark.parametrize("parts", [
@@ -122,8 +122,9 @@ def test_whatever_is_put_in_is_escaped(parts):
 @pytest.mark.parametrize("kept", ["clips", "trajectory", "curve", "own_row", "shipped_row",
                                   "real_row", "baseline_rows", "nothing"])
 def test_parts_may_be_missing(kept):
-    parts = dict(clips=torch.rand(1, 2, 1, 8, 8), trajectory=figures.NotebookFigure(), curve=figures.NotebookFigure(),
-                 own_row=row(0.5), shipped_row=row(0.9), real_row={"SCORE": 1.0},
+    parts = dict(clips=torch.rand(1, 2, 1, 8, 8), trajectory=figures.NotebookFigure(),
+                 curve=figures.NotebookFigure(), own_row=row(0.5), shipped_row=row(0.9),
+                 real_row={"SCORE": 1.0},
                  baseline_rows={"noise": {}, "black": row(0.0)})
     parts = {k: v if k == kept else None for k, v in parts.items()}
     made = report.report_html("t", {}, **parts, next_steps=())
@@ -136,7 +137,7 @@ def test_columns_that_no_row_fills_are_not_explained():
     assert re.findall("<dt>(.*?)</dt>", made) == ["SCORE"]
 
 
-def test_as_many_digits_as_clips_must_be_asked_for():
+def test_there_must_be_a_prompt_for_each_clip():
     with pytest.raises(ValueError, match="2 clips, but 1"):
         report.report_html("t", {}, clips=torch.rand(2, 2, 1, 8, 8), prompts=[1])
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):

@@ -1,4 +1,4 @@
-"""Microscope, duel and playground: the right pixels, the same text twice, nothing from outside."""
+"""Microscope, duel and playground show the right pixels, repeat, and load nothing."""
 import json
 import math
 import re
@@ -36,7 +36,7 @@ def spec(viewer):
 
 
 def tile(viewer, panel, step, frame):
-    """What the browser cuts out of the sheet, as bytes (h, w, 3)."""
+    """A tile as the browser cuts it out of the sheet, bytes (h, w, 3)."""
     about = spec(viewer)
     p = about["panels"][panel]
     data = b64decode(about["sheet"].split(",")[1])
@@ -46,7 +46,7 @@ def tile(viewer, panel, step, frame):
 
 
 def grey(image, reach=1.0):
-    """(C, H, W) as it should look, bytes (H, W, 3)."""
+    """(C, H, W) as the page must show it, bytes (H, W, 3)."""
     seen = ((image / reach).clamp(-1, 1) + 1) / 2 * 255
     return seen.expand(3, -1, -1).movedim(0, -1).numpy()
 
@@ -101,7 +101,7 @@ def test_latents_are_shown_through_the_decoder_and_eps_as_it_is():
     assert "first of 4 channels" in repr(microscope(made, Flow()))
 
 
-def test_steps_are_left_out_only_where_the_page_would_grow():
+def test_steps_are_left_out_only_if_the_page_would_grow():
     made = states((1, 8, 1, 64, 64), n=40, std=0.01)
     scope = microscope(made, Flow())
     says = spec(scope)["sliders"][0]["value_labels"]
@@ -222,7 +222,7 @@ def test_a_duel_of_one_or_of_all_and_of_images(samplers):
 
 
 def seen():
-    """A function that keeps what it is called with."""
+    """A function that keeps the values of its calls, and these values."""
     calls = []
 
     def draw(scale=2.0, schedule="flow", words="a 3", guided=True, n=3):
@@ -235,11 +235,11 @@ CONTROLS = {"scale": (0.0, 3.0, 0.5), "schedule": ["cosine", "flow"], "words": "
             "guided": False, "n": (1, 4, 1)}
 
 
-def test_walking_tries_both_ends_the_middle_and_every_option():
+def test_try_all_tries_both_ends_the_middle_and_every_option():
     draw, calls = seen()
     play = playground(draw, **CONTROLS)
     assert calls == [(2.0, "flow", "a 3 moving left", False, 3)]             # drawn once
-    assert play.initial_output.keys() == {"image/png", "text/plain"}                  # no HTML of None
+    assert play.initial_output.keys() == {"image/png", "text/plain"}         # no HTML of None
     tried = play.try_all()
     assert [t["scale"] for t in tried[:3]] == [0.0, 1.5, 3.0]
     assert {t["schedule"] for t in tried} == {"cosine", "flow"}
@@ -248,7 +248,7 @@ def test_walking_tries_both_ends_the_middle_and_every_option():
     assert [tuple(t.values()) for t in tried] == calls[1:] and len(tried) == 3 + 2 + 1 + 2 + 3
 
 
-def test_walking_raises_what_draw_raises_with_the_values(monkeypatch):
+def test_try_all_raises_errors_with_the_values(monkeypatch):
     play = playground(lambda n=1: 1 / (4 - n), n=(0, 4, 1))
     with pytest.raises(ZeroDivisionError) as caught:
         play.try_all()
@@ -256,7 +256,7 @@ def test_walking_raises_what_draw_raises_with_the_values(monkeypatch):
 
 
 def loose(monkeypatch):
-    for name in widgets.STRICT:
+    for name in widgets.STRICT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -295,7 +295,7 @@ def test_moving_a_control_draws_again():
     assert not play.inputs["scale"].continuous_update
 
 
-def test_what_comes_late_is_not_drawn_and_no_two_draw_at_once():
+def test_outdated_values_are_skipped_and_only_one_thread_renders():
     inside, most, drawn, begun, go = 0, 0, [], threading.Event(), threading.Event()
 
     def draw(n=0):
@@ -316,7 +316,7 @@ def test_what_comes_late_is_not_drawn_and_no_two_draw_at_once():
     others = [threading.Thread(target=play.output_for, args=({"n": n},)) for n in (2, 3)]
     for k, thread in enumerate(others):
         thread.start()
-        while play.latest_request < 2 + k:                                           # until it waits
+        while play.latest_request < 2 + k:                                   # until it waits
             thread.join(0.01)
     go.set()
     for thread in (first, *others):
