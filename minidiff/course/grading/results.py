@@ -89,13 +89,11 @@ def message(about: dict, tensors: dict[str, Tensor] | None = None) -> bytes:
 def read_message(content: bytes) -> tuple[dict, dict[str, Tensor]]:
     """The reverse of `message`. Raises ValueError for anything else."""
     line, _, rest = content.partition(b"\n")
-    about, tensors = None, {}
     with suppress(Exception):                    # whatever a forged message makes the readers raise
-        about = json.loads(line)
-        tensors = safetensors.torch.load(rest)
-    if not isinstance(about, dict):
-        raise ValueError(DAMAGED)
-    return about, tensors
+        about, tensors = json.loads(line), safetensors.torch.load(rest)
+        if isinstance(about, dict):
+            return about, tensors
+    raise ValueError(DAMAGED)
 
 
 def pack_observations(seen: list[Observation]) -> bytes:
