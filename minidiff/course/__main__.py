@@ -115,7 +115,7 @@ def release(args) -> int:
 
 def grade(args) -> int:
     from minidiff.course.grading import grader
-    if missing := [p for p in args.notebooks if not p.is_file()]:
+    if missing := [p for p in args.notebooks if not p.exists()]:
         raise FileNotFoundError(f"There is no notebook {missing[0]}.")
     grader.grade(args.notebooks, args.out, isolation=args.isolation)
     return 0

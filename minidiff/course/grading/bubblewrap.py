@@ -39,7 +39,7 @@ def prefix(home: Path, inner: Path, libraries: Iterable[str], package: Path) -> 
     for name in ("package", "inbox"):
         command += ["--ro-bind", str(home / name), str(inner / name)]
     return [*command, "--size", str(ROOM_BYTES), "--tmpfs", str(inner / "room"),
-            "--chdir", str(inner / "room"), "--"]
+            "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(inner / "room"), "--"]
 
 
 def system_folders() -> list[str]:

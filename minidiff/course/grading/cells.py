@@ -13,7 +13,7 @@ from typing import NamedTuple
 MAX_NOTEBOOK_BYTES = 1_000_000_000
 MAX_PIECES = 12                          # pieces of text that may belong to one broken statement
 MAX_MAGICS = 50                          # IPython's own lines that are looked for in one piece
-PYTHON_MAGICS = ("time", "timeit", "capture", "prun")             # cell magics around ordinary Python
+PYTHON_MAGICS = ("time", "timeit", "capture", "prun")       # cell magics around ordinary Python
 DEFINITION_START = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.M)
 
 
@@ -49,7 +49,8 @@ def misplaced_definitions(cells: list[Cell]) -> dict[str, str]:
         names = DEFINITION_START.findall(cell.text)
         if cell.kind != "code":
             kind = "text" if cell.kind == "markdown" else cell.kind
-            found |= {n: f"The cell with {n} is a {kind} cell now: change it to code." for n in names}
+            found |= {n: f"The cell with {n} is a {kind} cell now: change it to code."
+                      for n in names}
         elif magic := foreign_magic(cell.text):
             found |= {n: f"The cell with {n} begins with {magic}, so its code is not run here: "
                       "remove that line." for n in names}

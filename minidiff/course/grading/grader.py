@@ -28,7 +28,7 @@ from minidiff.course.grading.tables import (
 from minidiff.course.student import questions
 
 DEFAULT_IMPORTS = ("import math", "import torch", "import torch.nn.functional as F",
-                   "from torch import nn", "from torch import Tensor")     # should theirs be deleted
+                   "from torch import nn", "from torch import Tensor")   # if theirs were deleted
 ANSWERS_PACKAGE = "minidiff.course.answers"
 
 
@@ -106,7 +106,10 @@ def exercise_verdicts(found: Submission, sandbox: Sandbox) -> dict[str, Verdict]
 
 def observed_verdict(exercise: Exercise, found: Submission, sandbox: Sandbox, end: float,
                      substitutes: dict[str, str]) -> Verdict:
-    """The verdict on a function that is tried with others' right answers, by name, in their place."""
+    """The verdict on a function that is tried with the right answers to other exercises.
+
+    substitutes: names in the notebook and the exercises whose right answers stand there.
+    """
     if (left := end - time.monotonic()) <= 0:
         return Verdict(exercise.id, "failed", "Time is up: all of the notebook together had "
                        f"{sandbox.limits.notebook:g} s.")

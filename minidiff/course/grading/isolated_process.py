@@ -3,7 +3,8 @@
 It gets requests on its standard input, a line of JSON each, and answers each with a message
 (`results`) on its standard output. On Linux every request is served by a fork of its own, so that
 nothing which one function does reaches the next: not its definitions, its threads, nor its
-processes. Elsewhere this process serves one request and ends.
+processes. Elsewhere this process serves one request and ends. Its arguments are further folders
+that are cleared after each request.
 """
 import json
 import os
@@ -43,7 +44,8 @@ def main() -> None:
             write_frame(answers, respond(request, lambda: None))
             os._exit(0)                                   # whatever threads are still running
         write_frame(answers, respond_in_fork(request, (requests, answers)))
-        folders.remove_content(Path.cwd())
+        for place in (Path.cwd(), *map(Path, sys.argv[1:])):
+            folders.remove_content(place)
 
 
 def private_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -1,7 +1,7 @@
 """What the process in which a student's function runs may use: memory, time, files, processes.
 
 The operating system enforces the memory and the time. The audit hook gives clear errors for other
-processes, the network and foreign files; bubblewrap (`sandbox`) is what holds if it is circumvented.
+processes, the network and foreign files. Who gets around it still meets `bubblewrap`.
 """
 import ctypes
 import math
@@ -51,7 +51,7 @@ def set_resource_limits(seconds: float, memory: int) -> None:
     text = Path("/proc/self/status").read_text()
     held = {k: 1024 * int(v) for k, v in re.findall(r"(Vm\w+):\s*(\d+)", text)}
     lower_limit(resource, resource.RLIMIT_DATA, held["VmData"] + most)
-    lower_limit(resource, resource.RLIMIT_AS, held["VmSize"] + most + SLACK)      # and shared memory
+    lower_limit(resource, resource.RLIMIT_AS, held["VmSize"] + most + SLACK)     # shared memory too
 
 
 def lower_limit(resource: ModuleType, which: int, limit: int) -> None:

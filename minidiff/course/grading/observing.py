@@ -78,7 +78,7 @@ def observe_exercise(exercise, space: dict, name: str, why: dict[str, str],
     try:
         seen = observe(space[name], exercise, allowed.case)
         held = (limits.peak_memory() - begin) / 2**20
-        if seen[-1].kind == "too long" and held > allowed.memory / 4:
+        if seen[-1].kind == "too long" and held > allowed.memory / 8:
             return message({"unavailable": f"It was stopped after {allowed.case:g} s, and held "
                             f"{held:.0f} MB of memory by then. Does a list grow without end?"})
         return pack_observations([explained(o, why, allowed) for o in seen])

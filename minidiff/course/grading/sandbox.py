@@ -15,7 +15,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,7 +56,7 @@ class Task(NamedTuple):
 
 
 class Sandbox:
-    """A process that is started when it is needed, again after each end, and asked one thing a time.
+    """A process that answers one request at a time. It is started when it is needed.
 
     isolation: "bwrap" or "none".
     """
@@ -137,7 +136,8 @@ class Sandbox:
         copy_package(package := self.home / "package" / "minidiff")
         with open(self.home / "errors", "wb") as errors:
             self.process = subprocess.Popen(
-                [*self.prefix(), *interpreter("-m", "minidiff.course.grading.isolated_process")],
+                [*self.prefix(), *interpreter("-m", "minidiff.course.grading.isolated_process"),
+                 *(["/dev/shm"] if self.isolation == "bwrap" else [])],
                 cwd=self.home / "room", env=environment(self.inner()), stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=errors, start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))
@@ -267,7 +267,7 @@ def end_message(about: dict, seconds: float, limits: Limits) -> str:
     """A sentence for a function that ended its process, or whose time was up."""
     code, held = about["ended"], about.get("held", 0)
     if not isinstance(code, int):
-        if isinstance(held, float) and held > limits.memory / 4:
+        if isinstance(held, float) and held > limits.memory / 8:
             return (f"It was stopped after {seconds:g} s, and held {held:.0f} MB of memory by "
                     "then. Does a list grow without end?")
         return TIMEOUT_MESSAGE.format(seconds)
