@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="a folder for grades as CSV and JSON and the histogram of mistakes")
+    p.add_argument("--isolation", choices=("bwrap", "none"),
+                   help="run the notebooks' functions under bubblewrap or not (default: under "
+                        "bubblewrap if it works here)")
     command("progress", "say which parts of the course's models are yours")
     return top
 
@@ -112,9 +115,9 @@ def release(args) -> int:
 
 def grade(args) -> int:
     from minidiff.course.grading import grader
-    if missing := [p for p in args.notebooks if not p.is_file()]:
+    if missing := [p for p in args.notebooks if not p.exists()]:
         raise FileNotFoundError(f"There is no notebook {missing[0]}.")
-    grader.grade(args.notebooks, args.out)
+    grader.grade(args.notebooks, args.out, isolation=args.isolation)
     return 0
 
 
