@@ -17,6 +17,8 @@ from types import CodeType, FunctionType, ModuleType
 import torch
 
 NOTEBOOK_MODULES = "__main__", "minidiff.course.yours"    # modules of functions made in a notebook
+GENERATED = "<string>"                # the file of methods that dataclass and NamedTuple make
+CELLS = "_ih"                                   # the list of run cells in IPython's namespace
 HOW_TO = "write it with def at the top of a cell"
 
 
@@ -48,6 +50,9 @@ class Definitions:
 
         Returns the name under which it is defined. Raises ValueError for what cannot be kept.
         """
+        if inspect.ismethod(value):
+            raise ValueError(f"{self.subject} needs the method {value.__qualname__} of an object, "
+                             f"which cannot be kept for later chapters; {HOW_TO}.")
         if is_from_notebook(value):
             return self.add_from_notebook(name, value, space)
         if isinstance(value, functools.partial):
@@ -191,7 +196,7 @@ def candidate_texts(value: Callable, space: dict) -> Iterator[str]:
     for file in dict.fromkeys(code.co_filename for code in codes):
         if lines := linecache.getlines(file):
             yield "".join(lines)
-    for cell in reversed([c for c in space.get("_ih", ()) if isinstance(c, str)]):
+    for cell in reversed([c for c in space.get(CELLS, ()) if isinstance(c, str)]):
         yield cell
         yield from magic_bodies(cell)
 
@@ -210,8 +215,9 @@ def magic_bodies(cell: str) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) \
                 and node.func.attr in ("run_cell_magic", "run_line_magic") \
                 and node.args and isinstance(node.args[-1], ast.Constant):
-            yield str(node.args[-1].value)
-            yield from magic_bodies(str(node.args[-1].value))
+            body = str(node.args[-1].value).lstrip("\n")      # as IPython runs it
+            yield body
+            yield from magic_bodies(body)
 
 
 def find_function(f: Callable, tree: ast.Module, text: str) -> ast.AST | None:
@@ -228,12 +234,13 @@ def find_function(f: Callable, tree: ast.Module, text: str) -> ast.AST | None:
 
 def compiled(node: ast.AST) -> CodeType | None:
     """The code of a function's or lambda's node, compiled by itself."""
-    body = [ast.Expr(node)] if isinstance(node, ast.Lambda) else [node]
+    is_lambda = isinstance(node, ast.Lambda)
+    tree, mode = (ast.Expression(node), "eval") if is_lambda else (ast.Module([node], []), "exec")
     try:
-        module = compile(ast.Module(body, []), "<cell>", "exec")
+        module = compile(tree, "<cell>", mode)
     except SyntaxError:
         return None
-    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+    name = "<lambda>" if is_lambda else node.name
     return next((c for c in module.co_consts if isinstance(c, CodeType) and c.co_name == name
                  and c.co_firstlineno == first_line(node)), None)
 
@@ -298,5 +305,5 @@ def function_globals(f: Callable, default: dict) -> dict:
     """The globals of a function, or those of a class's methods, or the default."""
     if hasattr(f, "__globals__"):
         return f.__globals__
-    methods = (m for m in vars(f).values() if isinstance(m, FunctionType))
-    return next((m.__globals__ for m in methods if m.__code__.co_filename != "<string>"), default)
+    methods = [inspect.unwrap(m) for m in vars(f).values() if is_function(m)]
+    return next((m.__globals__ for m in methods if m.__code__.co_filename != GENERATED), default)

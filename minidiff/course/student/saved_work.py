@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from minidiff.course.student.function_source import source_with_dependencies
+from minidiff.course.student.function_source import CELLS, source_with_dependencies
 from minidiff.runtime import files
 
 KEPT_MODULE = "minidiff.course.yours"            # __module__ of a function that was loaded
@@ -91,7 +91,7 @@ def is_function_entry(entry: object) -> bool:
 
 def define(id: str, source: str, entry: str) -> Callable:
     """The function `entry` that a source defines. Raises what running the source raises."""
-    file, space = f"<yours: {id}>", {"__name__": KEPT_MODULE}
+    file, space = f"<yours: {id}>", {"__name__": KEPT_MODULE, CELLS: [source]}
     code = compile(source, file, "exec")
     linecache.cache[file] = len(source), None, source.splitlines(True), file    # for errors, inspect
     exec(code, space)

@@ -18,6 +18,9 @@ from minidiff.training import profiles
 from minidiff.visual import figures
 
 
+CHECKED_NOW: list[str] = []                       # the exercises whose check is running
+
+
 class Chapter(SimpleNamespace):
     """What a chapter works with: number, profile, device, seed, and `size`, its sizes by name."""
 
@@ -59,6 +62,9 @@ def pick(id: str, f: Callable | None = None) -> Callable:
     f: your function; the one that was kept when it passed, in any chapter, if None. If checks are
     strict, a function that does not pass raises CheckFailed. Raises ValueError for an unknown id.
     """
+    if id in CHECKED_NOW:
+        raise RuntimeError(f"course.pick({id!r}) inside the function that is checked; write the "
+                           "answer out.")
     reason = ""
     if f is None:
         f, reason = kept_function(id)
@@ -90,7 +96,11 @@ def check_and_keep(id: str, f: Callable) -> Verdict:
     if is_reference(id, f):
         return Verdict(id, "not attempted", "This is the reference, which course.pick returned. It "
                        f"is not judged: write your own {exercise.entry} and check that.")
-    verdict = check_function(f, exercise, answers.find(id))
+    CHECKED_NOW.append(id)
+    try:
+        verdict = check_function(f, exercise, answers.find(id))
+    finally:
+        CHECKED_NOW.remove(id)
     if verdict.status == "passed":
         try:
             saved_work.save_function(id, f, exercise.entry)
