@@ -13,6 +13,9 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns 0: it worked, 1: failed, 2: asked for wrongly, 130: interrupted."""
+    for stream in (sys.stdout, sys.stderr):               # a letter that they lack becomes "?"
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     args = parser().parse_args(argv)
     try:
         return COMMANDS[args.command](args)
@@ -72,6 +75,7 @@ def find_root(folder: Path) -> Path:
 def build(args) -> int:
     from minidiff.course.authoring import builder, notebook_files
     root = find_root(Path())
+    print_warnings(root)
     for path in (changed := builder.build(root)):
         print(f"wrote {path.relative_to(root)}")
     print(f"{len(changed)} of {2 * len(notebook_files.solutions_in(root))} notebooks changed.")
@@ -80,12 +84,21 @@ def build(args) -> int:
 
 def check(args) -> int:
     from minidiff.course.authoring import builder
-    return print_problems(builder.find_drift(find_root(Path())), "notebooks/ is what build makes of solutions/.")
+    return print_problems(builder.find_drift(find_root(Path())),
+                          "notebooks/ is what build makes of solutions/.")
 
 
 def lint(args) -> int:
     from minidiff.course.authoring import lint
+    print_warnings(find_root(Path()))
     return print_problems(lint.lint(find_root(Path())), "The solutions follow the template.")
+
+
+def print_warnings(root: Path) -> None:
+    """Say what is unfinished but no fault."""
+    from minidiff.course.authoring import notebook_files
+    for sentence in notebook_files.install_warnings(root):
+        print(sentence, file=sys.stderr)
 
 
 def print_problems(sentences: list[str], fine: str) -> int:
@@ -123,7 +136,7 @@ def grade(args) -> int:
 
 def progress(args) -> int:
     from minidiff.course.student import saved_work, session
-    if not saved_work.saved_work_folder().exists():                            # then beside the notebooks, if at all
+    if not saved_work.saved_work_folder().exists():       # then it is beside the notebooks, if at all
         os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")
     print(session.progress())
     return 0

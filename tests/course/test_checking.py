@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -117,8 +118,18 @@ def test_a_wrong_answer_that_nobody_listed_does_not_pass_either(exercise, change
 
 @every_exercise
 def test_the_packages_own_function_is_no_answer(exercise):
+    codes = observation.package_codes(exercise)
+    assert sorted(codes.values()) == sorted(exercise.package_equivalents)
     for dotted in exercise.package_equivalents:
-        assert callable(observation.import_dotted(dotted))
+        v = verdict_on(partial(observation.import_dotted(dotted)), exercise)
+        assert v.status == "failed" and dotted in v.message
+
+
+@every_exercise
+def test_the_right_answer_raises_for_those_inputs_alone_that_say_so(exercise):
+    seen = observation.observe(answers.find(exercise.id).reference, exercise)
+    assert [o.kind == "raised" for o in seen] == [c.raises for c in exercise.cases()]
+    assert all(o.error.startswith("ValueError") for o in seen if o.kind == "raised")
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.id)
@@ -248,6 +259,23 @@ def test_a_generator_is_run_and_an_endless_one_cut():
     assert "10000" in verdict.check_function(forever, listed, right).message
 
 
+def crashes(f):
+    raise ZeroDivisionError("in the check itself")
+
+
+@pytest.mark.parametrize("broken, message", [
+    (DOUBLE._replace(package_equivalents=("minidiff.schedules.gone",)), "does not have"),
+    (DOUBLE._replace(package_equivalents=("minidiff.gone.as_times",)), "does not have"),
+    (DOUBLE._replace(package_equivalents=("elsewhere.as_times",)), "does not have"),
+    (DOUBLE._replace(cases=lambda: [Case("one", call=crashes)]), "ZeroDivisionError"),
+    (DOUBLE._replace(cases=lambda: [Case("a word", ("x", "y"))]), "TypeError"),
+    (DOUBLE._replace(cases=lambda: [c._replace(raises=True) for c in cases()]), "gives: value")])
+def test_a_check_that_crashes_for_every_function_passes_none(broken, message):
+    for f in (double, lambda x: 0, lambda x: 2 * x):
+        with pytest.raises(RuntimeError, match=f"c99-double is broken.*{message}"):
+            verdict.check_function(f, broken, ANSWER)
+
+
 def test_what_is_no_function_is_said():
     assert "None" in verdict.check_function(None, DOUBLE, ANSWER).message
     assert "a Tensor" in verdict.check_function(torch.ones(1), DOUBLE, ANSWER).message
@@ -275,7 +303,8 @@ RIGHT = answers.find("c02-loss").reference
 
 
 def test_pick_takes_what_passes_and_falls_back_with_a_banner(capsys):
-    assert course.pick("c02-loss", RIGHT) is RIGHT and capsys.readouterr().out == ""
+    mine = notebook(MINE)["noise_loss"]
+    assert course.pick("c02-loss", mine) is mine and capsys.readouterr().out == ""
     wrong = answers.find("c02-loss").wrong_answers[0]
     assert course.pick("c02-loss", wrong.function) is RIGHT
     assert wrong.diagnosis[:20] in capsys.readouterr().out
@@ -287,7 +316,7 @@ def test_strict_checks_raise_and_pick_stops_falling_back(monkeypatch):
     for call in (course.check, course.pick):
         with pytest.raises(course.CheckFailed, match="DIAGNOSIS c02-loss"):
             call("c02-loss", wrong)
-        call("c02-loss", RIGHT)
+        call("c02-loss", notebook(MINE)["noise_loss"])
 
 
 def test_unknown_ids_name_the_nearest():

@@ -12,6 +12,7 @@ from pathlib import Path
 from minidiff.course.authoring.notebook_files import (
     INSTRUCTOR_TAGS,
     dump_notebook,
+    is_placeholder,
     is_setup,
     load_outline,
     notebooks_in,
@@ -166,11 +167,20 @@ def hints(exercise: Exercise) -> str:
 
 
 def prepend_install(source: str, install: str) -> str:
-    """A set-up cell that first installs the package where it is missing, on Colab for example."""
+    """A set-up cell that first installs the package if it is missing, on Colab for example.
+
+    As long as the address in course.yml is a placeholder, the cell says what to do instead.
+    """
+    action = f'%pip install --quiet "{install}"'
+    if is_placeholder(install):
+        action = ("raise ImportError(\n"
+                  '        "minidiff is not installed here. Ask who gave you this notebook for the "\n'
+                  '        "address of the course, run  %pip install ADDRESS  in a cell above, and "\n'
+                  '        "run this cell again.") from None')
     return ("try:                  # on Colab: Runtime > Change runtime type gives a GPU\n"
             "    import minidiff  # noqa: F401\n"
             "except ImportError:\n"
-            f'    %pip install --quiet "{install}"\n\n{source}')
+            f"    {action}\n\n{source}")
 
 
 def nbgrader_metadata(tags: list[str]) -> dict | None:

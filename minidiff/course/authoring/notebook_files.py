@@ -60,6 +60,19 @@ def load_outline(root: Path) -> CourseOutline:
     return found
 
 
+def is_placeholder(install: str) -> bool:
+    """Whether an address to install from is only an example, which no pip can reach."""
+    return re.search(r"\bexample\.(?:org|com|net)\b", install) is not None
+
+
+def install_warnings(root: Path) -> list[str]:
+    """A sentence if course.yml has no address yet from which notebooks can install the package."""
+    install = load_outline(root).install
+    return [f"Warning: solutions/course.yml installs from {install}, a placeholder: on a machine "
+            "without the package, such as Colab, no notebook can be run. Put the project's address "
+            "there and run python -m minidiff.course build."] if is_placeholder(install) else []
+
+
 def solutions_in(root: Path) -> list[Path]:
     """The solutions, in the order of the chapters."""
     return notebooks_in(Path(root) / "solutions")

@@ -13,20 +13,23 @@ from torch import Tensor
 class Case(NamedTuple):
     """One call that a student's function is tried with.
 
-    says: the input in words, "4 clips, t = 0.3, float32".
-    use: how the function is used, if not as `f(*args, **kwargs)`; returns what is compared.
+    description: the input in words, "4 clips, t = 0.3, float32".
+    call: how the function is used, if not as `f(*args, **kwargs)`; its result is compared.
+    raises: whether the right answer raises an error for this input.
     """
     description: str
     args: tuple = ()
     kwargs: dict = {}                                                # noqa: RUF012 (only read)
     call: Callable | None = None
+    raises: bool = False
 
 
 class Exercise(NamedTuple):
     """Something to write in a notebook: the function `entry`.
 
     difficulty: 1 to 3. hints: three, each giving away more. cases: makes the calls, the same ones
-    each time. own: dotted names of the package's functions that would be the answer.
+    each time. package_equivalents: dotted names of the package's functions that would be the
+    answer.
     """
     id: str
     entry: str

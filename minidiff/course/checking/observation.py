@@ -5,6 +5,7 @@ to replace: all of that is an `Observation`. No answer is needed here, so this a
 answers must not be.
 """
 import ctypes
+import functools
 import importlib
 import inspect
 import sys
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from types import CodeType
 from typing import NamedTuple
 
 import torch
@@ -44,21 +46,35 @@ class Observation(NamedTuple):
 
 
 def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT) -> list[Observation]:
-    """One observation a case; after a stub or an endless loop the rest is not tried."""
-    seen = []
+    """One observation a case; after a stub or an endless loop the rest is not tried.
+
+    Raises RuntimeError if the exercise names a function that the package does not have.
+    """
+    observations, codes = [], package_codes(exercise)
     for case in exercise.cases():
-        seen.append(observe_case(f, case, exercise.package_equivalents, seconds))
-        if seen[-1].kind in ("unwritten", "too long"):
+        observations.append(observe_case(f, case, codes, seconds))
+        if observations[-1].kind in ("unwritten", "too long"):
             break
-    return seen
+    return observations
 
 
-def observe_case(f: Callable, case: Case, own: tuple[str, ...], seconds: float) -> Observation:
+def package_codes(exercise: Exercise) -> dict[CodeType, str]:
+    """The code of each of an exercise's `package_equivalents`, with its dotted name."""
+    try:
+        return {inspect.unwrap(import_dotted(n)).__code__: n for n in exercise.package_equivalents}
+    except (ImportError, AttributeError) as e:
+        raise RuntimeError(f"The check of {exercise.id} is broken: it names a function that the "
+                           f"package does not have ({e}).") from None
+
+
+def observe_case(f: Callable, case: Case, codes: dict[CodeType, str],
+                 seconds: float) -> Observation:
+    """What f does on one case. codes: of the package's functions whose calls are recorded."""
     before = [clone_argument(a) for a in case.args]
     called: set[str] = set()
     kind, value, error = "value", None, ""
     try:
-        with time_limit(seconds), record_package_calls(f, own, called):
+        with time_limit(seconds), record_package_calls(f, codes, called):
             value = case.call(f) if case.call else f(*case.args, **case.kwargs)
             if isinstance(value, Iterator):
                 value = list(islice(value, MAX_ITEMS))
@@ -103,13 +119,12 @@ def time_limit(seconds: float):
 
 
 @contextmanager
-def record_package_calls(f: Callable, own: tuple[str, ...], called: set[str]):
-    """Adds those of the package's functions `own` that f is, or that its own file's code calls."""
-    codes = {inspect.unwrap(import_dotted(n)).__code__: n for n in own}
-    mine = getattr(inspect.unwrap(f), "__code__", None)
-    file = getattr(mine, "co_filename", None)
-    if mine in codes:
-        called.add(codes[mine])
+def record_package_calls(f: Callable, codes: dict[CodeType, str], called: set[str]):
+    """Adds the names of those package functions that f is, or that code of f's own file calls."""
+    own = own_code(f)
+    file = getattr(own, "co_filename", None)
+    if own in codes:
+        called.add(codes[own])
 
     def note(frame, event: str, _) -> None:
         if event == "call" and frame.f_code in codes and frame.f_back is not None \
@@ -122,6 +137,17 @@ def record_package_calls(f: Callable, own: tuple[str, ...], called: set[str]):
         yield
     finally:
         sys.setprofile(before)
+
+
+def own_code(f: Callable) -> CodeType | None:
+    """The code of a function, also inside functools.partial, a method or an object that is called.
+    """
+    while isinstance(f, functools.partial):
+        f = f.func
+    f = inspect.unwrap(f)
+    if not hasattr(f, "__code__") and not isinstance(f, type):
+        f = inspect.unwrap(getattr(f, "__func__", type(f).__call__))
+    return getattr(f, "__code__", None)
 
 
 def import_dotted(dotted: str) -> Callable:
@@ -140,7 +166,7 @@ def import_dotted(dotted: str) -> Callable:
 
 def describe_error(e: Exception, f: Callable) -> str:
     """The error in one line, and the line of the function that raised it, if it was there."""
-    code, line = getattr(inspect.unwrap(f), "__code__", None), None
+    code, line = own_code(f), None
     trace = e.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code is code:

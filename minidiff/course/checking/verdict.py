@@ -72,7 +72,9 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -
         return verdict("failed", f"It calls, or is, the package's own {' and '.join(copied)}: that "
                        "is the answer, not yours. Write the formula out.")
     right = observe(answer.reference, exercise)
-    wrongs = [i for i, (came, want) in enumerate(zip(observations, right)) if observation_difference(came, want)]
+    require_sound(right, exercise)
+    wrongs = [i for i, (came, want) in enumerate(zip(observations, right))
+              if observation_difference(came, want)]
     if not wrongs and len(observations) == len(right):
         if changed := sorted({n for o in observations for n in o.mutated_arguments}):
             return verdict("failed", "The values are right, but your function changes its argument "
@@ -83,7 +85,20 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -
         if same_behaviour(observations, observe(wrong.function, exercise)):
             return verdict("diagnosed", wrong.diagnosis, wrong.name, wrong.hint)
     case = exercise.cases()[wrongs[0]]
-    return verdict("failed", observation_difference(observations[wrongs[0]], right[wrongs[0]]) + f" (Input: {case.description}.)")
+    difference = observation_difference(observations[wrongs[0]], right[wrongs[0]])
+    return verdict("failed", f"{difference} (Input: {case.description}.)")
+
+
+def require_sound(right: list[Observation], exercise: Exercise) -> None:
+    """Raises RuntimeError if the right answer fails on an input that should give a value.
+
+    Otherwise a fault of the check itself, which every function meets, would look like agreement.
+    """
+    for case, observation in zip(exercise.cases(), right):
+        if observation.kind != ("raised" if case.raises else "value"):
+            raise RuntimeError(f"The check of {exercise.id} is broken: for the input "
+                               f"{case.description} its own answer gives: {observation.kind}, "
+                               f"{observation.error}.")
 
 
 def same_behaviour(a: list[Observation], b: list[Observation]) -> bool:

@@ -192,13 +192,15 @@ WORDS = "", "a", "the", "digit", "three", "seven", "up", "left", "right", "and"
 
 
 def token_cases() -> list[Case]:
-    said = (("a three left", WORDS, 6), ("the digit seven", WORDS, 3),
-            ("A Three and a SEVEN", WORDS, 8), ("  a   seven up left ", WORDS, 5),
-            ("left", WORDS, 4), ("seven up left and three right", WORDS, 6), ("", WORDS, 3),
-            ("down two", ("", "two", "one", "down"), 4))
-    wrong = (("a cat left", WORDS, 6), ("the digit seven up", WORDS, 3), ("eleven", WORDS, 4))
-    return [Case(f"{prompt!r}, {length} ids", (prompt, vocabulary, length))
-            for prompt, vocabulary, length in said + wrong]
+    accepted = (
+        ("a three left", WORDS, 6), ("the digit seven", WORDS, 3),
+        ("A Three and a SEVEN", WORDS, 8), ("  a   seven up left ", WORDS, 5),
+        ("left", WORDS, 4), ("seven up left and three right", WORDS, 6), ("", WORDS, 3),
+        ("down two", ("", "two", "one", "down"), 4))
+    refused = (("a cat left", WORDS, 6), ("the digit seven up", WORDS, 3), ("eleven", WORDS, 4))
+    return [Case(f"{prompt!r}, {length} ids", (prompt, vocabulary, length), raises=raises)
+            for prompts, raises in ((accepted, False), (refused, True))
+            for prompt, vocabulary, length in prompts]
 
 
 def linear(seed: int, c_in: int, c_out: int, dtype: torch.dtype) -> Callable:

@@ -101,8 +101,16 @@ def told(denoiser: Callable, labels: Tensor) -> Callable:
     return guess
 
 
+MIXER_LAYERS = "temporal_conv", "temporal_attention", "spatial_attention"
+
+
 def without(model: nn.Module, *parts: str) -> nn.Module:
-    """The model, its mixers' parts taken out: "conv", "time" or "space"."""
+    """The model without some layers of its mixers, which are named in MIXER_LAYERS.
+
+    Raises ValueError for another name.
+    """
+    if unknown := [part for part in parts if part not in MIXER_LAYERS]:
+        raise ValueError(f"There is no layer {unknown[0]!r}; there are {', '.join(MIXER_LAYERS)}.")
     for mixer in (m for m in model.modules() if isinstance(m, SpatioTemporalMixer)):
         for part in parts:
             setattr(mixer, part, None)

@@ -1,7 +1,10 @@
 """What a chapter calls: start, check, pick, progress."""
+import functools
 import html
-from collections.abc import Callable
-from types import SimpleNamespace
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import torch
 
@@ -10,8 +13,12 @@ from minidiff.course.checking.exercise import Exercise
 from minidiff.course.checking.verdict import CheckFailed, Verdict, check_function, strict_checks
 from minidiff.course.student import saved_work
 from minidiff.course.student.chapter_sizes import sizes
+from minidiff.course.student.function_source import loaded_names
 from minidiff.training import profiles
 from minidiff.visual import figures
+
+
+CHECKED_NOW: list[str] = []                       # the exercises whose check is running
 
 
 class Chapter(SimpleNamespace):
@@ -38,10 +45,10 @@ def start(number: str) -> Chapter:
 
 
 def check(id: str, f: Callable) -> Verdict:
-    """Try a function on an exercise's inputs: a verdict that shows itself. Keeps it if it passes.
+    """Try a function on an exercise's inputs and keep it if it passes. The verdict shows itself.
 
-    Raises CheckFailed instead of any other verdict where checks are strict, and ValueError for an
-    unknown id.
+    If checks are strict, any other verdict than "passed" raises CheckFailed. Raises ValueError for
+    an unknown id.
     """
     verdict = check_and_keep(id, f)
     if verdict.status != "passed" and strict_checks():
@@ -50,45 +57,108 @@ def check(id: str, f: Callable) -> Verdict:
 
 
 def pick(id: str, f: Callable | None = None) -> Callable:
-    """Your function if it passes, else the reference, and a banner that says so.
+    """Your function if it passes, else the reference and a banner that says so.
 
-    f: unless given, the one that was kept when it passed, in whichever chapter. Where checks are
-    strict only a function that passes will do: raises CheckFailed. ValueError for an unknown id.
+    f: your function; the one that was kept when it passed, in any chapter, if None. If checks are
+    strict, a function that does not pass raises CheckFailed. Raises ValueError for an unknown id.
     """
-    f = saved_work.load_function(id) if f is None else f
+    if id in CHECKED_NOW:
+        raise RuntimeError(f"course.pick({id!r}) inside the function that is checked; write the "
+                           "answer out.")
+    reason = ""
     if f is None:
-        verdict = Verdict(id, "not attempted", "Nothing of yours is kept for it.")
-    else:
+        f, reason = kept_function(id)
+    if f is not None:
         verdict = check_and_keep(id, f)
-    if verdict.status == "passed":
-        return f
-    if strict_checks() and f is not None:
-        raise CheckFailed(repr(verdict))
-    display_or_print(ReferenceBanner(id, verdict))
+        if verdict.status == "passed":
+            return f
+        if strict_checks() and not is_reference(id, f):
+            raise CheckFailed(repr(verdict))
+        reason = "yours is not attempted yet" if verdict.status == "not attempted" else \
+            f"yours does not pass: {verdict.message}"
+    display_or_print(ReferenceBanner(id, reason))
     return answers.find(id).reference
 
 
+def kept_function(id: str) -> tuple[Callable | None, str]:
+    """The function that is kept for an exercise, or None and the reason why there is none."""
+    exercise_of(id)
+    try:
+        f = saved_work.load_function(id)
+    except (ValueError, OSError) as e:                        # a damaged file stops no chapter
+        return None, str(e)
+    return f, "yours is not attempted yet" if f is None else ""
+
+
 def check_and_keep(id: str, f: Callable) -> Verdict:
-    """The verdict on a function, which is kept if it passed."""
-    exercise = exercises.find(id)
-    if not isinstance(exercise, Exercise):
-        raise ValueError(f"{id} is a question, not something to write; see course.{exercise.kind}.")
-    verdict = check_function(f, exercise, answers.find(id))
+    """The verdict on a function, which is kept if it passed. The reference is not judged."""
+    exercise = exercise_of(id)
+    if is_reference(id, f):
+        return Verdict(id, "not attempted", "This is the reference, which course.pick returned. It "
+                       f"is not judged: write your own {exercise.entry} and check that.")
+    CHECKED_NOW.append(id)
+    try:
+        verdict = check_function(f, exercise, answers.find(id))
+    finally:
+        CHECKED_NOW.remove(id)
     if verdict.status == "passed":
         try:
-            saved_work.save_function(id, f)
+            saved_work.save_function(id, f, exercise.entry)
         except (ValueError, OSError, TypeError) as e:
             return verdict._replace(message=f"{verdict.message} Not kept, though: {e}")
     return verdict
 
 
-class ReferenceBanner:
-    """Says that what follows runs on the reference, not on the student's function."""
+def exercise_of(id: str) -> Exercise:
+    """The exercise of that id. Raises ValueError for an unknown id and for a question."""
+    exercise = exercises.find(id)
+    if not isinstance(exercise, Exercise):
+        raise ValueError(f"{id} is a question, not something to write; see course.{exercise.kind}.")
+    return exercise
 
-    def __init__(self, id: str, verdict: Verdict):
-        why = {"not attempted": "yours is not attempted yet"}.get(
-            verdict.status, f"yours does not pass: {verdict.message}")
-        self.text = f"What follows uses the reference for {id}; {why.rstrip('.')}."
+
+def is_reference(id: str, f: object) -> bool:
+    """Whether f is the course's own answer to some exercise, or only calls the one to this.
+
+    The name does not matter, nor do functools.partial and wrappers such as torch.no_grad() around
+    it.
+    """
+    function = innermost(f)
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    known = getattr(module, "ANSWERS", None) if module in answer_modules() else None
+    if known and any(function is answer.reference for answer in known.values()):
+        return True
+    reference = answers.find(id).reference
+    return isinstance(function, FunctionType) and any(
+        innermost(value) is reference for value in values_used(function))
+
+
+def innermost(f: object) -> object:
+    """The function inside of wrappers and functools.partial."""
+    while isinstance(f, functools.partial) or hasattr(f, "__wrapped__"):
+        f = f.func if isinstance(f, functools.partial) else f.__wrapped__
+    return f
+
+
+def answer_modules() -> list[ModuleType]:
+    """The chapters' answers that are loaded."""
+    return [m for name, m in sys.modules.items() if name.startswith(f"{answers.__name__}.")]
+
+
+def values_used(f: FunctionType) -> Iterator[object]:
+    """The values of the global names, closures and defaults that a function's own code uses."""
+    yield from (f.__globals__[n] for n in loaded_names(f.__code__) if n in f.__globals__)
+    yield from [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
+    for cell in f.__closure__ or ():
+        with suppress(ValueError):                            # a cell that is empty yet
+            yield cell.cell_contents
+
+
+class ReferenceBanner:
+    """Tells that what follows runs on the reference, not on the student's function, and why."""
+
+    def __init__(self, id: str, reason: str):
+        self.text = f"What follows uses the reference for {id}; {reason.rstrip('.')}."
 
     def __repr__(self) -> str:
         return self.text
@@ -99,16 +169,14 @@ class ReferenceBanner:
 
 
 def display_or_print(value: object) -> None:
-    """Display in a notebook, print elsewhere."""
-    try:
-        from IPython import get_ipython
+    """Display in a notebook, print elsewhere; a letter that the terminal lacks becomes "?"."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is not None:
         from IPython.display import display
-    except ImportError:
-        get_ipython = None
-    if get_ipython is not None and get_ipython() is not None:
         display(value)
-    else:
-        print(value)
+        return
+    text, encoding = repr(value), getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
 
 
 class Progress:
@@ -116,9 +184,10 @@ class Progress:
 
     def __init__(self):
         kept = saved_work.load_saved_work()
-        self.rows = [(c, e, e.id in kept["functions"])
+        mine = {id for id, v in kept["functions"].items() if saved_work.is_function_entry(v)}
+        self.rows = [(c, e, e.id in mine)
                      for c in exercises.chapters() for e in exercises.exercises_of(c)]
-        self.questions = [(c, q, kept["facts"].get(q.id, {}))
+        self.questions = [(c, q, saved_work.facts_of(kept, q.id))
                           for c in exercises.chapters() for q in exercises.questions_of(c)]
 
     @property
