@@ -1,41 +1,49 @@
-"""The pieces of networks. Each works on folded frames or tokens, so images and videos share them.
+"""Building blocks of the networks. They work on folded frames or tokens, for images and videos.
 
-Zero-initialised modules are marked: a block that ends in one is the identity at the start, and
-training opens it.
+A module that ends in `zero_module` adds nothing at first: it starts as the identity, and training
+changes that.
+
 Papers: group norm (Wu 2018), attention (Vaswani 2017), DDPM's U-Net (Ho 2020), Video Diffusion
-Models (Ho 2022), cross-attention to words (Rombach 2022), less attention to have a worse
-network (Hyung 2025).
+Models (Ho 2022), cross-attention to words (Rombach 2022), FlashAttention (Dao 2022), one time per
+frame (Diffusion Forcing, Chen 2024), guidance by a network without some attention (Hyung 2025).
 """
 import copy
+from functools import cache
+from inspect import signature
 from math import log
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from minidiff.runtime.precision import has_bf16
+from minidiff.runtime.tracing import values_can_be_checked
 
 
 def zero_module(module: nn.Module) -> nn.Module:
-    """The module with all its parameters set to 0: the last act of a constructor."""
+    """Set all parameters of a module to 0 and return it: the last act of a constructor."""
     for p in module.parameters():
         nn.init.zeros_(p)
     return module
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 1e4) -> Tensor:
-    """Cosines and sines of t at dim / 2 frequencies, 1 to 1 / longest: (...,) -> (..., dim).
+    """Cosines and sines of t at dim / 2 frequencies, from 1 to 1 / max_period.
 
-    Positions as in Vaswani 2017 section 3.5.
+    t (...,) -> (..., dim) in float32 (Vaswani 2017 section 3.5).
     """
-    freqs = torch.exp(-log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
-    angles = t[..., None].float() * freqs
+    steps = torch.arange(dim // 2, device=t.device, dtype=torch.float32)
+    angles = t[..., None].float() * torch.exp(-log(max_period) * steps / (dim // 2))
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 class TimeEmbedding(nn.Module):
-    """t in [0, 1] -> a vector (B, dim).
+    """t (...,) in [0, 1] -> a vector (..., dim) in the dtype of the weights.
 
-    t is stretched to [0, 1000], the range that the sinusoid's frequencies are made for.
+    t is multiplied by 1000, because the frequencies of the sinusoid are made for [0, 1000]. Both
+    stay in float32: bfloat16 cannot tell t = .999 from 1.
     """
 
     def __init__(self, dim: int):
@@ -44,41 +52,90 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoidal_embedding(1000 * t, self.dim))                            # (B, D)
+        sinusoid = sinusoidal_embedding(1000 * t.float(), self.dim)
+        return self.mlp(sinusoid.to(self.mlp[0].weight.dtype))                        # (..., D)
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Groups of 16: a whole register of bfloat16, nine times as fast on a CPU as groups of 8."""
-    return nn.GroupNorm(max(1, channels // 16), channels)
+def times_per_sample(t: Tensor, x: Tensor) -> Tensor:
+    """t in float32 on x's device: one time per sample (B,) or one per frame (B, T).
+
+    x: (B, T, C, H, W). A single time () or (1,) counts for all samples. Raises ValueError for
+    another shape.
+    """
+    B, T = x.shape[:2]
+    t = t.to(x.device, torch.float32)
+    if t.ndim == 0 or tuple(t.shape) == (1,):
+        t = t.expand(B)
+    if tuple(t.shape) not in ((B,), (B, T)):
+        raise ValueError(f"t must be one time, one per sample ({B},) or one per frame ({B}, {T}), "
+                         f"got shape {tuple(t.shape)}.")
+    return t
+
+
+def is_transformed(*tensors: Tensor) -> bool:
+    """Whether torch.func (vmap, jvp, ...) or forward-mode differentiation works on a tensor.
+
+    Some of torch's kernels have no rules for these, so layers compute in another way there.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return any(torch._C._functorch.is_functorch_wrapped_tensor(x)
+               or forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x (N, C, H, W) with its channels side by side in memory; torch.func keeps x as it is."""
+    return x if is_transformed(x) else x.contiguous(memory_format=torch.channels_last)
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's group norm, which can also be differentiated in forward mode (`torch.func.jvp`).
+
+    torch's rule for that needs the channels to be apart in memory (not channels_last).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if is_transformed(x, self.weight, self.bias):
+            x = x.contiguous()
+        return super().forward(x)
+
+
+def group_norm(channels: int) -> GroupNorm:
+    """Group norm with 16 channels per group.
+
+    16 bfloat16 numbers fill one CPU register, so this is nine times as fast as groups of 8.
+    """
+    return GroupNorm(max(1, channels // 16), channels)
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions around a conditioned scale and shift (AdaGN, Dhariwal 2021 section 3).
+    """Two 3x3 convolutions; between them a condition scales and shifts.
 
-    x (N, C, H, W), emb (N, E) -> (N, C', H, W). The second convolution starts at 0. Without emb_dim
-    there is no condition.
+    x (N, C, H, W), emb (N, E) -> (N, C', H, W) (AdaGN, Dhariwal 2021 section 3). The second
+    convolution starts at 0. Without emb_dim there is no condition.
     """
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int | None = None):
         super().__init__()
         self.norm1, self.conv1 = group_norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2, self.conv2 = group_norm(c_out), zero_module(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.norm2 = group_norm(c_out)
+        self.conv2 = zero_module(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.modulation = nn.Linear(emb_dim, 2 * c_out) if emb_dim else None
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
         if self.modulation is not None:
-            scale, shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)     # (N, C', 1, 1) each
+            scale, shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)   # (N, C', 1, 1) each
             h = h * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
 
 
 class TemporalConv(nn.Module):
-    """Three taps through time at every place, added to the input; starts as the identity.
+    """A convolution over three frames at every pixel, added to x; starts as the identity.
 
-    x: T frames of each video, folded, (B T, C, H, W). causal: the taps are the frame itself and the
-    two before.
+    x (B T, C, H, W) -> like x: the T frames of each video, folded. The three are the frame and its
+    neighbours or, causal, the frame and the two before it.
     """
 
     def __init__(self, channels: int, causal: bool = False):
@@ -94,21 +151,63 @@ class TemporalConv(nn.Module):
         return x + rearrange(h, "b c t (h w) -> (b t) c h w", h=x.shape[-2])
 
 
-CPU_CACHE_BYTES = 2**23                      # bytes of attention weights at once that suit a CPU's cache
+CPU_CACHE_BYTES = 2**23            # attention weights of this size at once suit the cache of a CPU
+FUSED_FROM = {  # (bf16 instructions, 16 bits, gradients) -> tokens from which the fused kernel wins
+    # measured by benchmarks/speed/attention.py on an AMD EPYC that has AVX2 only
+    (False, False, False): 16, (False, False, True): 32,
+    (False, True, False): 0, (False, True, True): 0,
+    # measured on a CPU that has bf16 instructions
+    (True, False, False): 0, (True, False, True): 0,
+    (True, True, False): 128, (True, True, True): 1024}
+cpu_has_bf16 = cache(lambda: has_bf16("cpu"))
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v over the last two axes, (L, d) (Vaswani 2017 eq. 1).
 
-    mask (L, L) is True where a row may look. Written out, because for rows this short it is five
-    times as fast as the fused kernel on a CPU. There, where the weights outgrow the cache, a few of
-    the first axis go at a time, which is faster again.
+    mask (L, L) is True for the keys that a query may look at. Two ways compute the same: torch's
+    fused kernel, which never stores the (L, L) weights (Dao 2022), and the formula written out.
+    `prefers_fused` chooses the faster one. The fused kernel has no second derivative; those who
+    need one call this inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
+    """
+    if prefers_fused(q, k, v):
+        return fused_attention(q, k, v, mask)
+    return written_attention(q, k, v, mask)
+
+
+def prefers_fused(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether the fused kernel is the faster way to compute this attention, and can.
+
+    On accelerators it is. On CPUs this depends on the tokens of a row, the dtype and on whether
+    there are gradients (`FUSED_FROM`). For torch.func and export the formula is written out.
+    """
+    if is_transformed(q, k, v):
+        return False
+    if q.device.type != "cpu":
+        return q.device.type != "meta"
+    if not values_can_be_checked(q):
+        return False
+    gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    case = cpu_has_bf16(), q.element_size() == 2, gradients
+    return k.shape[-2] >= FUSED_FROM[case]
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention by torch's kernel, for any number of leading axes: it takes (N, heads, L, d)."""
+    folded = (x.reshape(-1, *(1, *x.shape)[-3:]) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*folded, attn_mask=mask).reshape(q.shape)
+
+
+def written_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention as its formula, a few of the first axis at a time.
+
+    So few, on a CPU, that the weights stay in the cache. Traced computations do all at once.
     """
     size = q.shape[:-1].numel() * k.shape[-2] * q.element_size()
-    if q.device.type == "cpu" and size > CPU_CACHE_BYTES and q.ndim > 2 and len(q) > 1:
+    if values_can_be_checked(q) and size > CPU_CACHE_BYTES and q.ndim > 2 and len(q) > 1:
         few = max(1, len(q) * CPU_CACHE_BYTES // size)
         parts = zip(*(x.split(few) for x in (q, k, v)), strict=True)
-        return torch.cat([attention(*part, mask) for part in parts])
+        return torch.cat([written_attention(*part, mask) for part in parts])
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)                     # (..., L, L)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -118,8 +217,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 class Attention(nn.Module):
     """Multi-head self-attention among the tokens of a row, added to x; starts as the identity.
 
-    x (..., L, D) -> like x, each row of L tokens on its own. pos (L, D) tells the places apart;
-    mask (L, L) is True where a row may look. Raises ValueError unless head_dim divides dim.
+    x (..., L, D) -> like x; each row of L tokens is on its own. pos (L, D): the embedding of the
+    positions. mask (L, L): True for the keys that a query may look at. Raises ValueError unless
+    head_dim divides dim.
     """
 
     def __init__(self, dim: int, head_dim: int = 32):
@@ -135,15 +235,15 @@ class Attention(nn.Module):
         h = self.norm(x) if pos is None else self.norm(x) + pos.to(x.dtype)
         q, k, v = rearrange(self.qkv(h), "... l (three h d) -> three ... h l d",
                             three=3, h=self.heads)
-        h = attention(q, k, v, mask)                                        # (..., heads, L, head_dim)
+        h = attention(q, k, v, mask)                                     # (..., heads, L, head_dim)
         return x + self.out(rearrange(h, "... h l d -> ... l (h d)"))
 
 
 class CrossAttention(nn.Module):
-    """What each place reads in the words (B, L, W), added to it: (B, ..., D) -> like it.
+    """Attention from tokens to words, added to the tokens; starts as the identity.
 
-    Queries come from the picture, keys and values from the words (Rombach 2022 section 3.3); starts
-    as the identity.
+    x (B, ..., D), text_emb (B, L, W) -> like x. Queries come from x, keys and values from the
+    words (Rombach 2022 section 3.3).
     """
 
     def __init__(self, dim: int, head_dim: int, text_dim: int):
@@ -160,52 +260,42 @@ class CrossAttention(nn.Module):
         return x + self.out(h).view_as(x)
 
 
-class ObjectExchange(nn.Module):
-    """What the drawings of a prompt's other things show at each place, added to each of them.
-
-    x: T frames of R drawings, folded, (R T, C, H, W); owner: whose each drawing is, (R,). So two
-    things know who has claimed which place. A thing alone sees nothing; starts as the identity.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = group_norm(channels)
-        self.out = zero_module(nn.Linear(channels, channels, bias=False))
-
-    def forward(self, x: Tensor, prompt_index: Tensor) -> Tensor:
-        h = rearrange(self.norm(x), "(r t) c h w -> r t h w c", r=len(prompt_index))
-        return x + rearrange(self.out(sum_of_others(h, prompt_index)), "r t h w c -> (r t) c h w")
-
-
 def position_embedding(sizes: tuple[int, ...], dim: int, device=None) -> Tensor:
-    """Places on a grid as sinusoids, an equal share of the width per axis: (prod(sizes), dim)."""
+    """Sinusoids of the positions on a grid, an equal share of dim for each axis.
+
+    sizes: the grid's, such as (T, H, W). Returns (prod(sizes), dim) in float32.
+    """
     share = dim // len(sizes) // 2 * 2
-    axes = [sinusoidal_embedding(torch.arange(size, device=device), share, max_period=100.0) for size in sizes]
-    places = (torch.arange(size, device=device) for size in sizes)
-    rows = torch.cartesian_prod(*places).view(-1, len(sizes))
+    ranges = [torch.arange(size, device=device, dtype=torch.long) for size in sizes]
+    rows = torch.cartesian_prod(*ranges).view(-1, len(sizes))
+    axes = [sinusoidal_embedding(positions, share, max_period=100.0) for positions in ranges]
     pos = torch.cat([axis[row] for axis, row in zip(axes, rows.unbind(1), strict=True)], -1)
     return F.pad(pos, (0, dim - pos.shape[-1]))
 
 
 def rope_angles(sizes: tuple[int, int, int], head_dim: int, device=None) -> Tensor:
-    """Turns that tell the places of a (T, H, W) grid apart, cosines and sines: (2, T, H W, d / 2).
+    """Cosines and sines of the angles by which `apply_rope` turns the tokens of a (T, H, W) grid.
 
-    A quarter of the d / 2 pairs turns with time, the others with rows and columns; the frequencies
-    of each axis fall from 1 to 1 / 100 (rotary positions, Su 2021 section 3.2, axis by axis).
+    Returns (2, T, H W, head_dim / 2) in float32. A quarter of the pairs turns with time, the others
+    with rows and columns; along each axis the frequencies fall from 1 to 1 / 100 (rotary positions,
+    Su 2021 section 3.2, axis by axis).
     """
     pairs = head_dim // 2
     shares = pairs // 4, (pairs - pairs // 4 + 1) // 2, (pairs - pairs // 4) // 2
-    grid = torch.meshgrid(*(torch.arange(n, device=device) for n in sizes), indexing="ij")
-    angles = torch.cat([place[..., None] * torch.logspace(0, -2, share, device=device)
-                        for place, share in zip(grid, shares, strict=True)], -1)
+    ranges = [torch.arange(n, device=device, dtype=torch.float32) for n in sizes]
+    frequencies = [torch.logspace(0, -2, share, device=device, dtype=torch.float32)
+                   for share in shares]
+    grid = torch.meshgrid(*ranges, indexing="ij")
+    angles = torch.cat([positions[..., None] * frequency
+                        for positions, frequency in zip(grid, frequencies, strict=True)], -1)
     return torch.stack([angles.cos(), angles.sin()]).flatten(2, 3)
 
 
 def apply_rope(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn the pairs (x_i, x_{i + d/2}) of x (..., L, d) by (cosines, sines) (2, ..., L, d / 2).
+    """Turn the pairs (x_i, x_{i + d/2}) of x (..., L, d) by the angles of rope (2, ..., L, d / 2).
 
-    Products of two so turned vectors depend on the difference of their angles alone (Su 2021 eq.
-    34).
+    The product of two vectors that were turned like this depends only on the difference of their
+    angles (Su 2021 eq. 34).
     """
     a, b = x.chunk(2, -1)
     cos, sin = rope
@@ -213,7 +303,10 @@ def apply_rope(x: Tensor, rope: Tensor) -> Tensor:
 
 
 class TextEncoder(nn.Module):
-    """Token ids (B, L) -> what they mean in their sentence, (B, L, W), learnt with the model."""
+    """Token ids (B, L) -> one vector per token, (B, L, dim), that also depends on the others.
+
+    A small transformer, trained together with the network that reads it.
+    """
 
     def __init__(self, vocab_size: int, dim: int, depth: int = 2):
         super().__init__()
@@ -233,76 +326,62 @@ class TextEncoder(nn.Module):
         return self.norm(x)
 
 
+class SingleFrameAttention(nn.Module):
+    """A network whose attention connects no two frames: the same module with the same weights."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.net(x, t, cond, with_temporal_attention=False)
+
+
 def without_temporal_attention(net: nn.Module) -> nn.Module:
-    """The same network, sharing all weights, in which each frame looks at itself alone.
+    """The same network or denoiser, sharing all weights, without attention between frames.
 
-    Attention through time and attention among all frames find one frame each. Nothing was trained
-    for that, so it errs where frames should agree, and `guidance.autoguided` leads away from it
-    (Hyung 2025 skips layers to the same end).
+    Attention through time then sees one frame at a time. The network was not trained for that, so
+    its frames disagree, and `guidance.autoguided` pushes samples away from it (Hyung 2025 skips
+    layers for the same purpose). Raises ValueError for a network that cannot do so.
     """
-    weights = {id(w): w for w in (*net.parameters(), *net.buffers())}
-    worse = copy.deepcopy(net, weights)
-    for module in worse.modules():
-        if hasattr(module, "without_temporal_attention"):
-            module.without_temporal_attention = True
-    return worse
+    if "with_temporal_attention" in signature(net.forward).parameters:
+        return SingleFrameAttention(net)
+    if not isinstance(getattr(net, "net", None), nn.Module):
+        raise ValueError(f"{type(net).__name__} cannot leave out temporal attention: its forward "
+                         "needs the argument with_temporal_attention, as in UNet and DiT.")
+    weak = copy.copy(net)                                              # a denoiser of that network
+    weak._modules = net._modules | {"net": without_temporal_attention(net.net)}
+    return weak
 
 
-def split_prompt(ids: Tensor, separator: int) -> tuple[Tensor, Tensor]:
-    """Prompts (B, L), thing by thing: each thing as a prompt of its own (R, L), and whose it is.
+def embed_time_and_cond(net: nn.Module, t: Tensor,
+                        cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Time and class as one vector (B, E), and the words (B, L, W) if the network reads text.
 
-    Things stand between ids `separator`; a prompt of no words is one thing. owner: (R,), rising.
+    t (B,), or (B, T) for vectors (B, T, E), one per frame. net: has `time_embedding`,
+    `class_embedding` or None, and `text_encoder` or None. Without a condition the null condition
+    is used.
     """
-    said = (ids != 0) & (ids != separator)
-    number = (ids == separator).cumsum(1)[:, None]                # of the thing that a word is of
-    mine = said[:, None] & (number == torch.arange(ids.shape[1], device=ids.device)[:, None])
-    there = mine.any(2)                                                          # (B, things)
-    there[:, 0] |= ~said.any(1)
-    owner, which = there.nonzero(as_tuple=True)
-    mine = mine[owner, which]                                                    # (R, L)
-    front = (~mine).int().argsort(dim=1, stable=True)
-    return ids[owner].masked_fill(~mine, 0).gather(1, front), owner
-
-
-def sum_of_others(x: Tensor, prompt_index: Tensor) -> Tensor:
-    """For each thing, the sum over the other things of its prompt: (R, ...) -> like it."""
-    with_me = (prompt_index[:, None] == prompt_index).fill_diagonal_(False)                    # (R, R)
-    return (with_me.to(x) @ x.flatten(1)).view_as(x)
-
-
-def mix_by_alpha(outputs: Tensor, alpha_logits: Tensor, prompt_index: Tensor) -> Tensor:
-    """Answers to things (R, ...) -> answers to prompts (B, ...), weighted means over their things.
-
-    The weights are the softmax of the things' claims, place by place, as in slot attention's
-    decoder (Locatello 2020 section 3.2).
-    """
-    weights = alpha_logits.float().clamp(-30, 30).exp()                 # no claim is large enough for inf
-    all_of_it = torch.zeros_like(weights).index_add(0, prompt_index, weights)[prompt_index]
-    parts = weights / all_of_it * outputs
-    return torch.zeros_like(parts).index_add(0, prompt_index, parts)[:prompt_index[-1] + 1]
-
-
-def embed_time_and_cond(net: nn.Module, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Time and class as one vector (B, E), and the words (B, L, W) if the network reads any.
-
-    net: has `time_embedding`, `label` or None, `words` or None. Without a condition they are the
-    null ones.
-    """
-    emb = net.time_embedding(t)
+    emb, n = net.time_embedding(t), len(t)
     if net.class_embedding is not None:
-        null = torch.full_like(t, net.classes, dtype=torch.long)
-        emb = emb + net.class_embedding(null if cond is None else cond)
+        null = torch.full((n,), net.classes, dtype=torch.long, device=t.device)
+        emb = add_per_sample(emb, net.class_embedding(null if cond is None else cond))
     if net.text_encoder is None:
         return emb, None
-    null = torch.zeros(len(t), 1, dtype=torch.long, device=t.device)
+    null = torch.zeros(n, 1, dtype=torch.long, device=t.device)
     return emb, net.text_encoder(null if cond is None else cond)
+
+
+def add_per_sample(emb: Tensor, vector: Tensor) -> Tensor:
+    """emb (B, E) or (B, T, E) plus a vector (B, E), the same for every frame."""
+    return emb + (vector if emb.ndim == 2 else vector[:, None])
 
 
 def check_condition(cond: Tensor | None, n: int, classes: int | None,
                     vocab_size: int | None = None) -> None:
-    """Raises ValueError unless cond is None, n class ids or n rows of token ids, as is wanted.
+    """Check that cond is None, n class ids or n rows of token ids, as the network needs.
 
-    On the CPU the ids are looked at.
+    Raises ValueError otherwise. The values are checked on the CPU, unless they are traced.
     """
     if cond is None:
         return
@@ -315,7 +394,7 @@ def check_condition(cond: Tensor | None, n: int, classes: int | None,
     if cond.ndim != (1 if vocab_size is None else 2) or len(cond) != n:
         want = "one class id" if vocab_size is None else "one row of token ids"
         raise ValueError(f"cond must be {want} per sample ({n}), got shape {tuple(cond.shape)}.")
-    if cond.device.type == "cpu" and not ((cond >= 0) & (cond <= most)).all():
+    if values_can_be_checked(cond) and not ((cond >= 0) & (cond <= most)).all():
         what = "Class ids" if vocab_size is None else "Token ids"
         raise ValueError(f"{what} must be 0 to {most}, "
                          f"got {cond.min().item()} to {cond.max().item()}.")

@@ -5,6 +5,7 @@ recipe's.
 """
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from inspect import getdoc, signature
 from itertools import count
 from math import inf
@@ -18,14 +19,15 @@ from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import Clips, moving_mnist, sample_captions
 from minidiff.data.prompts import TOKEN_IDS, VOCABULARY, encode
 from minidiff.denoiser import Denoiser
-from minidiff.dit import DiT
 from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
 from minidiff.train import Objective, denoising_objective
-from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES, UNet
+from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES
 from minidiff.vae import VAE
 
-NETWORKS = {"unet": UNet, "dit": DiT, "vae": VAE}
+NETWORKS = {  # name -> "module:class"; a network of an extension is imported when it is built
+    "unet": "minidiff.unet:UNet", "dit": "minidiff.dit:DiT", "vae": "minidiff.vae:VAE",
+    "object_slots": "minidiff.extensions.object_slots:ObjectSlots"}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
 
@@ -112,7 +114,8 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
     net = dict(in_channels=1, time=time, vocab_size=len(VOCABULARY))
     if network == "unet":
         net |= dict(channels=list(channels), attention_levels=attention, patch=1)
-        net |= dict(separator=TOKEN_IDS["and"]) if object_slots else {}
+        if object_slots:
+            network, net["separator"] = "object_slots", TOKEN_IDS["and"]
     else:
         net |= dict(dim=192, depth=6, patch=[1, 4, 4])
     return Recipe("mmnist64-text", dict(network=network, net=net, latent=vae, **FLOW_MATCHING),
@@ -166,9 +169,15 @@ def summary(name: str) -> str:
     return getdoc(getattr(made, "func", made)).splitlines()[0]
 
 
+def network_class(name: str) -> type[nn.Module]:
+    """The class of a network by its name in `NETWORKS`. Raises KeyError for another name."""
+    module, _, attribute = NETWORKS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
 def build_model(model: dict) -> nn.Module:
     """A fresh denoiser, or VAE, from a recipe's `model`."""
-    net = NETWORKS[model["network"]](**model["net"])
+    net = network_class(model["network"])(**model["net"])
     if isinstance(net, VAE):
         return net
     return Denoiser(net, SCHEDULES[model["schedule"]](), model["prediction"])

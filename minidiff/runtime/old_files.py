@@ -3,8 +3,10 @@
 Shipped weights stay as they are, because a trained file is committed once. When all of them have
 been written anew, this file can go.
 """
+import torch
 from torch import Tensor
 
+MAX_EQUAL = 8                                        # rows of extensions.object_slots' embedding
 PARTS = {  # network -> part of a tensor's dotted name: old -> new
     "unet": {"enter": "conv_in", "leave": "conv_out", "shrink": "downsample",
              "label": "class_embedding", "words": "text_encoder", "table": "token_embedding",
@@ -43,16 +45,37 @@ def with_new_names(tensors: dict[str, Tensor], metadata: dict) -> tuple[dict[str
     network = model.get("network")
     if network not in PARTS or not isinstance(model.get("net"), dict):
         return tensors, metadata
-    new = recipe | {"model": model | {"net": renamed(model["net"], SETTINGS[network])}}
+    new = recipe | {"model": new_model(model)}
     if isinstance(clips, dict):
         new["clips"] = renamed(clips, {"number": "num_digits"})
     if isinstance(recipe.get("training"), dict):
         new["training"] = renamed(recipe["training"], {"noised": "latent_noise"})
     tensors = {new_name(name, network): value for name, value in tensors.items()}
+    if new["model"]["network"] == "object_slots":
+        tensors = with_number_embedding(tensors)
     return tensors, metadata | {"recipe": new}
 
 
+def new_model(model: dict) -> dict:
+    """The `model` of a recipe today: a U-Net with a separator is now the network object_slots."""
+    net = renamed(model["net"], SETTINGS[model["network"]])
+    separator = net.pop("separator", None)
+    if separator is None:
+        return model | {"net": net}
+    return model | {"network": "object_slots", "net": net | {"separator": separator}}
+
+
+def with_number_embedding(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the embedding of an object's number, which old weights lack and is 0."""
+    new = {name.replace("alpha_head.bias", "number_embedding.weight"): MAX_EQUAL
+           for name in tensors if name.endswith("alpha_head.bias")}
+    width = {name: tensors[name.replace("number_embedding", "text_proj")].shape[0] for name in new}
+    return {name: torch.zeros(rows, width[name], dtype=torch.float32)
+            for name, rows in new.items()} | tensors
+
+
 def renamed(table: dict, names: dict[str, str]) -> dict:
+    """The table with its keys renamed."""
     return {names.get(key, key): value for key, value in table.items()}
 
 

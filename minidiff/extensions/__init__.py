@@ -1,0 +1,1 @@
+"""Ideas of the field on top of the twelve, one per file; none knows of another."""
