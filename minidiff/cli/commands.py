@@ -160,7 +160,7 @@ def score_model(args) -> dict:
             [evaluate.evaluate_vae(model, args.n, seed, source, progress_bar) for seed in seeds])
     name, clips = reference_name(source, allow_missing=not args.digits), model.recipe.clips
     most = reference_for(name, clips["size"], clips["frames"], clips.get("sprite"),
-                         evaluate.max_digits(clips)).about["n"]
+                         evaluate.max_digits(clips)).metadata["n"]
     if not MIN_CLIPS <= args.n <= most:                              # said before the work, not after
         raise ValueError(f"--n must be from {MIN_CLIPS} to {most} clips; --seeds makes more of them.")
     return scoreboard.combine_rows(
