@@ -106,8 +106,8 @@ class TrainState:
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
             for name, value in strip_prefix(f"optimizer.{i}", tensors).items():
                 if value.ndim and value.shape != p.shape:
-                    raise ValueError(f"{path} holds another network: the optimiser's {name} has "
-                                     f"the shape {tuple(value.shape)}, its weight {tuple(p.shape)}.")
+                    raise ValueError(f"{path} holds another network: an optimiser's {name} has the "
+                                     f"shape {tuple(value.shape)}, its weight {tuple(p.shape)}.")
                 state[name] = torch.empty_like(p).copy_(value) if value.ndim else value
         if saved["threads"] != torch.get_num_threads():
             warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "

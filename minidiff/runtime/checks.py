@@ -21,7 +21,8 @@ def whole(low: int, high: int) -> Allowed:
                    and not isinstance(v, bool) and low <= v <= high)
 
 
-def number(low: float, high: float, without_low: bool = False, without_high: bool = False) -> Allowed:
+def number(low: float, high: float, without_low: bool = False,
+           without_high: bool = False) -> Allowed:
     """Finite numbers from low to high, perhaps without one of the two ends."""
     start = f"above {low:g}" if without_low else f"from {low:g}"
     end = f"below {high:g}" if without_high else f"{high:g}"

@@ -2,7 +2,7 @@
 that was not interrupted.
 
     FOLDER/training.safetensors   everything that the training needs to go on
-    FOLDER/model.safetensors      the averaged weights, in half precision: samples are made with them
+    FOLDER/model.safetensors      the averaged weights, in half precision; `sample` takes this file
     FOLDER/log.csv                a line per step: step, loss, gradient norm, learning rate, seconds
 """
 import time
@@ -104,9 +104,11 @@ class TrainingRun:
         if self.state_path.exists():
             raise FileExistsError(f"{self.folder} already holds a training. "
                                   "Give --resume to go on with it, or another --out folder.")
-        if self.model_path.exists() and not (self.made_by and maker(self.model_path) == self.made_by):
+        own = self.made_by is not None and maker(self.model_path) == self.made_by
+        if self.model_path.exists() and not own:
             raise FileExistsError(f"{self.folder} already holds a model, {MODEL}. "
                                   "Choose another --out folder, or move it away.")
+        read_log(self.folder / LOG)                     # another file of this name is not replaced
 
     def resume(self, recipe: Recipe | None, minutes: float | None, steps: int | None) -> None:
         """Load the folder's last save."""
@@ -278,10 +280,10 @@ def absolute_source(source: str | Path) -> str:
 
 
 def maker(path: Path) -> str | None:
-    """The command that made a model's file, if it is noted there."""
+    """The command that made a model's file, or None if the file, or such a note, is not there."""
     try:
         return files.load_tensors(path)[1].get("made_by")
-    except ValueError:                                       # not ours at all
+    except (ValueError, FileNotFoundError):
         return None
 
 
@@ -300,5 +302,6 @@ def load_notes(path: Path) -> dict:
             raise ValueError(f"the notes lack {', '.join(sorted(missing))}")
         check_recipe(notes["recipe"])
     except ValueError as e:
-        raise ValueError(f"{path} describes a model that this version cannot build ({e}).") from None
+        raise ValueError(f"{path} describes a model that this version cannot build "
+                         f"({e}).") from None
     return notes

@@ -4,7 +4,7 @@ from itertools import chain, repeat
 from benchmarks.speed.peers import Implementation
 from minidiff.pipeline import SAMPLING, Pipeline
 from minidiff.recipes import build_model, build_objective, get_recipe
-from minidiff.runtime import muon, precision
+from minidiff.runtime import precision
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.train import TrainState, train
@@ -16,7 +16,7 @@ def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementati
     A call of its sampling is guided, without autoguidance: the network sees each clip twice.
     """
     if "bf16" not in optimisations:
-        precision.has_bf16 = muon.has_bf16 = lambda device: False
+        precision.allow_bf16(False)
     plan = get_recipe("mmnist32")
     plan = plan._replace(clips=plan.clips | {"size": size, "frames": frames})
     run, told = TrainState(build_model(plan.model), plan.training["lr"], plan.training["ema"]), build_objective(plan)
