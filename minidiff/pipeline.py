@@ -19,12 +19,13 @@ from minidiff.data.prompts import encode
 from minidiff.denoiser import Denoiser
 from minidiff.guidance import autoguided, clipped, guided
 from minidiff.layers import without_temporal_attention
-from minidiff.recipes import Recipe, build_model
+from minidiff.recipes import Recipe, build_model, check_recipe
 from minidiff.runtime import files
+from minidiff.runtime.checks import TEXT, check_all, number, whole
 from minidiff.runtime.files import CHECKPOINTS
 from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.precision import autocast
-from minidiff.runtime.seeds import generator
+from minidiff.runtime.seeds import MAX_SEED, generator
 from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
 from minidiff.vae import VAE
@@ -228,7 +229,7 @@ class Pipeline:
 def save_model(path: Path, model: nn.Module, metadata: dict) -> str:
     """Weights in half precision with the facts that rebuild the model; returns their sha256."""
     weights = {k: v.half() if v.is_floating_point() else v
-               for k, v in model.state_dict().items()}
+               for k, v in files.module_weights(model).items()}
     return files.save_tensors(path, weights, metadata)
 
 
@@ -246,19 +247,28 @@ def load(name: str | Path, device="cpu") -> Pipeline | VAE:
     if "recipe" not in about or "notes" in about:
         raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")
     try:
-        model = build_model(Recipe(**about["recipe"]).model)
-    except (KeyError, TypeError, ValueError) as e:
-        raise ValueError(f"{path} describes a model that this version cannot build ({e!r}).") from e
+        recipe = check_facts(about)
+        model = build_model(recipe.model)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
+        raise ValueError(f"{path} describes a model that this version cannot build ({e}).") from e
     files.load_weights(model, tensors, path)
     model = model.to(device, memory_format=torch.channels_last)
     if isinstance(model, VAE):
         model.metadata = about | {"sha256": sha256}
         return model.eval().requires_grad_(False)
-    vae = load_recipe_vae(Recipe(**about["recipe"]), device)
-    if vae is not None and vae.metadata["sha256"] != about["vae"]:
+    vae = load_recipe_vae(recipe, device)
+    if vae is not None and vae.metadata["sha256"] != about.get("vae"):
         raise ValueError(f"{path} was trained on the latents of another VAE than the present "
-                         f"{about['recipe']['model']['latent']}; give it back its own.")
+                         f"{recipe.model['latent']}; give it back its own.")
     return Pipeline(model, about, vae)
+
+
+def check_facts(metadata: dict) -> Recipe:
+    """The recipe of a model's file. Raises ValueError for a fact of the wrong kind."""
+    count = whole(0, 10**15)
+    check_all(metadata, {"digits": TEXT, "seed": whole(0, MAX_SEED), "steps": count, "total": count,
+                         "clips": count, "minutes": number(0, 1e9)}, "The facts")
+    return check_recipe(metadata["recipe"])
 
 
 def checkpoint_path(name: str | Path) -> Path:

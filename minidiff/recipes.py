@@ -17,8 +17,19 @@ from torch import Tensor, nn
 from minidiff import schedules
 from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import Clips, moving_mnist, sample_captions
-from minidiff.data.prompts import TOKEN_IDS, VOCABULARY, encode
+from minidiff.data.prompts import MAX_DIGITS, TOKEN_IDS, VOCABULARY, encode
 from minidiff.denoiser import Denoiser
+from minidiff.runtime.checks import (
+    NOTHING,
+    TEXT,
+    YES_OR_NO,
+    check_all,
+    either,
+    list_of,
+    number,
+    one_of,
+    whole,
+)
 from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
 from minidiff.train import Objective, denoising_objective
@@ -150,23 +161,81 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
+WIDTH, SHARE = whole(1, 4096), number(0, 1)
+DIGIT_COUNT = whole(1, MAX_DIGITS)
+SETTINGS = {  # a recipe's settings -> what each may be
+    "attention": whole(0, 8), "batch": whole(1, 65_536), "beta": number(0, 1),
+    "bottleneck_channels": WIDTH, "channels": list_of(WIDTH, 1, 8), "decoder_only": YES_OR_NO,
+    "depth": whole(1, 64), "dim": WIDTH, "ema": number(0, 1, without_high=True), "images": SHARE,
+    "latent_channels": whole(1, 64), "latent_noise": SHARE, "lr": number(0, 1, without_low=True),
+    "network": one_of("unet", "dit"), "number": either(DIGIT_COUNT, list_of(DIGIT_COUNT, 2, 2)),
+    "object_slots": YES_OR_NO, "patch": whole(1, 16), "pool": whole(1, 10**9),
+    "refiner_channels": list_of(WIDTH, 0, 8), "shift": number(0, 1000, without_low=True),
+    "steps": whole(1, 10**9), "temporal_layers": list_of(one_of(*TEMPORAL_LAYERS), 0, 2),
+    "time": one_of(*TIME_MODES), "times": one_of("logit-normal", "uniform"), "vae": TEXT,
+}
+FACTS = {  # the parts of a recipe that a file holds -> what each fact in them may be
+    "model": {"network": one_of(*NETWORKS), "schedule": one_of(*SCHEDULES), "prediction": TEXT,
+              "latent": either(NOTHING, TEXT)},
+    "clips": {"size": either(whole(1, 4096), list_of(whole(1, 4096))), "frames": whole(1, 4096),
+              "num_digits": either(whole(1, 100), list_of(whole(1, 100), 2, 2)),
+              "sprite": either(NOTHING, whole(1, 4096)),
+              "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
+    "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
+                                          "decoder_only", "latent_noise")}
+                | {"p_drop": SHARE, "pool": either(NOTHING, SETTINGS["pool"])},
+    "sampling": {"steps": whole(1, 10**6), "guidance": number(0, 1e6), "sampler": TEXT,
+                 "shift": SETTINGS["shift"], "autoguidance": number(0, 1e6),
+                 "interval": either(NOTHING, list_of(number(0, 1), 2, 2))},
+}
+
+
+def check_recipe(facts: object) -> Recipe:
+    """The recipe that a file describes. Raises ValueError for facts that describe none."""
+    if not isinstance(facts, dict):
+        raise ValueError(f"a recipe must be a dictionary, got {facts!r}")
+    groups = {"sampling": {}} | facts
+    if wrong := groups.keys() ^ set(Recipe._fields):
+        raise ValueError(f"a recipe has {', '.join(Recipe._fields)}; wrong or missing: "
+                         f"{', '.join(sorted(map(str, wrong)))}")
+    for group, kinds in FACTS.items():
+        check_all(groups[group], kinds, f"the recipe's {group}")
+    check_all(groups, {"name": TEXT}, "a recipe")
+    needed = {"model": ("network", "net"), "clips": ("size", "frames")}
+    for group, names in needed.items():
+        if missing := [name for name in names if name not in groups[group]]:
+            raise ValueError(f"the recipe's {group} lacks {', '.join(missing)}")
+    check_all(groups["model"]["net"], {}, "the network's settings")
+    return Recipe(**groups)
+
+
 def get_recipe(name: str, **settings) -> Recipe:
     """The named recipe with some settings changed.
 
-    Raises ValueError that names the recipes, or the settings that this one has.
+    Raises ValueError that names the recipes, or the settings that this one has, or the values that
+    a setting may have.
     """
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}; choose one of {', '.join(RECIPES)}.")
     if unknown := settings.keys() - (known := signature(RECIPES[name]).parameters).keys():
         raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; "
                          f"it has {', '.join(known)}.")
+    check_all(settings, SETTINGS, f"The settings of {name}")
+    used = {k: p.default for k, p in known.items()} | settings
+    levels = len(used["channels"]) if "attention" in used else 0
+    if used.get("attention", 0) > levels:
+        raise ValueError(f"attention must be a whole number from 0 to {levels}, the number of "
+                         f"levels in channels, got {used['attention']}.")
+    if isinstance(used.get("number"), (list, tuple)) and used["number"][0] > used["number"][1]:
+        raise ValueError(f"number must be the least and the most digits, got {used['number']!r}.")
     return RECIPES[name](**settings)
 
 
 def summary(name: str) -> str:
     """The recipe in a sentence."""
     made = RECIPES[name]
-    return getdoc(getattr(made, "func", made)).splitlines()[0]
+    text = getdoc(getattr(made, "func", made))                  # python -OO leaves none
+    return text.splitlines()[0] if text else name
 
 
 def network_class(name: str) -> type[nn.Module]:

@@ -1,20 +1,24 @@
-"""Training as a generator: one `Record` a step; the caller draws, saves, stops.
+"""Training as a generator: it yields one `Record` a step; the caller plots, saves and stops.
 
-Each step draws its times, noise and dropped conditions from (seed, step) alone, so a run that was
+Each step draws its times, noise and dropped conditions from (seed, step) alone. So a run that was
 stopped and resumed equals one that was not, bit for bit (on one machine, with one number of
-threads). It imports no model: any `Denoiser` trains here, and by another `objective` anything else.
+threads). This file imports no network: `train` takes any `Denoiser` or, with another `objective`,
+any module.
 
 Papers: logit-normal times (Esser 2024 section 3.1), condition drop (Ho 2022 algorithm 1), EMA of
 weights (Karras 2022 appendix F).
 """
 import copy
+import math
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -29,7 +33,7 @@ from minidiff.schedules import append_dims
 
 
 class Record(NamedTuple):
-    """What a step did: number from 1, mean loss, gradient norm before clipping, learning rate."""
+    """One step: its number (from 1), mean loss, gradient norm before clipping, learning rate."""
     step: int
     loss: float
     grad_norm: float
@@ -39,27 +43,33 @@ class Record(NamedTuple):
 class EMA:
     """An exponential moving average of a module's weights; `model` is the averaged copy.
 
-    Ramped up: decay = min(decay, (1 + step) / (10 + step)). Buffers are copied, not averaged.
+    The decay is ramped up: min(decay, (1 + step) / (10 + step)), so that early weights, which are
+    bad, are forgotten quickly. Buffers are copied, not averaged. Raises ValueError unless
+    0 <= decay < 1.
     """
 
     def __init__(self, module: nn.Module, decay: float = 0.998):
+        if not 0 <= decay < 1:
+            raise ValueError(f"The decay of an average must be from 0 to below 1, got {decay!r}.")
         self.decay, self.step = decay, 0
         self.model = copy.deepcopy(module).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
+        """Move the average towards the module's present weights."""
         self.step += 1
         new = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.model.parameters()), list(module.parameters()), new)
-        for mine, its in zip(self.model.buffers(), module.buffers(), strict=True):
-            mine.copy_(its)
+        for averaged, buffer in zip(self.model.buffers(), module.buffers(), strict=True):
+            averaged.copy_(buffer)
 
 
 class TrainState:
-    """All that a training remembers between steps: model, EMA, optimisers, steps done.
+    """Everything that a training keeps between steps: model, EMA, optimisers, number of steps done.
 
-    model: a `Denoiser`, or any module that the training's objective knows. `notes` (anything JSON
-    can hold) travel with it on disk.
+    model: a `Denoiser`, or any module that the objective can evaluate.
+    lr: the largest learning rate; ema: the decay of the averaged weights.
+    notes: anything that JSON can hold; it is saved with the rest.
     """
 
     def __init__(self, model: nn.Module, lr: float = 3e-3, ema: float = 0.998,
@@ -74,39 +84,47 @@ class TrainState:
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
+        tensors = {f"model.{k}": v for k, v in files.module_weights(self.model).items()}
+        tensors |= {f"ema.{k}": v for k, v in files.module_weights(self.ema.model).items()}
         for _, i, state in self.optimizer_states():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-        about = {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()}
-        files.save_tensors(path, tensors, about)
+        metadata = {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()}
+        files.save_tensors(path, tensors, metadata)
 
     def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote.
 
-        Raises ValueError that names a damaged file, or one of another network.
+        Raises ValueError that names the file if it is damaged, of another network or no training.
         """
         tensors, saved = files.load_tensors(path)
+        wrong = [k for k in ("step", "threads") if type(saved.get(k)) is not int or saved[k] < 0]
+        if wrong or "notes" not in saved:
+            raise ValueError(f"{path} holds no training that could be resumed: "
+                             f"its {(wrong or ['notes'])[0]} is missing or no number.")
         files.load_weights(self.model, strip_prefix("model", tensors), path)
         files.load_weights(self.ema.model, strip_prefix("ema", tensors), path)
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
             for name, value in strip_prefix(f"optimizer.{i}", tensors).items():
-                state[name] = torch.empty_like(p).copy_(value) if value.shape == p.shape else value
+                if value.ndim and value.shape != p.shape:
+                    raise ValueError(f"{path} holds another network: an optimiser's {name} has the "
+                                     f"shape {tuple(value.shape)}, its weight {tuple(p.shape)}.")
+                state[name] = torch.empty_like(p).copy_(value) if value.ndim else value
         if saved["threads"] != torch.get_num_threads():
             warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "
-                          f"{torch.get_num_threads()}: the last bits will differ.", stacklevel=2)
+                          f"{torch.get_num_threads()}: the last bits will differ from those of an "
+                          "uninterrupted training.", stacklevel=2)
         self.step = self.ema.step = saved["step"]
         self.notes = saved["notes"]
 
     def optimizer_states(self) -> Iterator[tuple[nn.Parameter, int, dict]]:
-        """Every parameter with a number and what its optimiser remembers of it."""
+        """Every parameter with its number and its optimiser's state (momentum and the like)."""
         owned = [(p, o.state) for o in self.optimizers
                  for group in o.param_groups for p in group["params"]]
         return ((p, i, state[p]) for i, (p, state) in enumerate(owned))
 
 
 def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `name.`, without it."""
+    """The tensors whose names begin with `prefix.`, under the rest of their names."""
     start = prefix + "."
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
@@ -115,18 +133,18 @@ Objective = Callable[[nn.Module, Tensor, Tensor | None, torch.Generator], Tensor
 
 
 def denoising_objective(null=None, p_drop: float = 0.1, times: str = "logit-normal",
-              shift: float = 1.0) -> Objective:
+                        shift: float = 1.0) -> Objective:
     """The objective of diffusion, `(denoiser, x0, cond, generator) -> losses (B,)`.
 
-    null: the null condition; each sample's condition becomes it with probability p_drop.
+    null: the null condition; it replaces each sample's condition with probability p_drop.
     times, shift: as for `sample_timesteps`.
     """
     def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
         cond = drop_conditions(cond, null, p_drop, g)
         t = sharded_draw(len(x0), lambda n: sample_timesteps(times, n, g, shift))
-        noise = sharded_draw(len(x0), lambda n: torch.randn(n, *x0.shape[1:], generator=g,
-                                                     device=x0.device))
+        noise = sharded_draw(len(x0), lambda n: torch.randn(
+            n, *x0.shape[1:], generator=g, device=x0.device, dtype=torch.float32))
         return denoiser.loss(x0, cond, t, noise)
     return objective
 
@@ -134,25 +152,26 @@ def denoising_objective(null=None, p_drop: float = 0.1, times: str = "logit-norm
 def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
           objective: Objective | None = None, *, seed: int = 0, max_grad_norm: float = 1.0,
           warmup_steps: int = 50, decay_fraction: float = 0.4) -> Iterator[Record]:
-    """Train from step `run.step` to step `steps`.
+    """Train from step `state.step` to step `steps`: one loss, one step of the optimisers at a time.
 
-    batches: yields (x0, cond), beginning with the one for `run.step`; of several processes
-    (`distributed`) each gets its rows.
-    objective: the loss of each sample, `denoising_objective()` unless given.
-    The learning rate rises over `warmup` steps and falls to 2 % over the last share `decay` of
-    them. Gradients are clipped to norm `clip`; autocast to bfloat16 where the device is made for
-    it. Raises FloatingPointError, before the weights change, if the loss or its gradient is not
-    finite, and ValueError for unknown times.
+    A training with two losses or two optimisers in turn, an adversarial one for example, writes its
+    own loop in its own file.
+
+    batches: yields (x0, cond), beginning with the batch for `state.step`; with several processes
+    (`runtime.distributed`) each process gets its own rows.
+    objective: gives the loss of each sample; `denoising_objective()` unless given.
+    The learning rate rises over `warmup_steps` steps and falls to 2 % over the last share
+    `decay_fraction` of all steps. Gradients are clipped to the norm `max_grad_norm`. Networks
+    compute in bfloat16 if `runtime.precision.has_bf16`.
+    Raises FloatingPointError, before the weights change, if the loss or its gradient is not finite,
+    and ValueError for unknown times, or if the batches end before the last step.
     """
     model, objective = state.model.train(), objective or denoising_objective()
     device = next(model.parameters()).device
-    for x0, cond in batches:
-        if state.step >= steps:
-            break
+    for x0, cond in islice(batches, max(0, steps - state.step)):
         g = generator("times and noise", seed, state.step, device=device)
-        lr = state.lr * lr_factor((state.step + 1) / steps, state.step + 1, warmup_steps, decay_fraction)
-        for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
-            group["lr"] = lr
+        progress = (state.step + 1) / steps
+        lr = state.lr * lr_factor(progress, state.step + 1, warmup_steps, decay_fraction)
         with autocast(device):
             loss = objective(model, x0.to(device), cond, g).mean()
         model.zero_grad()
@@ -161,26 +180,45 @@ def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], st
         all_reduce_mean([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
         norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
         value, norm = loss.item(), norm.item()
-        if not (abs(value) < float("inf") and norm < float("inf")):
-            raise FloatingPointError(
-                f"Step {state.step + 1}: the loss is {value} and its gradient's norm {norm}. "
-                f"The weights are still those of step {state.step}. "
-                "Look for NaN in the data, or lower the learning rate.")
+        check_finite(state.step, value, norm)
         with defer_interrupts() as pressed:
-            for optimizer in state.optimizers:
-                optimizer.step()
-            state.ema.update(model)
-            state.step += 1
+            optimizer_step(state, lr)
         yield Record(state.step, value, norm, lr)
         if pressed:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+    if state.step < steps:
+        raise ValueError(f"The batches ended after step {state.step}, but {steps} steps were asked "
+                         "for. Give batches that begin again: for example a generator "
+                         "`while True: yield from loader`.")
+
+
+def optimizer_step(state: TrainState, lr: float) -> None:
+    """Update weights and averages by the present gradients, and count the step."""
+    for optimizer in state.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+    state.ema.update(state.model)
+    state.step += 1
+
+
+def check_finite(step: int, loss: float, norm: float) -> None:
+    """Raise FloatingPointError if the loss, or its gradient's norm, of a step is not finite."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"Step {step + 1}: the loss is {loss} and its gradient's norm {norm}. "
+            f"The weights are still those of step {step}. "
+            "Look for NaN in the data, or lower the learning rate.")
 
 
 @contextmanager
 def defer_interrupts() -> Iterator[list]:
-    """Ctrl-C waits: no step is ever half done. It is in the list afterwards if it was pressed."""
+    """Ctrl-C waits until the block is done, so that no step or file is half done.
+
+    Each Ctrl-C meanwhile adds an entry to the list that the block gets.
+    """
     pressed = []
-    if threading.current_thread() is not threading.main_thread():                # gets no signals
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread
         yield pressed
         return
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
@@ -191,48 +229,68 @@ def defer_interrupts() -> Iterator[list]:
 
 
 def lr_factor(progress: float, step: int, warmup_steps: int, decay_fraction: float) -> float:
-    """The learning rate's factor: up over `warmup` steps, level, then straight down to 2 %.
+    """The factor of the learning rate: it rises for `warmup_steps` steps, stays at 1, falls to 2 %.
 
-    The way down is the last share `decay` of the steps.
+    progress: the share of all steps that is done, in [0, 1]; the factor falls, in a straight line,
+    over the last share `decay_fraction`. step: counted from 1.
     """
-    return min(1.0, step / max(warmup_steps, 1)) * min(1.0, 0.02 + (1 - progress) / max(decay_fraction, 1e-9))
+    rise = min(1.0, step / max(warmup_steps, 1))
+    fall = min(1.0, 0.02 + (1 - progress) / max(decay_fraction, 1e-9))
+    return rise * fall
 
 
 def sample_timesteps(kind: str, n: int, g: torch.Generator, shift: float = 1.0) -> Tensor:
-    """(n,) times in (0, 1): "uniform", or "logit-normal", which spends more on the middle.
+    """(n,) times in (0, 1): "uniform", or "logit-normal", which has more times near 1/2.
 
-    That is the sigmoid of a normal variable (Esser 2024 eq. 19). shift > 1 moves them towards
-    noise, as `schedules.timesteps` moves a sampler's: where much data shows one thing, it shows
-    through strong noise. Raises ValueError for another kind.
+    Logit-normal times are the sigmoid of a normal variable (Esser 2024 eq. 19). shift > 1 moves
+    times towards noise, by the formula of `schedules.timesteps`: large images and latents need
+    stronger noise to hide the same content. Raises ValueError for another kind.
     """
     if kind == "uniform":
-        t = torch.rand(n, generator=g, device=g.device)
+        t = torch.rand(n, generator=g, device=g.device, dtype=torch.float32)
     elif kind == "logit-normal":
-        t = torch.randn(n, generator=g, device=g.device).sigmoid()
+        t = torch.randn(n, generator=g, device=g.device, dtype=torch.float32).sigmoid()
     else:
         raise ValueError(f"Unknown times {kind!r}; choose logit-normal or uniform.")
     return shift * t / (1 + (shift - 1) * t)
 
 
 def drop_conditions(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | None:
-    """The conditions, each replaced by the null one with probability p, sample by sample."""
+    """The conditions, each replaced by the null condition with probability p, sample by sample."""
     if cond is None:
         return None
     cond = cond.to(g.device)
     if null is None or p == 0:
         return cond
-    gone = sharded_draw(len(cond), lambda n: torch.rand(n, generator=g, device=g.device)) < p
+    draws = sharded_draw(len(cond), lambda n: torch.rand(n, generator=g, device=g.device,
+                                                         dtype=torch.float32))
     null = torch.as_tensor(null, dtype=cond.dtype, device=cond.device)
-    return torch.where(append_dims(gone, cond), null, cond)
+    return torch.where(append_dims(draws < p, cond), null, cond)
 
 
-def steps_within(seconds: float, state: TrainState, batches: Iterable, objective: Objective | None = None,
-                 timed_steps: int = 8, **settings) -> int:
-    """How many training steps fit into `seconds` here, by the median of a few on a warm copy."""
-    trial, took = copy.deepcopy(state), []
-    began = time.perf_counter()
-    for _ in train(trial, batches, state.step + 3 + timed_steps, objective, **settings):
-        took.append(time.perf_counter() - began)
-        began = time.perf_counter()
-    each = sorted(took[3:])[len(took[3:]) // 2]
-    return max(1, round(seconds / each))
+def steps_within(seconds: float, state: TrainState, batches: Iterable,
+                 objective: Objective | None = None, timed_steps: int = 8, **settings) -> int:
+    """How many training steps fit into `seconds` on this machine.
+
+    By the median duration of `timed_steps` steps, after three to warm up, on a copy of the state.
+    """
+    records = train(copy.deepcopy(state), batches, state.step + 3 + timed_steps, objective,
+                    **settings)
+    return max(1, round(seconds / median_duration(records, warm_up=3)))
+
+
+def median_duration(steps: Iterable, warm_up: int,
+                    clock: Callable[[], float] = time.perf_counter) -> float:
+    """The median time of an iterable's items, in seconds of the clock, but for the first few.
+
+    clock: `time.process_time` counts the processor's time only. Raises ValueError if no item is
+    left to be timed.
+    """
+    durations, began = [], clock()
+    for _ in steps:
+        durations.append(clock() - began)
+        began = clock()
+    if len(durations) <= warm_up:
+        raise ValueError(f"Timing needs more than {warm_up} steps: as many to warm up, "
+                         f"and one to time; there were {len(durations)}.")
+    return median(durations[warm_up:])

@@ -4,15 +4,14 @@
 
 The goal is a factor of two. On a GPU also memory: what is predicted beside the peak.
 """
-import platform
 import time
-from datetime import date
 
 import torch
 
 from minidiff.course.student.compute_card import GIB, compute_card
 from minidiff.data import digits
 from minidiff.recipes import build_model, build_objective, get_recipe, training_batches
+from minidiff.runtime.machine import machine_description
 from minidiff.train import TrainState, train
 
 TRAININGS = (("tiny", 100), ("time-none", 60), ("time-factorised", 40), ("mmnist32", 20))
@@ -22,8 +21,7 @@ UNLIMITED_BUDGET = 1e6, 1e6
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = digits.built_in("train", 500)
-    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  "
-          f"{device}, {torch.get_num_threads()} threads")
+    print(machine_description(device))
     print("recipe           steps    real   predicted (ratio)    memory")
     worst = 1.0
     for name, steps in TRAININGS:

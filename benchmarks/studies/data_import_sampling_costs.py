@@ -4,21 +4,18 @@
 
 Medians after warming up; the two times of a ratio are taken in turn.
 """
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
-
-import torch
 
 import minidiff
 from minidiff import pipeline
 from minidiff.data import digits
 from minidiff.data.moving_mnist import batches
 from minidiff.recipes import build_model, get_recipe, training_batches
+from minidiff.runtime.machine import machine_description
 from minidiff.train import TrainState, denoising_objective, train
 
 
@@ -59,9 +56,7 @@ def sampling_seconds(n: int = 16, repeats: int = 3) -> float:
 
 
 def main() -> None:
-    print(f"{date.today()}  Python {platform.python_version()}  torch {torch.__version__}  "
-          f"{torch.get_num_threads()} threads  "
-          f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}")
+    print(machine_description())
     clips, step = clips_and_step_seconds()
     print(f"a batch of 16 clips   {1e3 * clips:7.2f} ms, a training step {1e3 * step:.0f} ms: "
           f"{clips / step:.1%}")

@@ -13,15 +13,15 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from benchmarks.results_table import ResultsTable
-from minidiff import pipeline
+from benchmarks.studies.trained_model import trained_model
 from minidiff.course.student.claims import TABLES
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
@@ -29,6 +29,7 @@ from minidiff.evaluation import evaluate
 from minidiff.pipeline import Pipeline
 from minidiff.recipes import Recipe, get_recipe
 from minidiff.runtime.seeds import generator
+from minidiff.train import median_duration
 from minidiff.training.training_run import TrainingRun
 
 SIZES = {"unet": [dict(channels=c) for c in ((32, 64), (64, 64), (64, 96))],
@@ -46,25 +47,17 @@ def sized_recipe(net: str, size: int) -> Recipe:
 
 
 def steps_within(minutes: float, plan: Recipe, seed: int) -> int:
-    """How many steps there are in so many: by the processor time of ten, after three to warm up."""
+    """How many steps fit into so many minutes of processor time: ten timed, three to warm up."""
     with tempfile.TemporaryDirectory() as folder:
-        fit, took = TrainingRun(folder, plan, steps=13, seed=seed), []
-        for _ in fit.steps():
-            took.append(time.process_time())
-        fit.close()
-    return max(1, round(60 * minutes * 10 / (took[12] - took[2])))
+        run = TrainingRun(folder, plan, steps=13, seed=seed)
+        each = median_duration(run.steps(save_every=inf), warm_up=3, clock=time.process_time)
+        run.close()
+    return max(1, round(60 * minutes / each))
 
 
 def train_model(folder: Path, plan: Recipe, minutes: float, seed: int) -> Pipeline:
-    """The model of a folder: trained, trained to its end if it was interrupted, or as it is."""
-    if (folder / "training.safetensors").exists():
-        fit = TrainingRun(folder, plan, resume=True)
-    else:
-        fit = TrainingRun(folder, plan, steps=steps_within(minutes, plan, seed), seed=seed)
-    for _ in tqdm(fit.steps(), total=fit.total_steps, initial=fit.state.step, desc=folder.name):
-        pass
-    fit.close()
-    return pipeline.load(folder / "model.safetensors")
+    """The model of a folder, trained for so many minutes of processor time first if need be."""
+    return trained_model(folder, plan, lambda: steps_within(minutes, plan, seed), seed)
 
 
 @torch.no_grad()

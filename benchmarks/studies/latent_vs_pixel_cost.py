@@ -5,19 +5,18 @@ of the pixel U-Net of `mmnist32` on the same clips of 16 frames, 64x64; and the 
 
 Steps are taken in turn after warming up; the ratio's interval is from bootstrapped medians.
 """
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import date
 
 import torch
 
 from minidiff.data import digits
 from minidiff.pipeline import load_recipe_vae
 from minidiff.recipes import Recipe, build_model, build_objective, get_recipe, training_batches
+from minidiff.runtime.machine import machine_description
 from minidiff.train import Record, TrainState, train
 from minidiff.training.cost import measure_recipe_cost
 
@@ -73,8 +72,7 @@ def peak_mib(name: str) -> float:
 
 
 def main() -> None:
-    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
-          f"{torch.cpu.get_capabilities().get('cpu_name', platform.machine())}")
+    print(machine_description())
     took = seconds_per_clip(12)
     middle, low, high = ratio_with_interval(took)
     for name, each in took.items():

@@ -30,7 +30,7 @@ from minidiff.recipes import vae_objective
 from minidiff.runtime.seeds import generator
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Flow, timesteps
-from minidiff.train import Objective, TrainState, denoising_objective, train
+from minidiff.train import Objective, TrainState, denoising_objective, median_duration, train
 from minidiff.training.cost import measure_step_cost
 from minidiff.unet import UNet
 from minidiff.vae import VAE
@@ -52,14 +52,11 @@ def train_for(run: TrainState, data: Iterator, seconds: float, objective: Object
     The number of steps is fixed at the start, by a fresh copy's median step, because the learning
     rate falls towards the last one.
     """
-    start, took = {k: v.clone() for k, v in run.model.state_dict().items()}, []
-    probe, before = TrainState(run.model, run.lr, run.ema.decay), time.process_time()
-    for _ in train(probe, data, 13, objective):
-        now = time.process_time()
-        took.append(now - before)
-        before = now
+    start = {k: v.clone() for k, v in run.model.state_dict().items()}
+    probe = TrainState(run.model, run.lr, run.ema.decay)
+    each = median_duration(train(probe, data, 13, objective), warm_up=3, clock=time.process_time)
     run.model.load_state_dict(start)
-    steps = max(1, round(seconds / sorted(took[3:])[5]))
+    steps = max(1, round(seconds / each))
     before = time.process_time()
     for _ in train(run, data, steps, objective):
         pass

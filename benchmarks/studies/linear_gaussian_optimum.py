@@ -16,10 +16,8 @@ the same argument no denoiser that sees one frame has a smaller one; neighbourin
 either, as they are independent. Networks are measured in float32.
 """
 import argparse
-import platform
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from itertools import count
 
 import torch
@@ -34,6 +32,7 @@ from minidiff.gaussians import (
     gaussian_denoiser,
     gaussian_mse,
 )
+from minidiff.runtime.machine import machine_description
 from minidiff.runtime.precision import has_bf16
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import Flow, add_noise
@@ -136,8 +135,7 @@ def main() -> None:
     if args.rho == 0:
         p.error("Without correlation there is no gap to close: choose another rho than 0.")
     bf16 = "trained in bfloat16" if has_bf16("cpu") else "trained in float32"
-    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
-          f"{platform.machine()}  {bf16}  seed {args.seed}")
+    print(f"{machine_description()}, {bf16}, seed {args.seed}")
     denoisers = {}
     for name, mode in (("temporal", "factorised"), ("per frame", "none")):
         denoisers[name], seconds = train_denoiser(args.network, mode, args.rho, args.steps, args.seed)

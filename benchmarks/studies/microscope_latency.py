@@ -11,12 +11,12 @@ import argparse
 import os
 import platform
 import sys
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 
 import torch
+
+from minidiff.runtime.machine import machine_description
 
 ROOT = Path(__file__).resolve().parents[2]
 LATENCY_SCRIPT = """() => {
@@ -54,8 +54,7 @@ def main():
     if why := browser.why_not():
         raise SystemExit(why)
     with browser.chromium() as chromium:
-        print(f"{date.today()}  {cpu_name()}, {os.cpu_count()} cores, {platform.system()}, "
-              f"Python {platform.python_version()}, torch {version('torch')}, "
+        print(f"{machine_description()}, {os.cpu_count()} cores, {platform.system()}, "
               f"Chromium {chromium.version}")
         for name, content in (("microscope", microscope().html()), ("one number", COUNTER_PAGE)):
             page = chromium.new_page(viewport={"width": 1280, "height": 800})
@@ -88,15 +87,6 @@ def microscope():
     torch.manual_seed(0)
     x = torch.randn(1, 8, 1, 32, 32)
     return microscope(ddpm(ar1_denoiser(Flow(), 0.9, 0.5), Flow(), x, timesteps(20)), Flow())
-
-
-def cpu_name() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ Network, clips, noise and learning rate are the same. Both are trained for the s
 AdamW also for twice as many.
 """
 import argparse
-import platform
 import time
-from datetime import date
 
 import torch
 
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.recipes import build_model, get_recipe, training_batches
+from minidiff.runtime.machine import machine_description
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.train import TrainState, denoising_objective, train
@@ -51,8 +50,7 @@ def main() -> None:
     p.add_argument("--digits", default="builtin")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
-    print(f"{date.today()}  torch {torch.__version__}  {torch.get_num_threads()} threads  "
-          f"{platform.machine()}  seed {args.seed}")
+    print(f"{machine_description()}, seed {args.seed}")
     runs = ("Muon", args.steps), ("AdamW", args.steps), ("AdamW", 2 * args.steps)
     for optimizer, steps in runs:
         run, seconds = train_recipe(optimizer, steps, args.digits, args.seed)

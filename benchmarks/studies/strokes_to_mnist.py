@@ -12,10 +12,7 @@ Network: conv 5x5 stride 2 (24), conv 3x3 (48), max pool, conv 3x3 (96), max poo
 linear; 60,562 parameters; 1,200 steps of AdamW, 128 digits each, 1e-3 falling linearly to 0.
 """
 import argparse
-import os
-import platform
 import time
-from datetime import date
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +20,7 @@ from torch import Tensor, nn
 
 from minidiff.data.digits import load_idx_pair
 from minidiff.data.strokes import strokes
+from minidiff.runtime.machine import machine_description
 
 COUNT, STEPS, BATCH, LR = 20_000, 1_200, 128, 1e-3
 
@@ -66,8 +64,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     real, labels, _ = load_idx_pair(args.digits, "t10k")
     strokes(1)                                                                  # warm-up
-    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {args.threads} thread(s) "
-          f"used, torch {torch.__version__}; {COUNT} drawn digits, {STEPS} steps of {BATCH}")
+    print(f"{machine_description()}; {COUNT} drawn digits, {STEPS} steps of {BATCH}")
     rows = []
     for seed in args.seeds:
         start = time.perf_counter()

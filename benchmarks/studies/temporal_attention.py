@@ -16,6 +16,7 @@ import argparse
 import json
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.results_table import ResultsTable
-from minidiff import pipeline
+from benchmarks.studies.trained_model import trained_model
 from minidiff.course.student.claims import TABLES, confidence_interval
 from minidiff.evaluation import evaluate, scoreboard
 from minidiff.evaluation.metrics import measure
@@ -62,7 +63,8 @@ def steps_per_mode(args) -> dict[str, int]:
         with tempfile.TemporaryDirectory() as folder:
             fits = {n: TrainingRun(Path(folder) / n, mode_recipe(n), args.digits, steps=15, seed=args.seed)
                     for n in MODE_NAMES}
-            running, took = {n: fit.steps() for n, fit in fits.items()}, {n: [] for n in MODE_NAMES}
+            running = {n: fit.steps(save_every=inf) for n, fit in fits.items()}
+            took = {n: [] for n in MODE_NAMES}
             for _ in range(15):
                 for name, records in running.items():
                     before = time.process_time()
@@ -78,17 +80,9 @@ def steps_per_mode(args) -> dict[str, int]:
 
 
 def train_model(name: str, args) -> Pipeline:
-    """The model: trained, trained to its end if it was interrupted, or as it is in its folder."""
-    folder, plan = args.out / name, mode_recipe(name)
-    if (folder / "training.safetensors").exists():
-        fit = TrainingRun(folder, plan, resume=True)
-    else:
-        steps = args.steps or steps_per_mode(args)[name]
-        fit = TrainingRun(folder, plan, args.digits, steps=steps, seed=args.seed)
-    for _ in tqdm(fit.steps(), total=fit.total_steps, initial=fit.state.step, desc=name):
-        pass
-    fit.close()
-    return pipeline.load(folder / "model.safetensors")
+    """The model of a mode, trained in its folder first if need be."""
+    return trained_model(args.out / name, mode_recipe(name),
+                         lambda: args.steps or steps_per_mode(args)[name], args.seed, args.digits)
 
 
 def ratio_with_interval(hits: Tensor, budget_class: Tensor) -> tuple[float, float]:

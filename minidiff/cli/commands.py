@@ -1,11 +1,14 @@
-"""What the commands of the command line do. Only here the package prints and shows progress."""
+"""The commands of the command line. Only here the package prints and shows progress."""
 import json
 import os
 import platform
+import shlex
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,8 @@ from minidiff.evaluation import baselines, digit_classifier, evaluate, scoreboar
 from minidiff.evaluation.metrics import MIN_CLIPS
 from minidiff.evaluation.references import reference_for, reference_name
 from minidiff.runtime import distributed, files
+from minidiff.runtime.folders import check_output_file
+from minidiff.runtime.machine import available_memory, check_memory
 from minidiff.runtime.precision import has_bf16
 from minidiff.training import profiles
 from minidiff.training.cost import measure_recipe_cost
@@ -26,7 +31,13 @@ from minidiff.vae import VAE
 
 
 def best_device() -> torch.device:
+    """The GPU if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def command_line(*words: object) -> str:
+    """A command of this program, quoted for a shell."""
+    return shlex.join(["python", "-m", "minidiff", *map(str, words)])
 
 
 def progress_bar(steps: Iterable, total: int, text: str, unit: str = "step") -> Iterator:
@@ -35,61 +46,92 @@ def progress_bar(steps: Iterable, total: int, text: str, unit: str = "step") -> 
 
 
 def demo(args) -> None:
+    """Train, sample, score and report; all of it in one folder."""
     from minidiff.cli import demo as show
-    size = profiles.get_profile(args.profile)
-    fit = show.open_training_run(args.out, args.digits, size, args.minutes, args.seed, best_device())
-    command = "python -m minidiff " + " ".join(sys.argv[1:] or ["demo"])
-    with closing(fit):
-        train_with_progress(fit, f"python -m minidiff demo --profile {size.name} --digits {args.digits} "
-                            f"--seed {args.seed} --out {args.out}")
-        row = show.evaluate_and_report(args.out, fit, size.clips, args.seed, command, progress_bar)
-        fit.state_path.unlink(missing_ok=True)                        # the demo is over; its model stays
+    profile = profiles.get_profile(args.profile)
+    run = show.open_training_run(args.out, args.digits, profile, args.minutes, args.seed,
+                                 best_device())
+    again = command_line("demo", "--profile", profile.name, "--digits", run.source,
+                         "--seed", args.seed, "--out", args.out)
+    with closing(run):
+        train_with_progress(run, again)
+        row = show.evaluate_and_report(args.out, run, profile.clips, args.seed,
+                                       command_line(*(sys.argv[1:] or ["demo"])), progress_bar)
+        run.state_path.unlink(missing_ok=True)            # the demo's own: its model is what stays
     print_scores(row)
     print(f"\nLook at {args.out / 'report.html'} (all of it), {args.out / 'clips.gif'}, "
           f"{args.out / 'trajectory.png'}.")
 
 
 def train(args) -> None:
+    """Train a recipe in a folder, from the start or from its last save."""
     if args.recipe == "recogniser":
         return train_digit_classifier(args)
-    distributed.init_process_group()
     out = args.out or Path("runs") / args.recipe
-    plan, steps = recipes.get_recipe(args.recipe, **dict(args.set)), args.steps
+    recipe, steps = recipes.get_recipe(args.recipe, **dict(args.set)), args.steps
     if not (steps or args.minutes or args.resume):
-        steps = plan.training["steps"]
-    fit = TrainingRun(out, plan, args.digits or "builtin", args.minutes, steps, args.seed or 0,
-              args.resume, best_device(), args.begin)
-    with closing(fit):
-        train_with_progress(fit, f"python -m minidiff train {args.recipe} --out {out} --resume")
+        steps = recipe.training["steps"]
+    distributed.init_process_group()
+    run = TrainingRun(out, recipe, args.digits or "builtin", args.minutes, steps, args.seed or 0,
+                      args.resume, best_device(), args.begin)
+    with closing(run):
+        train_with_progress(run, command_line("train", args.recipe, "--out", out, "--resume"))
     if distributed.is_main_process():
-        print(f"Trained {fit.state.step} steps ({fit.metadata()['clips']:,} clips) "
-              f"in {fit.seconds / 60:.1f} minutes. Next:\n"
-              f"  python -m minidiff sample {out / 'model.safetensors'} --out {out / 'clips.gif'}")
+        sample_command = command_line("sample", run.model_path, "--out", out / "clips.gif")
+        print(f"Trained {run.state.step} steps ({run.metadata()['clips']:,} clips) "
+              f"in {run.seconds / 60:.1f} minutes. Next:\n  {sample_command}")
     distributed.destroy_process_group()
 
 
-def train_with_progress(fit: TrainingRun, resume_command: str) -> None:
-    """Run a training to its end. When it is interrupted, says with which command to go on."""
-    progress = tqdm(total=fit.total_steps, initial=fit.state.step, desc="training", unit="step",
+def train_with_progress(run: TrainingRun, resume_command: str) -> None:
+    """Run a training to its end. If it is interrupted, print what is saved and how to go on."""
+    progress = tqdm(total=run.total_steps, initial=run.state.step, desc="training", unit="step",
                     dynamic_ncols=True, mininterval=0.5, disable=not distributed.is_main_process())
     losses = []
+    with closing(progress), one_interrupt():
+        try:
+            with closing(run.steps()) as records:
+                for record in records:
+                    losses.append(record.loss)
+                    progress.update()
+                    if record.step % 10 == 0:
+                        progress.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}")
+        except KeyboardInterrupt:
+            progress.close()
+            print("\n" + interrupted_message(run, resume_command), file=sys.stderr)
+            raise
+
+
+@contextmanager
+def one_interrupt() -> Iterator[None]:
+    """The first Ctrl-C interrupts the block; those after it are ignored until the block ends."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread
+        yield
+        return
+    seen = []
+
+    def interrupt(*_) -> None:
+        seen.append(True)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        for record in fit.steps():
-            losses.append(record.loss)
-            progress.update()
-            if record.step % 10 == 0:
-                progress.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}")
-    except KeyboardInterrupt:
-        progress.close()
-        print(f"\nStopped at step {fit.state.step} of {fit.total_steps}; all of it is in {fit.folder}. "
-              f"Go on with:\n  {resume_command}", file=sys.stderr)
-        raise
+        yield
     finally:
-        progress.close()
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupted_message(run: TrainingRun, resume_command: str) -> str:
+    """What is saved of an interrupted training, and how to go on."""
+    stopped = f"Stopped at step {run.state.step} of {run.total_steps}; "
+    if not run.saved_step:
+        return stopped + "nothing was saved. Start the same command again."
+    kept = "all of it is" if run.saved_step == run.state.step else f"step {run.saved_step} is saved"
+    return f"{stopped}{kept} in {run.folder}. Go on with:\n  {resume_command}"
 
 
 def train_digit_classifier(args) -> None:
-    """The judge's own training, and after it the references that carry its name."""
+    """Train the scoreboard's digit classifier, then build the references that belong to it."""
     folder = Path("datasets") if args.digits == "mnist" else Path(args.digits)
     lessons = digit_classifier.train_digit_classifier(folder, seed=args.seed or 0)
     for _ in progress_bar(lessons, digit_classifier.TRAIN_STEPS, "training the recogniser"):
@@ -99,9 +141,12 @@ def train_digit_classifier(args) -> None:
 
 
 def sample(args) -> None:
+    """Make clips with a model and write them into one file."""
+    check_output_file(args.out)
     model = pipeline.load(args.model, best_device())
     if isinstance(model, VAE):
-        raise ValueError(f"{args.model} is a VAE: it packs and unpacks clips but makes none.")
+        raise ValueError(f"{args.model} is a VAE: it encodes and decodes clips but makes none.")
+    check_sample_size(model, args)
     asked = requested_prompts(model, args)
     settings = sampling_settings(args) | dict(frames=args.frames, negative_prompt=args.negative)
     parts = evaluate.sample_clips(model, asked, args.seed, **settings)
@@ -112,28 +157,48 @@ def sample(args) -> None:
     print(f"{n} clip{'s' * (n > 1)} of {what} in {args.out}")
 
 
+def check_sample_size(model: pipeline.Pipeline, args) -> None:
+    """Raise MemoryError or OSError, before long work, if the clips do not fit in memory or disk.
+
+    The clips are kept in float32, three times while they are put together and written; a batch
+    needs at least 64 such numbers a pixel inside the network.
+    """
+    n = args.n or (10 if args.digit is None and not model.recipe.vocabulary else 1)
+    *_, height, width = model.sample_shape()
+    factor = model.vae.spatial_factor if model.vae else 1
+    frames = args.frames or model.recipe.clips["frames"]
+    clip = 4 * frames * height * width * factor**2
+    check_memory(3 * n * clip + 64 * min(n, evaluate.BATCH_SIZE) * clip / factor**2,
+                 f"{n:,} clips of {frames:,} frames", "ask for fewer with --n or --frames")
+    check_output_file(args.out, n * clip if args.out.suffix == ".npy" else 0)
+
+
 def requested_prompts(model: pipeline.Pipeline, args) -> evaluate.SampleConditions:
-    """The digits, or the prompt, of the command line, once a clip."""
+    """The digits, or the prompt, of the command line, one for each clip."""
     if model.recipe.vocabulary:
         if args.digit is not None:
-            raise ValueError(f"{args.model} reads words, not --digit {args.digit}: "
-                             f"--prompt 'a {args.digit} moving left', say.")
+            raise ValueError(f"{args.model} is a text model and takes no --digit {args.digit}; "
+                             f"give --prompt 'a {args.digit} moving left', for example.")
         prompts = model.expand_prompts(args.prompt, args.n)
         return evaluate.SampleConditions(prompts, torch.zeros(len(prompts)), None)
     if args.prompt is not None:
-        raise ValueError(f"{args.model} knows digits, not words: --digit 3 instead of --prompt.")
+        raise ValueError(f"{args.model} is told digits, not words: give --digit 3, for example, "
+                         "instead of --prompt.")
     n = args.n or (10 if args.digit is None else 1)
     return evaluate.SampleConditions(None, model.make_labels(args.digit, n), None)
 
 
 def sampling_settings(args) -> dict:
-    """How to sample, as far as the command line says so."""
+    """The sampling settings that the command line gives; the model's own are used for the rest."""
     given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler,
                  interval=args.interval, autoguidance=args.autoguidance)
     return {k: v for k, v in given.items() if v is not None}
 
 
 def score(args) -> None:
+    """Score a model or a file of clips, print the row and, if asked, write it as JSON."""
+    if args.json:
+        check_output_file(args.json)
     row = score_clips(args) if args.what.endswith(".npy") else score_model(args)
     print_scores(row)
     if args.json:
@@ -141,34 +206,42 @@ def score(args) -> None:
 
 
 def score_clips(args) -> dict:
+    """The row of a file of clips."""
     clips = media.read_npy(args.what)
     labels = None if args.labels is None else media.read_labels(args.labels)
     if labels is not None and len(labels) != len(clips):
         raise ValueError(f"{args.labels} holds {len(labels)} labels for {len(clips)} clips; "
                          "there must be one for each.")
     if len(clips) > args.n:
-        print(f"Judging the first {args.n} of {len(clips)} clips; --n judges more.")
-    cut = None if labels is None else labels[:args.n]
-    return scoreboard.score(clips[:args.n], cut, reference=args.digits or "mnist")
+        print(f"Scoring the first {args.n} of {len(clips)} clips; a larger --n scores more.")
+    first_labels = None if labels is None else labels[:args.n]
+    return scoreboard.score(clips[:args.n], first_labels, reference=args.digits or "mnist")
 
 
 def score_model(args) -> dict:
+    """The row of a model's own clips, over one or several seeds."""
     model = pipeline.load(args.what, best_device())
-    source, seeds = args.digits or model.metadata["digits"], range(args.seed, args.seed + args.seeds)
+    source = args.digits or model.metadata.get("digits")
+    if source is None:
+        raise ValueError(f"{args.what} does not say which digits it learned from: give --digits.")
+    seeds = range(args.seed, args.seed + args.seeds)
     if isinstance(model, VAE):
         return scoreboard.combine_rows(
             [evaluate.evaluate_vae(model, args.n, seed, source, progress_bar) for seed in seeds])
     name, clips = reference_name(source, allow_missing=not args.digits), model.recipe.clips
     most = reference_for(name, clips["size"], clips["frames"], clips.get("sprite"),
                          evaluate.max_digits(clips)).metadata["n"]
-    if not MIN_CLIPS <= args.n <= most:                              # said before the work, not after
-        raise ValueError(f"--n must be from {MIN_CLIPS} to {most} clips; --seeds makes more of them.")
+    if not MIN_CLIPS <= args.n <= most:
+        raise ValueError(f"--n must be from {MIN_CLIPS} to {most} clips; "
+                         "--seeds scores more of them.")
+    settings = sampling_settings(args)
     return scoreboard.combine_rows(
-        [evaluate.evaluate_model(model, args.n, seed, source, progress_bar, **sampling_settings(args)) for seed in seeds])
+        [evaluate.evaluate_model(model, args.n, seed, source, progress_bar, **settings)
+         for seed in seeds])
 
 
 def print_scores(row: dict) -> None:
-    """A row in words; the parts first, then what they are made of."""
+    """Print a row: the parts first, then the measurements that they are made of."""
     for key, value in row.items():
         low_high = (row.get("interval") or {}).get(key)
         if isinstance(value, float) or key == "SCORE":
@@ -180,11 +253,11 @@ def print_scores(row: dict) -> None:
 
 
 def list_recipes(args) -> None:
-    """What can be trained, and what that takes here, by a few steps of each."""
+    """Print what can be trained, and its cost on this machine, measured by a few steps of each."""
     print(f"{'recipe':<15} {'parameters':>10} {'steps':>7} {'batch':>5} {'minutes':>8} {'MiB':>6}")
     for name in progress_bar(recipes.RECIPES, len(recipes.RECIPES), "trying", "recipe"):
-        plan = recipes.get_recipe(name)
-        cost, training = measure_recipe_cost(plan, best_device()), plan.training
+        recipe = recipes.get_recipe(name)
+        cost, training = measure_recipe_cost(recipe, best_device()), recipe.training
         tqdm.write(f"{name:<15} {cost.parameters:>10,} {training['steps']:>7} "
                    f"{training['batch']:>5} {cost.minutes(training['steps']):>8.1f} "
                    f"{cost.bytes / 2**20:>6.0f}  {recipes.summary(name)}", file=sys.stdout)
@@ -192,11 +265,11 @@ def list_recipes(args) -> None:
 
 
 def doctor(args) -> None:
-    """What this machine has, line by line, and what to do about what is missing."""
+    """Print what this machine has, line by line, and what to do about what is missing."""
     device = best_device()
     gpu = torch.cuda.get_device_name() if device.type == "cuda" else None
     bf16 = "yes" if has_bf16(device) else "no: float32 is used instead, about half as fast"
-    none = "none: train one with python -m minidiff train mmnist32 --minutes 60"
+    no_checkpoints = "none: train one with python -m minidiff train mmnist32 --minutes 60"
     print(f"Python      {platform.python_version()} on {platform.system()} {platform.machine()}")
     print(f"torch       {torch.__version__}")
     print(f"device      {gpu or 'the processor (no CUDA GPU seen)'}")
@@ -205,11 +278,12 @@ def doctor(args) -> None:
     print(f"torchvision {torchvision_status()}")
     print(f"memory      {free_memory()}")
     print(f"disk        {shutil.disk_usage('.').free / 2**30:.1f} GiB free here")
-    print(f"checkpoints {', '.join(pipeline.shipped_checkpoints()) or none}")
+    print(f"checkpoints {', '.join(pipeline.shipped_checkpoints()) or no_checkpoints}")
     print(f"profile     {profiles.get_profile().name} (MINIDIFF_PROFILE=smoke|cpu|gpu changes it)")
 
 
 def torchvision_status() -> str:
+    """The version of torchvision, or what to do without it."""
     from minidiff.data.torchvision_compat import import_torchvision
     advice = ("only --digits mnist needs it; "
               "a folder with MNIST's files or the built-in digits do without")
@@ -226,11 +300,10 @@ def torchvision_status() -> str:
 
 
 def free_memory() -> str:
-    try:
-        with open("/proc/meminfo") as f:
-            kib = dict(line.split(":") for line in f)["MemAvailable"].split()[0]
-        free = int(kib) / 2**20
-    except (OSError, KeyError):
+    """The free memory, with advice if it is too small for the demo."""
+    free = available_memory()
+    if free is None:
         return "unknown on this system; the demo needs 2 GiB"
-    advice = "" if free > 2 else ": the demo needs 2 GiB; close something, or use --profile smoke"
-    return f"{free:.1f} GiB free{advice}"
+    enough = free > 2 * 2**30
+    advice = "" if enough else ": the demo needs 2 GiB; close something, or use --profile smoke"
+    return f"{free / 2**30:.1f} GiB free{advice}"

@@ -11,74 +11,93 @@ from minidiff import pipeline
 from minidiff.data import media
 from minidiff.evaluation import evaluate, references
 from minidiff.runtime import files
+from minidiff.runtime.folders import check_free_space, check_output_file
+from minidiff.runtime.machine import device_name
 from minidiff.training.profiles import Profile
-from minidiff.training.training_run import TrainingRun, load_notes
+from minidiff.training.training_run import TrainingRun, absolute_source, load_notes, maker
 from minidiff.visual import figures, report
 
 SHIPPED_CHECKPOINT = "mmnist32"
+OUTPUTS = "clips.gif", "contact_sheet.png", "trajectory.png", "score.json", "report.html"
+OUTPUT_BYTES = 4_000_000                                   # at most, all of the outputs together
 
 
 def open_training_run(out: Path, source: str, profile: Profile, minutes: float | None, seed: int,
-             device) -> TrainingRun:
-    """A fresh training in the folder, or the interrupted one that was asked for in these words."""
-    saved, plan = out / "training.safetensors", profile.get_recipe()
+                      device) -> TrainingRun:
+    """A new training in the folder, or the interrupted one of a demo with the same settings.
+
+    Raises FileExistsError if the folder holds anything that would be replaced and that the demo did
+    not make, BlockingIOError if it is in use, OSError if the disk is full.
+    """
+    saved, recipe = out / "training.safetensors", profile.get_recipe()
+    if out.is_dir():
+        files.lock_folder(out).discard()                  # raises if another process is there
     if saved.exists():
-        files.lock_folder(out).close()                                  # or another process works there
         notes = load_notes(saved)
-        if (notes["recipe"], notes["digits"], notes["seed"]) == (plan._asdict(), str(source), seed):
-            return TrainingRun(out, resume=True, device=device)
-        raise FileExistsError(f"{out} holds another training. Choose another --out folder, "
-                              f"or delete {saved}.")
+        settings = dict(recipe=recipe._asdict(), digits=absolute_source(source), seed=seed)
+        if notes.get("made_by") != "demo":
+            raise FileExistsError(f"{out} holds another training, which the demo did not begin. "
+                                  "Choose another --out folder.")
+        if any(notes[name] != value for name, value in settings.items()):
+            raise FileExistsError(f"{out} holds another training of the demo. Choose another --out "
+                                  f"folder, or delete {saved}.")
+        return TrainingRun(out, resume=True, device=device)
+    model = out / "model.safetensors"
+    there = [name for name in OUTPUTS if (out / name).exists()]
+    if there and not (model.exists() and maker(model) == "demo"):
+        raise FileExistsError(f"{out} holds {', '.join(there)}, which the demo would replace. "
+                              "Choose another --out folder.")
+    check_output_file(out / OUTPUTS[0])
+    check_free_space(out, OUTPUT_BYTES)
     steps = None if minutes else profile.steps
-    return TrainingRun(out, plan, source, minutes or profile.minutes, steps, seed, device=device)
+    return TrainingRun(out, recipe, source, minutes or profile.minutes, steps, seed, device=device,
+                       made_by="demo")
 
 
-def evaluate_and_report(out: Path, fit: TrainingRun, n: int, seed: int, command: str,
-         bar: Callable[..., Iterable]) -> dict:
-    """All that follows the training: clips, trajectory, score and report. Returns the row."""
-    model = pipeline.load(out / "model.safetensors", fit.device)
+def evaluate_and_report(out: Path, run: TrainingRun, n: int, seed: int, command: str,
+                        bar: Callable[..., Iterable]) -> dict:
+    """Write what follows the training: clips, trajectory, score and report. Returns the row.
+
+    n: how many clips are scored. bar: a progress bar, as `commands.progress_bar`.
+    """
+    model = pipeline.load(out / "model.safetensors", run.device)
     ten = model(seed=seed, keep_trajectory=True)
     media.save(ten.tensor, out / "clips.gif")
     media.save(ten.tensor, out / "contact_sheet.png")
     strip = figures.trajectory(ten.trajectory, model.denoiser.schedule, sample=3)
     with files.atomic_write(out / "trajectory.png") as draft:
         strip.savefig(draft, format="png", dpi=130)
-    row = evaluate.evaluate_model(model, n, seed + 1, fit.source, bar)
+    row = evaluate.evaluate_model(model, n, seed + 1, run.source, bar)
     files.write_text(out / "score.json", json.dumps(row, indent=1))
-    real, trivial = reference_rows(fit.source, n)
-    report.write_report(out / "report.html", "A video diffusion model, trained here", report_facts(fit, command),
-                 clips=ten.tensor, prompts=ten.labels.tolist(), trajectory=strip,
-                 curve=figures.loss_curve(fit.read_log()), own_row=row, shipped_row=shipped_row(),
-                 real_row=real, baseline_rows=trivial)
+    real, trivial = reference_rows(run.source, n)
+    report.write_report(out / "report.html", "A video diffusion model, trained here",
+                        report_facts(run, command), clips=ten.tensor, prompts=ten.labels.tolist(),
+                        trajectory=strip, curve=figures.loss_curve(run.read_log()), own_row=row,
+                        shipped_row=shipped_row(), real_row=real, baseline_rows=trivial)
     return row
 
 
 def reference_rows(source: str, n: int) -> tuple[dict | None, dict[str, dict]]:
-    """The rows of real clips and of the trivial answers, computed beforehand for the nearest n."""
+    """The rows of real clips and of the trivial baselines, stored for the number nearest to n."""
     rows = references.reference_for(references.reference_name(source), 32, 8).metadata["rows"]
     trivial = dict(rows[min(rows, key=lambda k: abs(int(k) - n))])
     return trivial.pop("real", None), trivial
 
 
 def shipped_row() -> dict | None:
+    """The row of the checkpoint that comes with the package, or None without it."""
     card = pipeline.CHECKPOINTS / f"{SHIPPED_CHECKPOINT}.json"
-    return json.loads(card.read_text())["score"] if card.exists() else None
+    return json.loads(card.read_text(encoding="utf-8"))["score"] if card.exists() else None
 
 
-def report_facts(fit: TrainingRun, command: str) -> dict[str, object]:
-    """What the report says was trained."""
-    about, count = fit.metadata(), sum(p.numel() for p in fit.state.model.parameters())
-    how = pipeline.SAMPLING | fit.recipe.sampling
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return {"recipe": fit.recipe.name, "digits": about["digits"], "steps": about["steps"],
-            "clips seen": about["clips"], "minutes": about["minutes"], "parameters": count,
-            "sampled with": f"{how['sampler']}, {how['steps']} steps, guidance {how['guidance']:g}",
-            "seed": about["seed"], "machine": machine_name(fit.device), "versions": versions,
+def report_facts(run: TrainingRun, command: str) -> dict[str, object]:
+    """The facts of the training that the report shows."""
+    facts, count = run.metadata(), sum(p.numel() for p in run.state.model.parameters())
+    sampling = pipeline.SAMPLING | run.recipe.sampling
+    return {"recipe": run.recipe.name, "digits": facts["digits"], "steps": facts["steps"],
+            "clips seen": facts["clips"], "minutes": facts["minutes"], "parameters": count,
+            "sampled with": f"{sampling['sampler']}, {sampling['steps']} steps, "
+                            f"guidance {sampling['guidance']:g}",
+            "seed": facts["seed"], "machine": device_name(run.device),
+            "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(), "command": command}
-
-
-def machine_name(device) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
-    return f"{name}, {torch.get_num_threads()} threads"

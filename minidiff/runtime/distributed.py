@@ -1,11 +1,11 @@
-"""Several processes, one training: each takes its rows of every batch.
+"""One training by several processes: each process computes its own rows of every batch.
 
     torchrun --nproc-per-node 4 -m minidiff train mmnist32 --out runs/mmnist32
 
-Every process draws what is random for the whole batch, from the same generator, and keeps its rows;
-gradients are averaged. So many processes take the step that one would have taken, up to the order
-of sums, and a training goes on with another number of them. One process alone is the same code: its
-rows are all rows.
+Every process draws all random numbers of the whole batch, from the same generator, and keeps those
+of its rows; gradients are averaged. So several processes take the same step as one process would,
+up to the order of sums, and a training can be resumed with another number of processes. A single
+process runs the same code: its rows are all rows.
 """
 import os
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def init_process_group() -> None:
-    """Join the others, if torchrun started this process; else nothing happens."""
+    """Join the other processes if torchrun started this one; otherwise do nothing."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         return
     on_gpus = torch.cuda.is_available()
@@ -26,27 +26,29 @@ def init_process_group() -> None:
 
 
 def destroy_process_group() -> None:
-    """Leave, when all have come so far."""
+    """Wait for all processes, then leave the group."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def world_size() -> int:
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that prints and saves."""
+    """Whether this process, of rank 0, is the one that prints and saves."""
     return rank() == 0
 
 
 def shard(n: int) -> slice:
-    """This process's rows of a batch of n. Raises ValueError unless all get as many."""
+    """This process's rows of a batch of n. Raises ValueError unless all processes get as many."""
     each, rest = divmod(n, world_size())
     if rest:
         raise ValueError(f"A batch of {n} cannot be shared equally by {world_size()} processes; "
@@ -55,13 +57,13 @@ def shard(n: int) -> slice:
 
 
 def sharded_draw(n: int, draw: Callable[[int], Tensor]) -> Tensor:
-    """`draw(number of rows)` made for the whole batch; the n rows of this process."""
+    """This process's n rows of `draw(number of rows)`, which is called for the whole batch."""
     whole = draw(n * world_size())
     return whole[rank() * n:(rank() + 1) * n]
 
 
 def broadcast(value: float) -> float:
-    """The first process's value, in every process."""
+    """The main process's value, in every process."""
     if world_size() == 1:
         return value
     box = [value]

@@ -3,63 +3,83 @@
 Nothing is ever unpickled. A file carries the sha256 of its tensors, so a damaged or altered one is
 refused by name.
 """
+import errno
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"   # what comes with the package
+from minidiff.runtime.folders import lock_folder as lock_folder
+from minidiff.runtime.folders import make_folder
+
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"   # the weights that come with the package
+COMPILED = "_orig_mod."                 # what torch.compile puts before the names of a network
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`: it becomes `path` if the block ends well, or vanishes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    """A temporary file beside `path`: it becomes `path` if the block ends well, or vanishes.
+
+    Raises OSError that names `path` if the disk is full or the system refuses.
+    """
+    path = Path(path).expanduser()
+    draft = None
     try:
-        yield Path(name)
-        with open(name, "rb+") as draft:
-            os.fsync(draft.fileno())                         # on the disk before it has the name
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        make_folder(path.parent)
+        draft = new_draft(path)
+        yield draft
+        with open(draft, "rb+") as f:
+            os.fsync(f.fileno())                             # on the disk before it has the name
+        os.chmod(draft, 0o644)
+        replace_file(draft, path)
+    except BaseException as e:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        own = (None, str(draft), str(path))
+        if isinstance(e, OSError) and e.strerror and (draft is None or e.filename in own):
+            raise write_error(path, e) from e
         raise
 
 
-def lock_folder(folder: Path) -> IO:
-    """Hold a folder until the returned file is closed or the process ends.
+def new_draft(path: Path) -> Path:
+    """An empty file beside `path` with a hidden name of its own: `.NAME-RANDOM.SUFFIX`."""
+    with suppress(FileNotFoundError):
+        os.lstat(path)                          # raises OSError if the name is too long
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-"[:100], suffix=path.suffix[:100],
+                                    dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
-    Raises BlockingIOError if another process holds it.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    held = open(Path(folder) / ".lock", "w")  # noqa: SIM115 (held on purpose, until it is closed)
-    try:
-        if os.name == "nt":
-            import msvcrt
-            msvcrt.locking(held.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        held.close()
-        raise BlockingIOError(f"Another process is working in {folder}. "
-                              "Wait for it, or choose another --out folder.") from None
-    return held
+
+def write_error(path: Path, cause: OSError) -> OSError:
+    """The error of a file that could not be written: one sentence, of the cause's own kind."""
+    error = type(cause)(f"{path} could not be written: {cause.strerror}.")
+    error.errno = cause.errno
+    return error
+
+
+def replace_file(draft: Path, path: Path, pauses=(0.05, 0.1, 0.2, 0.4, 0.8)) -> None:
+    """Give the draft its name. Windows refuses while somebody reads the old file: try again."""
+    for pause in pauses:
+        try:
+            os.replace(draft, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(draft, path)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
     with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
@@ -82,27 +102,35 @@ def file_checksum(tensors: dict[str, Tensor], text: str) -> str:
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict) -> str:
     """Write tensors and a description (anything JSON can hold) as one safetensors file.
 
-    Returns the tensors' sha256.
+    Returns the tensors' sha256. Raises OSError that names the file if it cannot be written.
     """
+    path = Path(path).expanduser()
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     text = json.dumps(metadata)
+    facts = {"minidiff": text, "sha256": file_checksum(tensors, text)}
     with atomic_write(path) as draft:
-        save_file(tensors, draft, {"minidiff": text, "sha256": file_checksum(tensors, text)})
+        try:
+            save_file(tensors, draft, facts)
+        except SafetensorError as e:                     # in truth an OSError, such as a full disk
+            full = "os error 28" in str(e)
+            raise OSError(errno.ENOSPC if full else errno.EIO,
+                          os.strerror(errno.ENOSPC) if full else str(e)) from e
     return digest(tensors)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The tensors and the description of a file that `save_tensors` wrote.
 
-    Raises FileNotFoundError, or ValueError that names a file of any other kind.
+    The tensors are copies: the file is closed afterwards and may be replaced. Raises
+    FileNotFoundError, or ValueError that names a file of any other kind.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, "pt") as f:
             head = f.metadata() or {}
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {k: f.get_tensor(k).clone() for k in f.keys()}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError) as e:
         raise ValueError(f"{path} is not a whole safetensors file ({e}); "
                          "it is truncated, damaged or of another kind.") from None
@@ -116,12 +144,22 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, metadata
 
 
+def module_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights by name, without the prefixes that torch.compile adds to names."""
+    return {k.replace(COMPILED, ""): v for k, v in module.state_dict().items()}
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy weights into a module. Raises ValueError that names the file if they do not fit."""
-    own = module.state_dict()
+    """Copy weights into a module; either may come from a compiled network.
+
+    Raises ValueError that names the file if they do not fit.
+    """
+    names = {k.replace(COMPILED, ""): k for k in module.state_dict()}
+    own = module_weights(module)
+    tensors = {k.replace(COMPILED, ""): v for k, v in tensors.items()}
     wrong = sorted(k for k in own.keys() | tensors.keys()
                    if k not in own or k not in tensors or own[k].shape != tensors[k].shape)
     if wrong:
         raise ValueError(f"{path} holds another network: {len(wrong)} of its tensors do not fit, "
                          f"{wrong[0]} for one.")
-    module.load_state_dict(tensors)
+    module.load_state_dict({names[k]: v for k, v in tensors.items()})

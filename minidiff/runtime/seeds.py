@@ -18,8 +18,8 @@ def generator(purpose: str, *numbers: int, device="cpu") -> torch.Generator:
     number is whole and from 0 to 2^63 - 1.
     """
     if not isinstance(purpose, str):
-        raise TypeError("A generator needs its purpose first, as in generator('noise', seed, step); "
-                        f"got {purpose!r}.")
+        raise TypeError("A generator needs its purpose first, as in "
+                        f"generator('noise', seed, step); got {purpose!r}.")
     numbers = tuple(check_seed(n) for n in numbers)
     mixed = hashlib.sha256(repr((purpose, numbers)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(mixed[:8], "little") >> 1)

@@ -8,8 +8,11 @@ from minidiff.recipes import Recipe, get_recipe
 
 
 class Profile(NamedTuple):
-    """Sizes of the demo: what is trained, for how long (minutes or steps), how it is sampled and
-    how many clips are scored."""
+    """A size of the demo.
+
+    The recipe with its settings, how to sample its model, the minutes or the steps of the training,
+    and how many clips are scored.
+    """
     name: str
     recipe: str
     settings: dict
@@ -19,7 +22,7 @@ class Profile(NamedTuple):
     clips: int
 
     def get_recipe(self) -> Recipe:
-        """The recipe with its settings; how to sample it travels with the model."""
+        """The recipe with the profile's settings; its sampling is stored with the model."""
         return get_recipe(self.recipe, **self.settings)._replace(sampling=self.sampling)
 
 
@@ -27,15 +30,16 @@ class Profile(NamedTuple):
 CPU_SAMPLING = dict(steps=40, guidance=2.0, autoguidance=0.5)
 PROFILES = {p.name: p for p in (
     Profile("smoke", "tiny", {}, {}, None, 30, 32),
-    Profile("cpu", "mmnist32", {"channels": [32, 64, 128], "attention": 1}, CPU_SAMPLING, 6.1, None, 128),
+    Profile("cpu", "mmnist32", {"channels": [32, 64, 128], "attention": 1}, CPU_SAMPLING, 6.1, None,
+            128),
     Profile("gpu", "mmnist32", {"batch": 64}, {}, 1.0, None, 512),
 )}
 
 
 def get_profile(name: str | None = None) -> Profile:
-    """The profile asked for, or the one in MINIDIFF_PROFILE, or gpu where there is one, else cpu.
+    """The profile of this name, or of MINIDIFF_PROFILE; else gpu if there is a GPU, else cpu.
 
-    Raises ValueError that names the profiles there are.
+    Raises ValueError that names the valid profiles.
     """
     usual = "gpu" if torch.cuda.is_available() else "cpu"
     name = name or os.environ.get("MINIDIFF_PROFILE") or usual

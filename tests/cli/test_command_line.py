@@ -1,6 +1,7 @@
 """The command line as a user meets it: what works, what is refused, in which words and codes."""
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from minidiff.__main__ import main
+from minidiff.runtime import files
 
 MINIDIFF = [sys.executable, "-m", "minidiff"]
 
@@ -112,7 +114,19 @@ def test_doctor_says_what_is_here(capsys):
     (["sample", "mmnist32", "--sampler", "magic", "--out", "x.gif"], "dpmpp_2m"),
     (["sample", "mmnist32", "--n", "0", "--out", "x.gif"], "more than 0"),
     (["sample", "mmnist32", "--steps", "-3", "--out", "x.gif"], "more than 0"),
-    (["sample", "mmnist32", "--seed", "-1", "--out", "x.gif"], "0 or more"),
+    *[([command, *more, "--seed", seed], f"from 0 to {2**63 - 1}")
+      for seed in ("-1", str(2**70))
+      for command, more in (("sample", ["mmnist32", "--out", "x.gif"]), ("demo", []),
+                            ("train", ["tiny"]), ("score", ["mmnist32"]))],
+    *[([command, *more, option, str(10**20)], "at most")
+      for command, more, option in (
+          ("sample", ["mmnist32", "--out", "x.gif"], "--n"), ("train", ["tiny"], "--steps"),
+          ("sample", ["mmnist32", "--out", "x.gif"], "--frames"), ("score", ["mmnist32"], "--n"),
+          ("sample", ["mmnist32", "--out", "x.gif"], "--steps"),
+          ("score", ["mmnist32"], "--seeds"))],
+    (["sample", "mmnist32", "--out", "x" * 300 + ".gif"], "too long"),
+    (["train", "tiny", "--out", "x" * 300], "too long"),
+    (["score", "mmnist32", "--json", "x" * 300], "too long"),
     (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"),
     (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
     (["score", "mmnist32", "--n", "0"], "more than 0"), (["score", "mmnist99"], "mmnist32"),
@@ -166,6 +180,143 @@ def test_failures_are_exit_code_1_and_one_sentence(trained, tmp_path, capsys):
     assert_fails(["score", tmp_path / "range.npy"], "[0, 1]", capsys)
 
 
+@pytest.mark.parametrize(("setting", "words"), [
+    ("batch=null", "whole number from 1"), ("batch=true", "whole number"), ("batch=x", "whole"),
+    ("batch=[4]", "whole"), ("batch=", "whole"), ("batch=0", "from 1"), ("batch=1.5", "whole"),
+    ("batch=1000000000", "to 65536"), ("channels=64", "a list"), ("channels=abc", "a list"),
+    ("channels=[0]", "a list"), ("channels=[]", "a list"), ("lr=nan", "a number above 0"),
+    ("lr=fast", "a number"), ("lr=NaN", "a number"), ("lr=0", "above 0"), ("steps=x", "whole"),
+    ("patch=64", "1 to 16"), ("speed=3", "no setting speed"), ("ema=2", "below 1"),
+    ("ema=-1", "below 1"), ("ema=x", "below 1"), ("ema=1", "below 1"), ("attention=99", "0 to 8"),
+    ("attention=-1", "0 to 8"), ("attention=4", "0 to 3"), ("times=zzz", "logit-normal, uniform"),
+    ("time=often", "factorised")])
+def test_a_setting_of_the_wrong_kind_is_refused_before_anything_is_made(
+        setting, words, tmp_path, capsys):
+    recipe = "tiny" if setting.startswith(("patch", "steps")) else "mmnist32"
+    assert_fails(["train", recipe, "--set", setting, "--out", tmp_path / "new"], words, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["number=40", "number=[2,1]", "number=0", "network=vae"])
+def test_settings_of_text_models_are_checked_too(setting, tmp_path, capsys):
+    given = ["train", "mmnist64-text", "--set", setting, "--out", tmp_path / "new"]
+    assert_fails(given, "must be", capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_replaces_nothing_that_it_did_not_make(trained, tmp_path, capsys):
+    before = {p.name: p.read_bytes() for p in trained.iterdir()}
+    for smoke in (["demo", "--profile", "smoke"], ["demo", "--profile", "smoke", "--seed", "7"]):
+        assert_fails([*smoke, "--out", trained], "holds another training", capsys)
+    assert {p.name: p.read_bytes() for p in trained.iterdir()} == before
+    (tmp_path / "model.safetensors").write_bytes(before["model.safetensors"])
+    assert_fails([*smoke, "--out", tmp_path], "holds a model", capsys)
+    (tmp_path / "model.safetensors").rename(tmp_path / "clips.gif")
+    assert_fails([*smoke, "--out", tmp_path], "clips.gif, which the demo would replace", capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["clips.gif"]
+
+
+def test_a_trainings_model_is_not_replaced_by_another_training(trained, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((trained / "model.safetensors").read_bytes())
+    assert_fails(["train", "tiny", "--steps", "1", "--out", tmp_path], "holds a model", capsys)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_clips_that_do_not_fit_in_memory_are_refused_at_once(trained, tmp_path, capsys):
+    for option in ("--n", "--frames"):
+        given = ["sample", trained / "model.safetensors", "--out", tmp_path / "x.gif"]
+        assert_fails([*given, option, 10**7], "GiB of memory", capsys)
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")])
+def test_an_allocator_without_memory_is_one_sentence(error, monkeypatch, capsys):
+    from minidiff.cli import commands
+
+    def fail(_):
+        raise error
+    monkeypatch.setattr(commands, "doctor", fail)
+    assert_fails(["doctor"], "minidiff doctor: there is not enough memory; choose", capsys)
+
+
+def test_errors_of_several_lines_become_one(monkeypatch, capsys):
+    from minidiff.cli import commands
+
+    def fail(_):
+        raise RuntimeError("no network:\nTried a\n\nTried b")
+    monkeypatch.setattr(commands, "doctor", fail)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "minidiff doctor: no network: Tried a Tried b\n"
+
+
+@pytest.mark.parametrize("change", [
+    {"recipe": None}, {"recipe": []}, {"recipe": {}}, {"digits": None}, {"seed": []},
+    {"steps": "x"}, {"minutes": {}}, {"clips": [1]},
+    *[{"recipe": {group: value}} for group in ("name", "model", "clips", "training", "sampling")
+      for value in (None, [], 7)],
+    {"recipe": {"clips": {}}}, {"recipe": {"clips": {"size": "large", "frames": 8}}},
+    {"recipe": {"clips": {"size": 32, "frames": None}}}, {"recipe": {"model": {}}},
+    {"recipe": {"model": {"network": "unet", "net": None}}},
+    {"recipe": {"model": {"network": "unet", "net": {"channels": [-32]}, "schedule": "flow",
+                          "prediction": "flow"}}}])
+def test_a_model_file_that_says_nonsense_is_named(trained, tmp_path, change, capsys):
+    tensors, metadata = files.load_tensors(trained / "model.safetensors")
+    if isinstance(change.get("recipe"), dict) and change["recipe"]:
+        change = {"recipe": metadata["recipe"] | change["recipe"]}
+    path = tmp_path / "model.safetensors"
+    files.save_tensors(path, tensors, metadata | change)
+    sampled = ["sample", path, "--steps", "1", "--out", tmp_path / "x.gif"]
+    assert_fails(sampled, "model.safetensors describes a model that this version cannot build",
+                 capsys)
+
+
+def test_an_ascii_terminal_and_a_python_without_docstrings(trained, tmp_path):
+    out = tmp_path / "für Ütz.gif"
+    made = run("sample", trained / "model.safetensors", "--digit", "3", "--steps", "1", "--out", out,
+               env={"PYTHONIOENCODING": "ascii"})
+    assert made.returncode == 0 and out.exists() and r"f\xfcr" in made.stdout, made.stderr
+    code = "from minidiff import recipes; print(recipes.summary('tiny'))"
+    bare = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    assert bare.stdout == "tiny\n", bare.stderr
+
+
+def test_printed_commands_are_quoted_for_a_shell(tmp_path, capsys):
+    out = tmp_path / "a folder"
+    assert main(["train", "tiny", "--steps", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(printed)[3:] == ["sample", str(out / "model.safetensors"), "--out",
+                                        str(out / "clips.gif")]
+
+
+def test_after_the_first_ctrl_c_others_are_ignored_until_the_end():
+    from minidiff.cli.commands import one_interrupt
+    before, steps = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), one_interrupt():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            steps.append("saved")
+    assert steps == ["saved"] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_an_interrupted_training_says_is_true():
+    from types import SimpleNamespace
+
+    from minidiff.cli.commands import interrupted_message
+
+    def said(step, saved):
+        state = SimpleNamespace(step=step)
+        return interrupted_message(SimpleNamespace(state=state, total_steps=9, saved_step=saved,
+                                                   folder="o"), "go on")
+    assert "all of it is in o" in said(5, 5) and "go on" in said(5, 5)
+    assert "step 3 is saved in o" in said(5, 3)
+    assert "nothing was saved" in said(0, None) and "go on" not in said(0, None)
+
+
 def test_files_of_another_kind_are_named(trained, tmp_path, capsys):
     (tmp_path / "training.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     assert_fails(["train", "tiny", "--resume", "--out", tmp_path], "holds no training", capsys)
@@ -185,7 +336,7 @@ def test_an_unknown_profile_in_the_environment_is_a_failure(monkeypatch, tmp_pat
 
 def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert_fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "file", capsys)
+    assert_fails(["train", "tiny", "--steps", "1", "--out", tmp_path / "file"], "is a file", capsys)
     model, out = trained / "model.safetensors", tmp_path / "file" / "x.gif"
     assert_fails(["sample", model, "--steps", "1", "--out", out], "file", capsys)
 

@@ -1,11 +1,7 @@
-"""Training: it learns, it repeats, it stops before harm, and what was killed goes on unharmed."""
+"""Training: it learns, it repeats, and it stops before harm."""
 import copy
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from itertools import islice
 
@@ -30,7 +26,6 @@ from minidiff.train import (
     steps_within,
     train,
 )
-from minidiff.training.training_run import TrainingRun
 
 
 class Nudge(nn.Module):
@@ -75,6 +70,52 @@ def test_it_is_a_generator_and_its_records_count():
     assert [r.step for r in records] == [1, 2, 3, 4, 5] == [*range(1, run.step + 1)]
 
 
+def test_batches_that_run_out_are_told():
+    run = nudge_run()
+    with pytest.raises(ValueError, match=r"after step 3, but 10 steps.*begin again"):
+        list(train(run, islice(constant(), 3), 10))
+    assert run.step == 3
+    assert len(list(train(run, islice(constant(), 2), 5))) == 2       # exactly enough is enough
+
+
+def test_no_batch_is_taken_that_is_not_trained_on():
+    taken = iter([(torch.ones(4, 1, 4, 4), None)] * 3)
+    assert len(list(train(nudge_run(), taken, 2))) == 2 and len(list(taken)) == 1
+
+
+@pytest.mark.parametrize("decay", [-1, 1, 2, float("nan")])
+def test_an_average_needs_a_decay_below_one(decay):
+    with pytest.raises(ValueError, match="from 0 to below 1"):
+        EMA(Nudge(), decay)
+
+
+def test_a_compiled_network_is_saved_under_its_own_names_and_loads_both_ways(tmp_path):
+    path, names = tmp_path / "x.safetensors", {"model.net.scale", "ema.net.scale"}
+    compiled = nudge_run()
+    compiled.model.net = torch.compile(compiled.model.net, backend="eager")
+    list(train(compiled, constant(), 2))
+    compiled.save(path)
+    assert names <= files.load_tensors(path)[0].keys()
+    plain = nudge_run()
+    plain.load(path)
+    assert plain.step == 2 and torch.equal(plain.model.net.scale, compiled.model.net.scale)
+    again = nudge_run()
+    again.model.net = torch.compile(again.model.net, backend="eager")
+    again.load(path)
+    assert torch.equal(again.model.net.scale, plain.model.net.scale)
+
+
+@pytest.mark.parametrize("facts", [{}, {"step": 1}, {"step": "1", "threads": 1, "notes": {}},
+                                   {"step": -1, "threads": 1, "notes": {}}])
+def test_a_state_whose_facts_are_missing_or_nonsense_is_refused(tmp_path, facts):
+    run = nudge_run()
+    run.save(tmp_path / "x.safetensors")
+    tensors = files.load_tensors(tmp_path / "x.safetensors")[0]
+    files.save_tensors(tmp_path / "y.safetensors", tensors, facts)
+    with pytest.raises(ValueError, match=r"y\.safetensors holds no training"):
+        run.load(tmp_path / "y.safetensors")
+
+
 def test_the_same_seed_trains_the_same_weights_and_another_does_not():
     def weights(seed):
         run = nudge_run()
@@ -103,7 +144,8 @@ def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch):
 def test_gradients_are_clipped():
     run = nudge_run()
     run.optimizers = [torch.optim.SGD(run.model.parameters(), 1.0)]
-    record = next(train(run, constant(100.0), 1, max_grad_norm=0.25, warmup_steps=1, decay_fraction=1e-9))
+    record = next(train(run, constant(100.0), 1, max_grad_norm=0.25, warmup_steps=1,
+                        decay_fraction=1e-9))
     assert record.grad_norm > 1
     assert abs(run.model.net.scale.item()) == pytest.approx(0.25 * record.lr, rel=1e-3)
 
@@ -175,7 +217,8 @@ def test_shifted_times_are_spread_as_a_shifted_grid_is():
 
 
 def test_the_learning_rate_rises_stays_and_falls():
-    rates = [lr_factor(s / 1000, s, warmup_steps=50, decay_fraction=0.4) for s in (1, 25, 50, 600, 800, 1000)]
+    rates = [lr_factor(s / 1000, s, warmup_steps=50, decay_fraction=0.4)
+             for s in (1, 25, 50, 600, 800, 1000)]
     assert rates == pytest.approx([0.02, 0.5, 1, 1, 0.52, 0.02])
 
 
@@ -184,7 +227,8 @@ def test_muons_update_is_orthogonal():
         matrices = torch.randn(2, *shape, generator=generator("test", 0))
         values = torch.linalg.svdvals(orthogonalise(matrices).float())
         assert values.max() < 1.3 and values.median() > 0.6
-    u, s, v = torch.linalg.svd(torch.randn(16, 64, generator=generator("test", 1)), full_matrices=False)
+    matrix = torch.randn(16, 64, generator=generator("test", 1))
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     towards = u.T @ orthogonalise((u @ torch.diag(s) @ v)[None])[0] @ v.T   # diagonal: same vectors
     assert (towards - torch.diag(towards.diagonal())).abs().max() < 0.1
 
@@ -207,6 +251,16 @@ def test_muon_goes_downhill_and_decays_weights():
     assert_close(p.detach(), before * (1 - 0.02 * 0.5))
 
 
+def test_muon_makes_its_momentum_once(monkeypatch):
+    p, made, zeros_like = nn.Parameter(torch.ones(16, 16)), [], torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda *a, **k: made.append(1) or zeros_like(*a, **k))
+    opt = Muon([p])
+    for _ in range(3):
+        p.grad = torch.ones(16, 16)
+        opt.step()
+    assert len(made) == 1
+
+
 def test_what_muon_gets():
     net = UNet((32, 32), classes=10, emb_dim=32)
     matrices, others = split_parameters(net)
@@ -226,142 +280,6 @@ def test_a_budget_in_minutes_becomes_steps_without_touching_the_run():
     assert 10 <= steps_within(1.0, run, constant()) <= 50
     assert run.step == 0
     assert_close(run.model.state_dict(), before)
-
-
-# In a folder, interrupted and resumed
-
-def fit(folder, steps=8, **settings) -> TrainingRun:
-    torch.manual_seed(99)                                                        # must not matter
-    return TrainingRun(folder, get_recipe("tiny"), "builtin", steps=steps, seed=3, **settings)
-
-
-def model_of(folder) -> dict:
-    return files.load_tensors(folder / "training.safetensors")[0]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A training of eight steps that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    run = fit(folder)
-    list(run.steps())
-    run.close()
-    return folder
-
-
-def test_interrupted_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
-    first = fit(tmp_path)
-    stopped = first.steps()
-    for _ in range(3):
-        next(stopped)
-    stopped.close()
-    first.close()
-    again = TrainingRun(tmp_path, resume=True)
-    assert again.state.step == 3
-    list(again.steps())
-    again.close()
-    one, other = model_of(whole), model_of(tmp_path)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[k], other[k]) for k in one)
-    logs = [(folder / "log.csv").read_text().splitlines() for folder in (whole, tmp_path)]
-    rows = [[line.split(",")[:-1] for line in lines] for lines in logs]
-    assert rows[0] == rows[1]                                                    # but the seconds
-
-
-def test_killed_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
-    """kill -9 in mid-training, after some saves: the last is whole, and the rest trained again."""
-    code = f"""
-import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99)
-from pathlib import Path
-from minidiff.training.training_run import TrainingRun
-from minidiff.recipes import get_recipe
-run = TrainingRun(Path({str(tmp_path)!r}), get_recipe("tiny"), "builtin", steps=8, seed=3)
-for record in run.steps(save_every=0.0):
-    print(record.step, flush=True)
-"""
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if int(line) == 5:
-                process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
-                break
-    again = TrainingRun(tmp_path, resume=True)
-    assert 1 <= again.state.step <= 8
-    list(again.steps())
-    again.close()
-    one, other = model_of(whole), model_of(tmp_path)
-    assert all(torch.equal(one[k], other[k]) for k in one)
-
-
-def test_a_finished_training_can_be_made_longer(whole, tmp_path):
-    """Its first steps stay; the learning rate is that of the longer budget."""
-    for name in ("training.safetensors", "log.csv"):
-        shutil.copy(whole / name, tmp_path / name)
-    longer = TrainingRun(tmp_path, steps=12, resume=True)
-    records = list(longer.steps())
-    longer.close()
-    assert [r.step for r in records] == [9, 10, 11, 12] and len(longer.read_log()) == 12
-    assert records[0].lr == pytest.approx(3e-3 * lr_factor(9 / 12, 9, 50, 0.4))
-    with pytest.raises(ValueError, match="already holds 12 steps"):
-        TrainingRun(tmp_path, steps=11, resume=True)
-
-
-def test_another_number_of_threads_is_told(whole):
-    run = TrainState(build_model(get_recipe("tiny").model))
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    try:
-        with pytest.warns(UserWarning, match="last bits"):
-            run.load(whole / "training.safetensors")
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_nan_in_the_data_leaves_the_last_good_state(tmp_path):
-    run = fit(tmp_path)
-    steps = run.steps()
-    next(steps)
-    run.digits.images.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="NaN in the data"):
-        list(steps)
-    run.close()
-    tensors, about = files.load_tensors(tmp_path / "training.safetensors")
-    assert about["step"] == 1 and all(v.isfinite().all() for v in tensors.values())
-
-
-def test_two_trainings_do_not_share_a_folder(tmp_path):
-    run = fit(tmp_path)
-    with pytest.raises(BlockingIOError, match="Another process"):
-        fit(tmp_path)
-    run.close()
-
-
-def test_a_folder_with_a_training_is_not_overwritten(whole):
-    with pytest.raises(FileExistsError, match="--resume"):
-        fit(whole)
-
-
-def test_the_model_that_is_sampled_is_the_average(whole):
-    averaged = {k: v for k, v in model_of(whole).items() if k.startswith("ema.")}
-    model = files.load_tensors(whole / "model.safetensors")[0]
-    assert all(torch.equal(model[k[4:]], v.half()) for k, v in averaged.items())
-
-
-def test_nothing_to_resume(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no training to resume"):
-        TrainingRun(tmp_path, resume=True)
-
-
-@pytest.mark.parametrize("budget", [dict(), dict(steps=0), dict(minutes=0.0), dict(steps=-4)])
-def test_a_budget_must_be_positive(tmp_path, budget):
-    with pytest.raises(ValueError, match="more than 0"):
-        TrainingRun(tmp_path, get_recipe("tiny"), **budget)
-
-
-def test_another_networks_training_is_refused(whole, tmp_path):
-    other = TrainState(build_model(get_recipe("tiny", channels=(32, 32)).model))
-    with pytest.raises(ValueError, match="another network"):
-        other.load(whole / "training.safetensors")
 
 
 def test_recipes_are_named_and_fit_into_json():

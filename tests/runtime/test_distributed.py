@@ -8,12 +8,12 @@ from torch.testing import assert_close
 
 from minidiff.data.digits import built_in
 from minidiff.recipes import get_recipe, training_batches
-from minidiff.runtime import distributed, muon, precision
+from minidiff.runtime import distributed, precision
 from minidiff.training.training_run import TrainingRun
 
 EXACT = """import sys
-from minidiff.runtime import muon, precision
-precision.has_bf16 = muon.has_bf16 = lambda device: False       # float32: only sums may differ
+from minidiff.runtime import precision
+precision.allow_bf16(False)                                     # float32: only sums may differ
 from minidiff.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -33,8 +33,7 @@ def test_two_processes_take_the_steps_of_one_and_one_goes_on(tmp_path, monkeypat
     both = torchrun(tmp_path / "two", "--steps", "3")
     assert both.returncode == 0, both.stderr
     assert both.stdout.count("Trained 3 steps") == 1
-    for module in (precision, muon):
-        monkeypatch.setattr(module, "has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "_allowed", False)
     alone = TrainingRun(tmp_path / "one", get_recipe("tiny"), steps=3)
     losses = [r.loss for r in alone.steps()]
     alone.close()
@@ -68,7 +67,8 @@ def test_each_process_gets_its_rows_of_one_draw(monkeypatch, rank):
 
 
 def test_one_process_has_all_rows():
-    assert distributed.shard(5) == slice(0, 5) and distributed.sharded_draw(3, torch.arange).tolist() == [0, 1, 2]
+    assert distributed.shard(5) == slice(0, 5)
+    assert distributed.sharded_draw(3, torch.arange).tolist() == [0, 1, 2]
     assert distributed.broadcast(7) == 7
     gradient = torch.tensor([1.0])
     distributed.all_reduce_mean([gradient])

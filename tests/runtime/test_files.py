@@ -92,12 +92,58 @@ def test_weights_of_another_network_are_refused(tmp_path):
         files.load_weights(nn.Linear(2, 3), weights, tmp_path / "some.safetensors")
 
 
-def test_a_folder_is_held_once(tmp_path):
-    held = files.lock_folder(tmp_path / "run")
-    with pytest.raises(BlockingIOError, match="Another process is working in"):
-        files.lock_folder(tmp_path / "run")
-    held.close()
-    files.lock_folder(tmp_path / "run").close()
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux's /proc")
+def test_no_loaded_tensor_keeps_its_file_mapped(tmp_path):
+    """Windows does not replace a file that is still mapped."""
+    files.save_tensors(tmp_path / "x.safetensors", some(), {})
+    tensors, _ = files.load_tensors(tmp_path / "x.safetensors")
+    with open("/proc/self/maps") as maps:
+        assert not [line for line in maps if str(tmp_path) in line]
+    assert_close(tensors, some())
+
+
+def test_replacing_is_tried_again_while_the_system_refuses(tmp_path, monkeypatch):
+    replace, refusals = os.replace, [1, 2]
+
+    def refuse_twice(*paths):
+        if refusals:
+            refusals.pop()
+            raise PermissionError(13, "in use", *map(str, paths))
+        replace(*paths)
+    monkeypatch.setattr(os, "replace", refuse_twice)
+    files.write_text(tmp_path / "x.txt", "new")
+    assert (tmp_path / "x.txt").read_text() == "new" and os.listdir(tmp_path) == ["x.txt"]
+    refusals += range(99)
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    with pytest.raises(PermissionError, match=r"x\.txt could not be written: in use"):
+        files.write_text(tmp_path / "x.txt", "newer")
+    assert (tmp_path / "x.txt").read_text() == "new" and os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_full_disk_is_one_sentence_about_the_file_and_the_old_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    files.save_tensors(path, some(), {"old": 1})
+
+    def full(*_):
+        raise files.SafetensorError("I/O error: No space left on device (os error 28)")
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match=r"^[^.]*x\.safetensors could not be written: No space left"):
+        files.save_tensors(path, some(), {"new": 1})
+    assert files.load_tensors(path)[1] == {"old": 1} and os.listdir(tmp_path) == [path.name]
+
+
+def test_a_name_that_is_too_long_is_said_without_a_draft(tmp_path):
+    with pytest.raises(OSError, match=r"x could not be written: File name too long") as error:
+        files.write_text(tmp_path / ("x" * 300), "text")
+    assert "/." not in str(error.value) and os.listdir(tmp_path) == []
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    files.save_tensors("~/a folder/x.safetensors", some(), {})
+    assert (tmp_path / "a folder" / "x.safetensors").exists()
+    assert files.load_tensors("~/a folder/x.safetensors")[1] == {}
 
 
 def test_the_description_is_json(tmp_path):

@@ -4,7 +4,7 @@ from itertools import chain, repeat
 from benchmarks.speed.peers import Implementation
 from minidiff.pipeline import SAMPLING, Pipeline
 from minidiff.recipes import build_model, build_objective, get_recipe
-from minidiff.runtime import muon, precision
+from minidiff.runtime import precision
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.train import TrainState, train
@@ -16,7 +16,7 @@ def unet(size: int, frames: int, optimisations: tuple[str, ...]) -> Implementati
     A sampling call is guided, without autoguidance: the network processes each clip twice.
     """
     if "bf16" not in optimisations:
-        precision.has_bf16 = muon.has_bf16 = lambda device: False
+        precision.allow_bf16(False)
     recipe = get_recipe("mmnist32")
     recipe = recipe._replace(clips=recipe.clips | {"size": size, "frames": frames})
     state = TrainState(build_model(recipe.model), recipe.training["lr"], recipe.training["ema"])
