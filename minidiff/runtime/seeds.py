@@ -1,4 +1,4 @@
-"""Randomness that can be repeated: every draw names what it is for, so streams never coincide.
+"""Random numbers that can be repeated: every draw names its purpose, so no two streams coincide.
 
     noise = torch.randn(shape, generator=generator("noise", seed, step))
 """
@@ -8,6 +8,7 @@ from numbers import Integral
 import torch
 
 MAX_SEED = 2**63 - 1
+FLOAT = dict(dtype=torch.float32, device="cpu")   # of draws that do not depend on torch's defaults
 
 
 def generator(purpose: str, *numbers: int, device="cpu") -> torch.Generator:
@@ -18,8 +19,8 @@ def generator(purpose: str, *numbers: int, device="cpu") -> torch.Generator:
     number is whole and from 0 to 2^63 - 1.
     """
     if not isinstance(purpose, str):
-        raise TypeError("A generator needs its purpose first, as in generator('noise', seed, step); "
-                        f"got {purpose!r}.")
+        raise TypeError("A generator needs its purpose first, as in "
+                        f"generator('noise', seed, step); got {purpose!r}.")
     numbers = tuple(check_seed(n) for n in numbers)
     mixed = hashlib.sha256(repr((purpose, numbers)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(mixed[:8], "little") >> 1)

@@ -187,7 +187,7 @@ def test_the_public_test_file_is_read(tmp_path):
     (dict(labels=torch.tensor([[1, 2]])), r"\(2, 1\).*got \(1, 2\)"),
     (dict(labels=torch.tensor([1, 2]), num_digits=2), r"\(2, 2\).*got \(2,\)"),
     (dict(pairs="some"), "seen, all, held_out"),
-    (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
+    (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "A seed must be a whole number from 0")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):
         moving_mnist(digits, **(dict(n=2) | settings))
