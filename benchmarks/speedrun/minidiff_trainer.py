@@ -43,7 +43,7 @@ class MinidiffTrainer(TrainingRun):
 
     def batches(self, start: int) -> Iterator[tuple]:
         still = self.recipe._replace(training=self.recipe.training | {"images": 1})
-        alone, moving = (training_batches(plan, self.digits, self.seed, start, self.device)
+        alone, moving = (training_batches(plan, self.dataset, self.seed, start, self.device)
                          for plan in (still, self.recipe))
         until = self.budget * self.recipe.training.get("stills", 0)
         while True:

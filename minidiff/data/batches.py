@@ -173,7 +173,7 @@ def read_gif(path: str | Path, colour: bool = False) -> Tensor:
         raise ValueError(f"{path} is not a whole GIF ({e}).") from None
     shortest = min(duration for _, duration in frames)
     frames = [f for f, duration in frames for _ in range(round(duration / shortest))]
-    clip = torch.from_numpy(np.stack(frames)).float() / 255                # (T, H, W) or (T, H, W, 3)
+    clip = torch.from_numpy(np.stack(frames)).float() / 255              # (T, H, W) or (T, H, W, 3)
     return clip.movedim(-1, 1) if colour else clip[:, None]
 
 

@@ -116,7 +116,7 @@ def parse_glyph(glyph: str) -> tuple[Tensor, Tensor]:
     """The points (K, 2) of a glyph, and W (POINTS_PER_PATH, K): equal steps of ink along it."""
     lines = [[[float(v) / 100 for v in p.split()] for p in s.split(",")] for s in glyph.split("|")]
     lines = [torch.tensor(s, **FLOAT) for s in lines]
-    curves = [catmull_rom(torch.eye(len(s), **FLOAT)) for s in lines]                    # weights of points
+    curves = [catmull_rom(torch.eye(len(s), **FLOAT)) for s in lines]          # weights of points
     ink = [(w @ s).diff(dim=0).norm(dim=-1) for w, s in zip(curves, lines, strict=True)]
     ink = torch.cat([pad(step, (1, 0)) for step in ink]).cumsum(0)              # a lift has none
     even = torch.linspace(0, 1, POINTS_PER_PATH, **FLOAT) * ink[-1]
@@ -127,7 +127,7 @@ def parse_glyph(glyph: str) -> tuple[Tensor, Tensor]:
 def glyphs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """GLYPHS as points (V, K, 2) and W (V, POINTS_PER_PATH, K); each digit's count, first row."""
     lines = [line.split("#")[0].strip() for line in GLYPHS.strip().splitlines()]
-    count = torch.tensor([int(line[0]) for line in lines], device="cpu").bincount()           # (10,)
+    count = torch.tensor([int(line[0]) for line in lines], device="cpu").bincount()  # (10,)
     pens = [parse_glyph(line[2:]) for line in lines]
     most = max(len(points) for points, _ in pens)
     points = torch.stack([pad(p, (0, 0, 0, most - len(p))) for p, _ in pens])

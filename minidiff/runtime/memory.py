@@ -1,5 +1,7 @@
 """Memory: what a request needs is compared with what the machine has, before the work begins."""
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -29,3 +31,15 @@ def check_memory(needed: int, what: str, advice: str, device: torch.device | str
 def format_bytes(n: int) -> str:
     """Bytes in words: "3.2 GB"."""
     return f"{n / 1e9:,.0f} GB" if n >= 1e10 else f"{n / 1e9:.1f} GB"
+
+
+@contextmanager
+def explain_memory_errors(advice: str) -> Iterator[None]:
+    """Inside, an allocator's message becomes one sentence with advice, a ValueError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as e:                # OutOfMemoryError is a RuntimeError
+        if not isinstance(e, (MemoryError, torch.OutOfMemoryError)) and (
+                "allocate memory" not in str(e)):
+            raise
+        raise ValueError(f"The memory is full; {advice}.") from e
