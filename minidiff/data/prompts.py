@@ -54,7 +54,7 @@ def encode(prompt: str | Sequence[str | None] | None) -> Tensor:
     and for a phrase that names nothing, names two digits, or repeats itself. Warns if directions
     contradict each other.
     """
-    if prompt is not None and not isinstance(prompt, str):
+    if hasattr(prompt, "__iter__") and not isinstance(prompt, str):
         return torch.stack([encode(p) for p in prompt])
     ids = [] if prompt is None else [TOKEN_IDS[word] for word in checked_words(prompt)]
     return torch.tensor(ids + [0] * (PROMPT_LENGTH - len(ids)), device="cpu")
@@ -136,7 +136,7 @@ def suggest_words(word: str) -> str:
     close = [SYNONYMS[word]] if word in SYNONYMS else []
     if not close and len(word) > 2 and word not in NEVER_MISSPELT:
         known = [w for w in VOCABULARY[1:] if w[0] == word[0]]
-        close = difflib.get_close_matches(word, known, n=2, cutoff=0.75)
+        close = difflib.get_close_matches(word, known, n=2, cutoff=0.78)
     return f"{word!r}" + (f" (do you mean {' or '.join(map(repr, close))}?)" if close else "")
 
 
