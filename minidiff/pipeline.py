@@ -2,58 +2,74 @@
 
     video = minidiff.load("mmnist32")(3, n=4, seed=0)     # four clips of a 3
     video = minidiff.load("mmnist64-text")("a 3 moving left and a 7 moving up", guidance=3.0)
-    video.tensor                                          # (N, T, 1, H, W) in [0, 1]
+    video.tensor                                          # (N, T, C, H, W) in [0, 1]
     video.save("three.gif")
 """
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minidiff.data import media
-from minidiff.data.prompts import encode
-from minidiff.denoiser import Denoiser
+from minidiff.data.prompts import encode, split_phrases, split_words
+from minidiff.denoiser import DenoiseFn, Denoiser
 from minidiff.guidance import autoguided, clipped, guided
 from minidiff.layers import without_temporal_attention
 from minidiff.recipes import Recipe, build_model, check_recipe
 from minidiff.runtime import files
 from minidiff.runtime.checks import TEXT, check_all, number, whole
 from minidiff.runtime.files import CHECKPOINTS
+from minidiff.runtime.memory import check_memory, explain_memory_errors
 from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.precision import autocast
-from minidiff.runtime.seeds import MAX_SEED, generator
+from minidiff.runtime.seeds import FLOAT, MAX_SEED, check_seed, generator
+from minidiff.runtime.suggestions import did_you_mean
 from minidiff.samplers import SAMPLERS, State, ddpm, last
 from minidiff.schedules import timesteps
 from minidiff.vae import VAE
 
 SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None, autoguidance=0.0)
-"""How a model is sampled where its recipe says no other."""
-AUTOGUIDANCE_INTERVAL = 0.5, 1.0                 # the times of autoguidance: how things move is decided in noise
+"""How a model is sampled unless its recipe says otherwise."""
+OTHER_SETTINGS = dict(seed=0, frames=None, exact=False, rescale=0.0)
+AUTOGUIDANCE_INTERVAL = 0.5, 1.0        # the times of autoguidance: motion is decided in noise
+MAX_STEPS = 100_000
+BYTES_PER_VALUE = 400        # of memory in the network for one number of a clip: an estimate
 
 
 class GeneratedVideo(media.NotebookVideo):
-    """Clips that a model made, which show themselves in a notebook.
+    """Clips that a model made; a notebook shows them.
 
-    `tensor` (N, T, C, H, W) in [0, 1]; what was `asked` for, words a clip, and the `labels` (N,) of
-    a model that is told classes; if it was kept, the `trajectory`: the sampler's states, which are
-    latents for a latent model (`Pipeline.decode` shows them).
+    `tensor` (N, T, C, H, W) in [0, 1]; the `prompts`, one text for each clip; the `labels` (N,) if
+    the model's conditions are classes; if it was kept, the `trajectory`: the sampler's states,
+    which are latents for a latent model (`Pipeline.decode` turns them into clips).
     """
 
     def __init__(self, tensor: Tensor, prompts: list[str], labels: Tensor | None = None,
                  trajectory: list[State] | None = None):
         kinds = list(dict.fromkeys(prompts))
-        super().__init__(tensor, "asked for " + ("; " if labels is None else ", ").join(
-            kinds if len(kinds) == 1 else prompts))
+        asked = ("; " if labels is None else ", ").join(kinds if len(kinds) == 1 else prompts)
+        super().__init__(tensor, f"asked for {asked}" if asked else "")
         self.tensor, self.prompts, self.labels = self.clips, prompts, labels
         self.trajectory = trajectory
 
 
+class Request(NamedTuple):
+    """What a call asks for: conditions (N, ...) or None, texts, labels and the null condition."""
+    n: int
+    cond: Tensor | None
+    prompts: list[str]
+    labels: Tensor | None = None
+    null: Tensor | None = None
+
+
 class Pipeline:
-    """A trained denoiser, what is known `about` its making, and the VAE of its latents, if any."""
+    """A trained denoiser, the `metadata` of its training, and the VAE of its latents, if any."""
 
     def __init__(self, denoiser: Denoiser, metadata: dict, vae: VAE | None = None):
         self.denoiser, self.metadata, self.vae = denoiser.eval(), metadata, vae
@@ -62,6 +78,7 @@ class Pipeline:
         self.sampling = SAMPLING | self.recipe.sampling
 
     def to(self, device) -> "Pipeline":
+        """Move the model, and its VAE, to another device."""
         for module in (self.denoiser, self.vae):
             if module is not None:
                 module.to(device)
@@ -73,194 +90,335 @@ class Pipeline:
 
         frames: the recipe's unless given. Raises ValueError for a number that cannot be made.
         """
-        c = self.recipe.clips
-        T = c["frames"] if frames is None else frames
+        T, *rest = self.recipe.shape
+        T = T if frames is None else frames
         patch = self.recipe.model["net"].get("patch")
         whole = self.vae.temporal_factor if self.vae else patch[0] if isinstance(patch, list) else 1
         if not isinstance(T, Integral) or T < 1 or (T > 1 and T % whole):
             kind = "1 or more" if whole == 1 else f"1, or a multiple of {whole},"
             raise ValueError(f"This model makes clips of {kind} frames, not of {frames!r}.")
-        clip = int(T), 1, c["size"], c["size"]
+        clip = (int(T), *rest)
         return clip if self.vae is None else self.vae.latent_shape(clip)
 
-    def decode(self, x: Tensor, exact: bool = False) -> Tensor:
-        """Samples as clips in [0, 1]: a latent model's through its VAE. exact: in float32."""
+    def decode(self, x: Tensor, exact: bool = False, frames: int | None = None) -> Tensor:
+        """Samples as clips in [0, 1]; a latent model's samples are decoded by its VAE.
+
+        exact: in float32. frames=1: latents (N, 1, ...) as single images and not as the pair of
+        frames that they are by themselves.
+        """
         if self.vae is not None:
             with torch.no_grad(), self.precision(exact):
-                x = self.vae.decode(x).float()
+                single = frames == 1 and x.shape[1] == 1
+                x = self.vae.decode(x[:, 0])[:, None] if single else self.vae.decode(x)
+            x = x.float()
+        if not x.isfinite().all():
+            raise ValueError("The model made NaN or infinite numbers; try exact=True, less guidance"
+                             " or another sampler. If it still does, its weights are damaged.")
         return media.to_unit(x)
 
     def precision(self, exact: bool) -> AbstractContextManager:
-        """The context to compute in: the device's usual one or, exact, float32."""
+        """The context to compute in: the device's usual precision or, exact, float32."""
         return nullcontext() if exact else autocast(self.device)
 
-    def run_sampler(self, cond: Tensor, null: Tensor | None = None, *, first_index: int = 0,
-              frames: int | None = None, seed: int = 0, exact: bool = False,
-              rescale: float = 0.0, **settings) -> Iterator[State]:
-        """The sampler itself, a `State` per step, for conditions (N, ...) made for the network.
+    def with_defaults(self, settings: dict) -> dict:
+        """All settings of sampling: those given, or the model's own for those missing or None.
 
-        Clip i's noise depends on (seed, first + i) alone, whatever the batch. null: what guidance
-        leads away from, the null condition unless given. exact: compute in float32, so that the
-        clip does not either (to 1e-3). settings: steps, guidance, sampler, shift (see
-        `schedules.timesteps`), interval and autoguidance, the model's own unless given; interval
-        (None: guide at all times) and rescale as in `guided`; autoguidance: the weight of guidance
-        away from frames that look at themselves alone, while t >= .5, a call more a step.
-        Raises ValueError for unknown settings or samplers, or guidance that is not 0 or more.
+        interval=None is a value of its own: guide at all times. Raises ValueError for unknown
+        settings or values that no sampler can use.
         """
-        if unknown := settings.keys() - SAMPLING.keys():
-            raise ValueError(f"Unknown settings {', '.join(sorted(unknown))}; there are "
-                             f"{', '.join(SAMPLING)}, seed, frames, exact and rescale.")
-        with_defaults = self.sampling | settings
-        sampler, weight = with_defaults["sampler"], with_defaults["autoguidance"]
-        if sampler not in SAMPLERS:
-            raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
-        for name in ("guidance", "autoguidance"):
-            value = with_defaults[name]
-            if isinstance(value, str) or not 0 <= value < float("inf"):
+        known = SAMPLING | OTHER_SETTINGS
+        if unknown := sorted(settings.keys() - known.keys()):
+            raise ValueError(f"Unknown settings {', '.join(unknown)}"
+                             f"{did_you_mean(unknown[0], known)}; there are {', '.join(known)}.")
+        given = {k: v for k, v in settings.items() if v is not None or k == "interval"}
+        settings = OTHER_SETTINGS | self.sampling | given
+        check_seed(settings["seed"])
+        if settings["sampler"] not in SAMPLERS:
+            raise ValueError(f"Unknown sampler {settings['sampler']!r}"
+                             f"{did_you_mean(settings['sampler'], SAMPLERS)}; "
+                             f"choose one of {', '.join(SAMPLERS)}.")
+        for name in ("guidance", "autoguidance", "shift", "rescale"):
+            value = settings[name]
+            if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
-        generators = [generator("sampling", seed, first_index + i) for i in range(len(cond))]
-        shape = self.sample_shape(frames)
+        steps = settings["steps"]
+        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps > MAX_STEPS:
+            raise ValueError(f"steps must be a whole number from 1 to {MAX_STEPS}, got {steps!r}.")
+        return settings
+
+    def run_sampler(self, cond: Tensor | None, null: Tensor | None = None, *, n: int | None = None,
+                    first_index: int = 0, wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
+                    **settings) -> Iterator[State]:
+        """The sampler itself, a `State` per step.
+
+        cond: (N, ...) as the network takes them, or None for a model without conditions; n is then
+        the number of clips. The noise of clip
+        i depends on (seed, first_index + i) alone, whatever the batch. null: the condition that
+        guidance leads away from, the null condition unless given.
+        settings: steps, guidance, sampler, shift (see `schedules.timesteps`), interval and
+        autoguidance, the model's own unless given; seed and frames; exact: compute in float32, so
+        that a clip does not depend on its batch (to 1e-3); interval (None: guide at all times) and
+        rescale as in `guided`; autoguidance: the weight of guidance away from the same network
+        without temporal attention, while t >= .5, one more call in each step.
+        wrap: as in `__call__`. Raises ValueError for unknown settings or values out of range.
+        """
+        settings = self.with_defaults(settings)
+        sampler, shape = SAMPLERS[settings["sampler"]], self.sample_shape(settings["frames"])
+        indices = range(first_index, first_index + (n if cond is None else len(cond)))
+        generators = [generator("sampling", settings["seed"], i) for i in indices]
 
         def randn(*_) -> Tensor:
-            noise = [torch.randn(shape, generator=g) for g in generators]
+            noise = [torch.randn(shape, generator=g, **FLOAT) for g in generators]
             return torch.stack(noise).to(self.device)
 
-        def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-            with self.precision(exact):
+        denoise = self.guided_denoiser(cond, null, settings)
+        if wrap is not None:
+            denoise = wrap(denoise)
+            if not callable(denoise):
+                raise ValueError("wrap must return a function denoise(x, t) -> x0, "
+                                 f"got {type(denoise).__name__}.")
+        stochastic = getattr(sampler, "stochastic", sampler is ddpm)
+        ts = timesteps(settings["steps"], settings["shift"])
+        return sampler(denoise, self.denoiser.schedule, randn(), ts,
+                       **({"randn_like": randn} if stochastic else {}))
+
+    def guided_denoiser(self, cond: Tensor | None, null: Tensor | None,
+                        settings: dict) -> DenoiseFn:
+        """The model as `denoise(x, t) -> x0`: guided, autoguided and, for pixels, clipped."""
+        def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            with self.precision(settings["exact"]):
                 return denoiser(x, t, cond).float()
 
-        cond = cond.to(self.device)
-        null = torch.tensor(self.recipe.null) if null is None else null
-        guess = guided(partial(compute, self.denoiser), cond, null.to(self.device),
-                       with_defaults["guidance"], with_defaults["interval"], rescale)
-        if weight:
-            worse = partial(compute, without_temporal_attention(self.denoiser), cond=cond)
-            guess = autoguided(guess, worse, weight, AUTOGUIDANCE_INTERVAL)
-        guess = guess if self.vae is not None else clipped(guess)      # latents know no such range
-        noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
-        ts = timesteps(with_defaults["steps"], with_defaults["shift"])
-        return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), ts, **noisy)
+        if cond is None:
+            denoise = partial(compute, self.denoiser, cond=None)
+        else:
+            cond = cond.to(self.device)
+            null = torch.tensor(self.recipe.null) if null is None else null
+            denoise = guided(partial(compute, self.denoiser), cond, null.to(self.device),
+                             settings["guidance"], settings["interval"], settings["rescale"])
+        if settings["autoguidance"]:
+            weak = partial(compute, without_temporal_attention(self.denoiser), cond=cond)
+            denoise = autoguided(denoise, weak, settings["autoguidance"], AUTOGUIDANCE_INTERVAL)
+        return denoise if self.vae is not None else clipped(denoise)    # latents have no such range
 
-    def make_labels(self, digit: int | None, n: int) -> Tensor:
-        """(n,) labels: the digit asked for, or 0, 1, 2, ... in turn.
+    def make_labels(self, digit: int | str | None, n: int) -> Tensor:
+        """(n,) labels: the class asked for, by its id or name, or 0, 1, 2, ... in turn.
 
-        Raises ValueError for a digit that is no class, or n < 1.
+        Raises ValueError for something that is no class, or n < 1.
         """
-        classes = self.recipe.classes
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}.")
+        classes, names = self.recipe.classes, self.recipe.class_names
+        check_count(n)
         if digit is None:
-            return torch.arange(n) % classes
+            return torch.arange(n, device="cpu") % classes
+        if isinstance(digit, str) and digit in self.recipe.clips.get("class_names", ()):
+            digit = names.index(digit)
         if not isinstance(digit, Integral) or isinstance(digit, bool) or not 0 <= digit < classes:
+            words = f", or one of {', '.join(names)}" if "class_names" in self.recipe.clips else ""
             raise ValueError(f"There is no prompt {digit!r} for this model; "
-                             f"give a digit from 0 to {classes - 1}.")
-        return torch.full((n,), int(digit))
+                             f"give a whole number from 0 to {classes - 1}{words}.")
+        return torch.full((n,), int(digit), device="cpu")
 
     def check_labels(self, labels: Tensor) -> Tensor:
-        """Labels as a tensor (N,), or a ValueError unless each is one of the classes."""
+        """Labels as (N,) int64. Raises ValueError unless each is one of the classes."""
         if not self.recipe.classes:
-            raise ValueError("This model takes no labels but prompts: 'a 3 moving left', say.")
+            other = "prompts: 'a 3 moving left', say" if self.recipe.vocabulary else "n alone"
+            raise ValueError(f"This model takes no labels but {other}.")
         labels, classes = torch.as_tensor(labels).cpu(), self.recipe.classes
-        if labels.ndim != 1 or not len(labels) or labels.is_floating_point():
+        if labels.ndim != 1 or not len(labels) or labels.dtype == torch.bool or (
+                labels.is_floating_point()):
             raise ValueError(f"labels must be whole numbers (N,), got {tuple(labels.shape)} "
                              f"of {labels.dtype}.")
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.tolist()}.")
-        return labels
+        return labels.long()
 
-    def expand_prompts(self, prompt: str | Sequence[str | None] | None, n: int | None) -> list[str | None]:
-        """One prompt a clip: n times the same, or a list of them."""
-        if isinstance(prompt, int):
+    def expand_prompts(self, prompt: str | Sequence[str | None] | None,
+                       n: int | None) -> list[str | None]:
+        """One prompt for each clip: n times the same, or a list of them."""
+        if isinstance(prompt, Real):
             raise ValueError(f"This model reads words, not the label {prompt}: "
                              "'a 3 moving left', say.")
         several = not (prompt is None or isinstance(prompt, str))
         if several and n is not None:
             raise ValueError("Give a list of prompts, or one prompt and n, not both.")
-        if not several and n is not None and n < 1:
-            raise ValueError(f"n must be at least 1, got {n}.")
+        if not several and n is not None:
+            check_count(n)
         prompts = list(prompt) if several else [prompt] * (n or 1)
         if not prompts:
             raise ValueError("The list of prompts is empty.")
         return prompts
 
     def __call__(self, prompt: int | str | Sequence[str | None] | None = None, *,
-                 n: int | None = None, labels: Tensor | None = None, negative_prompt: str | None = None,
-                 batch: int = 64, keep_trajectory: bool = False, first_index: int = 0,
+                 n: int | None = None, labels: Tensor | None = None, cond: Tensor | None = None,
+                 negative_prompt: str | None = None, batch: int | None = None,
+                 keep_trajectory: bool = False, first_index: int | None = None,
+                 wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
                  **settings) -> GeneratedVideo:
-        """Make clips of what is asked for.
+        """Make clips by the recipe's conditions.
 
-        prompt: a digit, for a model that is told classes (None: all in turn), or `labels`, one a
-        clip; words, for a model that reads (see `minidiff.data.prompts`), or a list of them, one a clip;
-        None leaves everything open.
-        n: how many; 1 unless given, 10 of all digits.
-        negative: words that guidance leads away from.
+        prompt: for a model of classes one class (None: all in turn), or `labels`, one for each
+        clip; for a model that reads, words (see `minidiff.data.prompts`), or a list of them, one
+        for each clip; None leaves everything open. A model without conditions takes n only.
+        n: how many; 1 unless given, one for each class if no class is.
+        cond: conditions (N, ...) as the network takes them, in place of a prompt.
+        negative_prompt: words that guidance leads away from.
+        batch: clips at a time, 64 unless given. first_index: the number of the first clip.
+        wrap: a function denoise -> denoise. It gets the model after guidance, autoguidance and
+        clipping, so its result is what the sampler sees: `lambda d: inpainted(d, known, mask)`
+        keeps the known pixels as they are. It is called for each batch; x is scaled to [-1, 1], or
+        latents.
         settings: steps, guidance, sampler, seed, frames, shift, interval, autoguidance, rescale and
-        exact, as in `steps`. keep_trajectory: keep every state of every step.
-        Raises ValueError for a prompt that the model cannot take, and as `steps`.
+        exact, as in `run_sampler`; None is the model's own. keep_trajectory: keep all states.
+        Raises ValueError for a prompt that the model cannot take, for more than the memory holds,
+        and as `run_sampler`.
         """
-        null = None
-        if self.recipe.vocabulary:
+        batch, first_index = 64 if batch is None else batch, first_index or 0
+        check_count(batch, "batch")
+        check_seed(first_index)
+        if self.recipe.conditions is None and settings.get("guidance") not in (None, 1):
+            warnings.warn("This model has no conditions, so guidance does nothing.", stacklevel=2)
+        settings = self.with_defaults(settings)
+        self.check_size(n if isinstance(n, Integral) else 1, batch, keep_trajectory, settings)
+        request = self.make_request(prompt, n, labels, cond, negative_prompt)
+        self.check_size(request.n, batch, keep_trajectory, settings)
+        self.warn_of_poor_clips(request, settings)
+        parts, states = [], []
+        for i in range(0, request.n, batch):
+            few = None if request.cond is None else request.cond[i:i + batch]
+            with explain_memory_errors("give a smaller batch or fewer frames"):
+                steps = self.run_sampler(few, request.null, n=min(batch, request.n - i),
+                                         first_index=first_index + i, wrap=wrap, **settings)
+                if keep_trajectory:
+                    steps = list(steps)
+                    states.append(steps)
+                clips = self.decode(last(steps), settings["exact"], settings["frames"])
+            parts.append(clips.cpu())
+        trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
+                      for s in zip(*states, strict=True)]
+        return GeneratedVideo(torch.cat(parts), request.prompts, request.labels, trajectory or None)
+
+    def make_request(self, prompt, n: int | None, labels: Tensor | None, cond: Tensor | None,
+                     negative_prompt: str | None) -> Request:
+        """The arguments of a call as conditions of the recipe's kind. Raises as `__call__`."""
+        kind = self.recipe.conditions
+        if kind != "text" and negative_prompt is not None:
+            raise ValueError("Only a model that reads prompts can be told what not to show.")
+        null = None if negative_prompt is None else encode(negative_prompt)
+        if cond is not None:
+            if kind is None or labels is not None or prompt is not None or n is not None:
+                raise ValueError("Give cond alone, without prompt, labels and n, and only to a "
+                                 "model that has conditions.")
+            cond = torch.as_tensor(cond)
+            return Request(len(cond), cond, ["given conditions"] * len(cond), null=null)
+        if kind == "text":
             if labels is not None:
                 self.check_labels(labels)
             prompts = self.expand_prompts(prompt, n)
-            cond, asked = encode(prompts), [p or "anything" for p in prompts]
-            null = None if negative_prompt is None else encode(negative_prompt)
-        else:
-            if negative_prompt is not None:
-                raise ValueError("Only a model that reads prompts can be told what not to show.")
-            if labels is None:
-                labels = self.make_labels(prompt, (10 if prompt is None else 1) if n is None else n)
-            elif prompt is not None or n is not None:
-                raise ValueError("Give labels, or a prompt and n, not both.")
-            cond = labels = self.check_labels(labels)
-            asked = [str(d) for d in labels.tolist()]
-        parts, states = [], []
-        for i in range(0, len(cond), batch):
-            steps = self.run_sampler(cond[i:i + batch], null, first_index=first_index + i, **settings)
-            if keep_trajectory:
-                steps = list(steps)
-                states.append(steps)
-            parts.append(self.decode(last(steps), settings.get("exact", False)).cpu())
-        trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
-                      for s in zip(*states, strict=True)]
-        return GeneratedVideo(torch.cat(parts), asked, labels, trajectory or None)
+            return Request(len(prompts), encode(prompts), [p or "anything" for p in prompts],
+                           null=null)
+        if kind is None:
+            if prompt is not None or labels is not None:
+                raise ValueError("This model has no conditions, so it takes n but no prompt and no "
+                                 "labels.")
+            return Request(check_count(1 if n is None else n), None, [])
+        if labels is None:
+            usual = self.recipe.classes if prompt is None else 1
+            labels = self.make_labels(prompt, usual if n is None else n)
+        elif prompt is not None or n is not None:
+            raise ValueError("Give labels, or a prompt and n, not both.")
+        labels = self.check_labels(labels)
+        names = self.recipe.class_names
+        return Request(len(labels), labels, [names[i] for i in labels.tolist()], labels)
+
+    def check_size(self, n: int, batch: int, keep_trajectory: bool, settings: dict) -> None:
+        """Raises ValueError if n clips, or the work on a batch of them, exceed the memory."""
+        latent = torch.Size(self.sample_shape(settings["frames"])).numel()
+        _, *rest = self.recipe.shape
+        frames = settings["frames"] or self.recipe.shape[0]
+        clip = torch.Size([frames, *rest]).numel()
+        what = f"{n} clips of {frames} frames"
+        kept = 8 * latent * (settings["steps"] + 1) if keep_trajectory else 0
+        check_memory(n * (8 * clip + kept), what, "ask for fewer clips or frames"
+                     + (", or do not keep the trajectory" if kept else ""))
+        check_memory(min(n, batch) * BYTES_PER_VALUE * (latent if self.vae is None else clip),
+                     f"A batch of {min(n, batch)} clips of {frames} frames",
+                     "give a smaller batch or fewer frames", self.device)
+
+    def warn_of_poor_clips(self, request: Request, settings: dict) -> None:
+        """Warns of requests that give clips, but surely not those that were wanted."""
+        if settings["steps"] == 1:
+            warnings.warn("One step shows the mean of all clips, which is nearly black; "
+                          "give steps=10 or more.", stacklevel=3)
+        if settings["frames"] == 1 and self.recipe.shape[0] > 1 and (
+                not self.recipe.training.get("images")):
+            warnings.warn(f"This model was trained on clips of {self.recipe.shape[0]} frames, not "
+                          "on single images; one frame alone is of poor quality.", stacklevel=3)
+        if self.recipe.vocabulary and passes_are_alike(self.recipe):
+            for prompt in dict.fromkeys(request.prompts):
+                phrases = [" ".join(p) for p in split_phrases(split_words(prompt))]
+                if len(phrases) > len(set(phrases)):
+                    warnings.warn(f"'{prompt}' asks twice for the same. This model makes one pass "
+                                  "for each phrase and cannot tell equal phrases apart, so it may "
+                                  "show one digit, or two that merge.", stacklevel=3)
+
+
+def passes_are_alike(recipe: Recipe) -> bool:
+    """Whether the model makes one pass for each phrase, and equal phrases get equal passes."""
+    net = recipe.model["net"]
+    return net.get("separator") is not None and not net.get("numbered_objects")
+
+
+def check_count(n: int, name: str = "n") -> int:
+    """n as an int. Raises ValueError unless it is a whole number of at least 1."""
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"{name} must be at least 1 and a whole number, got {n!r}.")
+    return int(n)
 
 
 def save_model(path: Path, model: nn.Module, metadata: dict) -> str:
-    """Weights in half precision with the facts that rebuild the model; returns their sha256."""
+    """Write weights in half precision, and the metadata that rebuilds the model, to one file.
+
+    Returns the sha256 of the weights.
+    """
     weights = {k: v.half() if v.is_floating_point() else v
                for k, v in files.module_weights(model).items()}
-    return files.save_tensors(path, weights, metadata)
+    return files.save_tensors(Path(path).expanduser(), weights, metadata)
 
 
 def load(name: str | Path, device="cpu") -> Pipeline | VAE:
     """A shipped checkpoint by its name, or a `model.safetensors` by its path.
 
-    A VAE comes as the module itself, with its facts as `about`. Raises ValueError for a name that
-    is not there (naming those that are), a damaged, foreign or altered file, or a latent model
-    whose VAE is another now; FileNotFoundError for a path where nothing is.
+    A VAE is returned as the module itself, with its `metadata`. The global random state stays as it
+    is. Raises ValueError for an unknown name (naming the known ones), a damaged, foreign or altered
+    file, weights that are not finite, or a latent model whose VAE has changed; FileNotFoundError
+    for a path without a file.
     """
     path = checkpoint_path(name)
-    tensors, about = files.load_tensors(path)
+    tensors, metadata = files.load_tensors(path)
     sha256 = files.digest(tensors)
-    tensors, about = with_new_names(tensors, about)
-    if "recipe" not in about or "notes" in about:
-        raise ValueError(f"{path} holds no model but {', '.join(about) or 'nothing known'}.")
+    tensors, metadata = with_new_names(tensors, metadata)
+    if "recipe" not in metadata or "notes" in metadata:
+        raise ValueError(f"{path} holds no model but {', '.join(metadata) or 'nothing known'}.")
+    if bad := [k for k, v in tensors.items() if not v.isfinite().all()]:
+        raise ValueError(f"{path} holds weights that are NaN or infinite ({bad[0]} for one): its "
+                         "training failed; train it again with a lower learning rate.")
     try:
-        recipe = check_facts(about)
-        model = build_model(recipe.model)
+        recipe = check_facts(metadata)
+        with torch.random.fork_rng(devices=[]):              # the first weights are drawn, in vain
+            model = build_model(recipe.model)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
         raise ValueError(f"{path} describes a model that this version cannot build ({e}).") from e
+    model = model.to(torch.float32)                                  # whatever torch's default is
     files.load_weights(model, tensors, path)
     model = model.to(device, memory_format=torch.channels_last)
     if isinstance(model, VAE):
-        model.metadata = about | {"sha256": sha256}
+        model.metadata = metadata | {"sha256": sha256}
         return model.eval().requires_grad_(False)
     vae = load_recipe_vae(recipe, device)
-    if vae is not None and vae.metadata["sha256"] != about.get("vae"):
+    if vae is not None and vae.metadata["sha256"] != metadata.get("vae"):
         raise ValueError(f"{path} was trained on the latents of another VAE than the present "
                          f"{recipe.model['latent']}; give it back its own.")
-    return Pipeline(model, about, vae)
+    return Pipeline(model, metadata, vae)
 
 
 def check_facts(metadata: dict) -> Recipe:
@@ -274,27 +432,27 @@ def check_facts(metadata: dict) -> Recipe:
 def checkpoint_path(name: str | Path) -> Path:
     """The file of a checkpoint that comes with the package, or the .safetensors file itself.
 
-    Raises ValueError for a name that is not there.
+    Raises ValueError for an unknown name.
     """
     if Path(name).suffix == ".safetensors":
-        return Path(name)
-    if str(name) not in shipped_checkpoints():
-        raise ValueError(f"There is no checkpoint {str(name)!r}; "
-                         f"choose one of {', '.join(shipped_checkpoints())}, or give a .safetensors file.")
+        return Path(name).expanduser()
+    if str(name) not in (known := shipped_checkpoints()):
+        raise ValueError(f"There is no checkpoint {str(name)!r}{did_you_mean(name, known)}; "
+                         f"choose one of {', '.join(known)}, or give a .safetensors file.")
     return CHECKPOINTS / f"{name}.safetensors"
 
 
 def load_recipe_vae(recipe: Recipe, device="cpu") -> VAE | None:
     """The VAE whose latents a recipe's model works on, or None for one that works on pixels.
 
-    Raises ValueError where its name stands for something else, and as `load`.
+    Raises ValueError if the name is that of another model, and as `load`.
     """
     name = recipe.model.get("latent")
     if name is None:
         return None
     vae = load(name, device)
     if not isinstance(vae, VAE):
-        raise ValueError(f"{name} is no VAE, so {recipe.name} cannot work on its latents.")
+        raise ValueError(f"{name} is not a VAE, so {recipe.name} cannot work on its latents.")
     return vae
 
 

@@ -1,23 +1,25 @@
-"""The few named trainings, each a function of keyword arguments that says all there is to say.
+"""The few named trainings, each a function of keyword arguments that returns all its settings.
 
-The model, the clips it learns from, how it is trained and sampled: a checkpoint's name is its
-recipe's.
+A recipe holds the model, the dataset, how the model is trained and how it is sampled. A
+checkpoint has the name of its recipe.
 """
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from inspect import getdoc, signature
-from itertools import count
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minidiff import schedules
+from minidiff.data import digits
+from minidiff.data.batches import Dataset, MovingMNIST, batch_sizes, check_batch, load_clips
 from minidiff.data.digits import Digits
-from minidiff.data.moving_mnist import Clips, moving_mnist, sample_captions
-from minidiff.data.prompts import MAX_DIGITS, TOKEN_IDS, VOCABULARY, encode
+from minidiff.data.moving_mnist import batch_numbers, frame_size
+from minidiff.data.prompts import MAX_DIGITS, TOKEN_IDS, VOCABULARY
 from minidiff.denoiser import Denoiser
 from minidiff.runtime.checks import (
     NOTHING,
@@ -32,6 +34,7 @@ from minidiff.runtime.checks import (
 )
 from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
+from minidiff.runtime.suggestions import did_you_mean
 from minidiff.train import Objective, denoising_objective
 from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES
 from minidiff.vae import VAE
@@ -47,66 +50,89 @@ class Recipe(NamedTuple):
     """Keyword arguments, in groups; all fit into JSON, so a checkpoint can carry them."""
     name: str
     model: dict         # network, its settings; schedule, prediction; latent: name of the VAE
-    clips: dict         # size (of every batch in turn, if several), frames, ... of moving_mnist
+    clips: dict         # dataset ("moving-mnist" unless given); size, frames and what else it takes
     training: dict      # batch, lr, ema, steps, p_drop, times, ...
-    sampling: dict = {}  # noqa: RUF012 (nobody changes it): what differs from pipeline.SAMPLING
+    sampling: dict = {}  # noqa: RUF012 (never changed): what differs from pipeline.SAMPLING
 
     @property
     def classes(self) -> int | None:
-        """The number of class ids, where the model is told a class."""
+        """The number of class ids, if conditions are classes."""
         return self.model["net"].get("classes")
 
     @property
     def vocabulary(self) -> int | None:
-        """The number of token ids, where the model reads prompts."""
+        """The number of token ids, if conditions are prompts."""
         return self.model["net"].get("vocab_size")
 
     @property
+    def conditions(self) -> str | None:
+        """What the model's conditions are: "text", "class" or None."""
+        return "text" if self.vocabulary else "class" if self.classes else None
+
+    @property
+    def class_names(self) -> list[str]:
+        """A word for each class: the recipe's own, or its number."""
+        return self.clips.get("class_names") or [str(i) for i in range(self.classes or 0)]
+
+    @property
     def null(self) -> int | None:
-        """The null condition: one class id more, or the id of no word."""
+        """The null condition: one class id more, or the id of no word; None without conditions."""
         return 0 if self.vocabulary else self.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The shape (T, C, H, W) of a clip of the full size."""
+        net = self.model["net"]
+        channels = self.clips.get("channels") or (1 if self.model.get("latent") else
+                                                  net.get("in_channels", 1))
+        largest = max(map(frame_size, frame_sizes(self)), key=lambda size: size[0] * size[1])
+        return (self.clips["frames"], channels, *largest)
 
 
 FLOW_MATCHING = dict(schedule="flow", prediction="flow")
 DENOISING_SETTINGS = dict(times="logit-normal", p_drop=0.1)
-AUTOGUIDANCE = dict(autoguidance=0.5)                          # sampling: frames that agree
+AUTOGUIDANCE = dict(autoguidance=0.5)                # sampling: digits keep their shape and motion
 
 
 def mmnist32(channels=(64, 96, 128), attention: int = 2, time: str = "factorised", batch: int = 16,
              lr: float = 3e-3, ema: float = 0.999, times: str = "logit-normal",
              steps: int = 10_000) -> Recipe:
-    """32x32, 8 frames, one bouncing digit, told which: a U-Net of 2.8 M parameters, by flow."""
+    """32x32, 8 frames, one bouncing digit of a class: a U-Net of 2.8 M parameters, by flow."""
     net = dict(channels=list(channels), attention_levels=attention, time=time, classes=10)
     return Recipe("mmnist32", dict(network="unet", net=net, **FLOW_MATCHING),
                   dict(size=32, frames=8, num_digits=1),
-                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps), AUTOGUIDANCE)
+                  dict(batch=batch, lr=lr, ema=ema, times=times, p_drop=0.1, steps=steps),
+                  AUTOGUIDANCE)
 
 
 def mmnist32_dit(dim: int = 192, depth: int = 6, time: str = "full", batch: int = 16,
                  lr: float = 2e-3, ema: float = 0.999, steps: int = 10_000) -> Recipe:
-    """The same clips by a Diffusion Transformer as large: 256 patches of 2 frames, 4x4 pixels."""
+    """The clips of mmnist32 by a Diffusion Transformer: 256 patches of 2 frames, 4x4 px."""
     net = dict(dim=dim, depth=depth, time=time, patch=[2, 4, 4], classes=10)
     return Recipe("mmnist32-dit", dict(network="dit", net=net, **FLOW_MATCHING),
                   dict(size=32, frames=8, num_digits=1),
-                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **DENOISING_SETTINGS), AUTOGUIDANCE)
+                  dict(batch=batch, lr=lr, ema=ema, steps=steps, **DENOISING_SETTINGS),
+                  AUTOGUIDANCE)
 
 
-def mmnist64_vae(channels=(64,), bottleneck_channels: int = 96, latent_channels: int = 1, beta: float = 1e-4,
-                 refiner_channels=(), batch: int = 8, lr: float = 2e-3, ema: float = 0.998,
-                 decoder_only: bool = False, latent_noise: float = 0.0, steps: int = 2600) -> Recipe:
-    """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 places of 1 number and back.
+def mmnist64_vae(channels=(64,), bottleneck_channels: int = 96, latent_channels: int = 1,
+                 beta: float = 1e-4, refiner_channels=(), batch: int = 8, lr: float = 2e-3,
+                 ema: float = 0.998, decoder_only: bool = False, latent_noise: float = 0.0,
+                 steps: int = 2600) -> Recipe:
+    """64x64, 16 frames, one or two digits of 20 px, to 8x16x16 latent numbers and back.
 
     Three batches of four have frames of 32 px: as many digits for a quarter of the time.
-    decoder_only: go on with the decoder of a trained VAE, whose latents stay what they are; refine:
-    widths of the U-Net by which it looks at the whole clip; noised: half of the clips it draws from
-    latents noised to times from 0 to this.
+    decoder_only: train only the decoder of a trained VAE, so that its latents stay the same.
+    refiner_channels: widths of a U-Net in the decoder that sees the whole clip. latent_noise: half
+    of the clips are decoded from latents with noise, of times from 0 to this.
     """
     net = dict(channels=list(channels), bottleneck_channels=bottleneck_channels,
                latent_channels=latent_channels, beta=beta, refiner_channels=list(refiner_channels))
     return Recipe("mmnist64-vae", dict(network="vae", net=net),
-                  dict(size=[32, 32, 32, 64], frames=16, num_digits=[1, 2], sprite=20, speed=[2, 6]),
-                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only, latent_noise=latent_noise,
-                       steps=steps))
+                  dict(size=[32, 32, 32, 64], frames=16, num_digits=[1, 2], sprite=20,
+                       speed=[2, 6]),
+                  dict(batch=batch, lr=lr, ema=ema, decoder_only=decoder_only,
+                       latent_noise=latent_noise, steps=steps))
 
 
 def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full",
@@ -116,11 +142,12 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
                   steps: int = 10_000) -> Recipe:
     """64x64, 16 frames, one or two digits that do what a prompt says: a U-Net on the VAE's latents.
 
-    shift: headings are settled where noise is strong, t > .9, and are learnt only there.
-    Guidance acts while t >= .5, where digits and headings are decided, and spoils detail after.
-    images: the share of batches that are single frames. pool: how many batches there are before
-    they come again. network: "dit" is a transformer as large. number: digits in a clip, or the
-    least and the most. apart: the U-Net draws the things of a prompt apart.
+    shift: headings are decided at high noise, t > .9, and are learnt only there.
+    Guidance acts while t >= .5, when digits and headings are decided; later it spoils detail.
+    images: the share of batches that are single frames. pool: the number of different batches;
+    then they come again with other captions. network: "dit" is a transformer as large. number:
+    digits in a clip, or the least and the most. object_slots: the U-Net makes one pass for each
+    object of a prompt.
     """
     net = dict(in_channels=1, time=time, vocab_size=len(VOCABULARY))
     if network == "unet":
@@ -137,10 +164,12 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
                   dict(guidance=2.5, interval=[0.5, 1.0], autoguidance=0.3))
 
 
-def time_ablation(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3, ema: float = 0.998,
-          temporal_layers=TEMPORAL_LAYERS, steps: int = 1500) -> Recipe:
-    """mmnist32 made small, to compare the ways in which frames may meet."""
-    net = dict(channels=list(channels), attention_levels=1, time=mode, temporal_layers=list(temporal_layers), classes=10)
+def time_ablation(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3,
+                  ema: float = 0.998, temporal_layers=TEMPORAL_LAYERS,
+                  steps: int = 1500) -> Recipe:
+    """mmnist32 made small, to compare the ways in which frames exchange information."""
+    net = dict(channels=list(channels), attention_levels=1, time=mode,
+               temporal_layers=list(temporal_layers), classes=10)
     return Recipe(f"time-{mode}", dict(network="unet", net=net, **FLOW_MATCHING),
                   dict(size=32, frames=8, num_digits=1),
                   dict(batch=batch, lr=lr, ema=ema, steps=steps, **DENOISING_SETTINGS))
@@ -148,7 +177,7 @@ def time_ablation(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-
 
 def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
          steps: int = 100) -> Recipe:
-    """mmnist32 made small: nothing to look at, everything to test. Seconds."""
+    """mmnist32 made small for tests: trained in seconds, its clips show nothing."""
     net = dict(channels=list(channels), patch=patch, attention_levels=1, classes=10, emb_dim=64)
     return Recipe("tiny", dict(network="unet", net=net, **FLOW_MATCHING),
                   dict(size=32, frames=8, num_digits=1),
@@ -216,10 +245,12 @@ def get_recipe(name: str, **settings) -> Recipe:
     a setting may have.
     """
     if name not in RECIPES:
-        raise ValueError(f"Unknown recipe {name!r}; choose one of {', '.join(RECIPES)}.")
-    if unknown := settings.keys() - (known := signature(RECIPES[name]).parameters).keys():
-        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; "
-                         f"it has {', '.join(known)}.")
+        raise ValueError(f"Unknown recipe {name!r}{did_you_mean(name, RECIPES)}; "
+                         f"choose one of {', '.join(RECIPES)}.")
+    known = signature(RECIPES[name]).parameters
+    if unknown := sorted(settings.keys() - known.keys()):
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}"
+                         f"{did_you_mean(unknown[0], known)}; it has {', '.join(known)}.")
     check_all(settings, SETTINGS, f"The settings of {name}")
     used = {k: p.default for k, p in known.items()} | settings
     levels = len(used["channels"]) if "attention" in used else 0
@@ -232,10 +263,9 @@ def get_recipe(name: str, **settings) -> Recipe:
 
 
 def summary(name: str) -> str:
-    """The recipe in a sentence."""
+    """The recipe in a sentence; its name if Python runs without docstrings."""
     made = RECIPES[name]
-    text = getdoc(getattr(made, "func", made))                  # python -OO leaves none
-    return text.splitlines()[0] if text else name
+    return (getdoc(getattr(made, "func", made)) or name).partition("\n")[0]
 
 
 def network_class(name: str) -> type[nn.Module]:
@@ -245,7 +275,7 @@ def network_class(name: str) -> type[nn.Module]:
 
 
 def build_model(model: dict) -> nn.Module:
-    """A fresh denoiser, or VAE, from a recipe's `model`."""
+    """A new denoiser, or VAE, from a recipe's `model`, with random weights."""
     net = network_class(model["network"])(**model["net"])
     if isinstance(net, VAE):
         return net
@@ -253,7 +283,7 @@ def build_model(model: dict) -> nn.Module:
 
 
 def build_objective(recipe: Recipe) -> Objective:
-    """What a recipe's model is trained to do: to tell clip from noise, or to rebuild clips."""
+    """The loss that a recipe's model is trained on: a denoiser's, or a VAE's."""
     if recipe.model["network"] == "vae":
         return vae_objective(recipe.training.get("latent_noise", 0.0))
     settings = {k: recipe.training[k] for k in ("p_drop", "times", "shift") if k in recipe.training}
@@ -261,63 +291,103 @@ def build_objective(recipe: Recipe) -> Objective:
 
 
 def vae_objective(latent_noise: float = 0.0) -> Objective:
-    """The objective of a VAE. noised: half of the latents are noised to times from 0 to this."""
+    """The objective of a VAE. latent_noise: half of the latents get noise of times 0 to this."""
     def objective(vae: VAE, x: Tensor, _: None, g: torch.Generator) -> Tensor:
-        noise = sharded_draw(len(x), lambda n: torch.randn(n, *vae.latent_shape(x.shape[1:]), generator=g,
-                                                    device=x.device))
+        shape = vae.latent_shape(x.shape[1:])
+        draw = dict(generator=g, device=x.device, dtype=torch.float32)
+        noise = sharded_draw(len(x), lambda n: torch.randn(n, *shape, **draw))
         if not latent_noise:
             return vae.loss(x, noise)
-        t = sharded_draw(len(x), lambda n: 2 * torch.rand(n, generator=g, device=x.device) - 1)
+        t = sharded_draw(len(x), lambda n: 2 * torch.rand(n, **draw) - 1)
         return vae.loss(x, noise, latent_noise * t.clamp(min=0))
     return objective
 
 
-def training_batches(recipe: Recipe, digits: Digits, seed: int, start: int = 0, device="cpu",
-           vae: VAE | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def moving_mnist_dataset(recipe: Recipe, source: str | Path | Digits) -> MovingMNIST:
+    """Bouncing digits as a recipe wants them. source: digits, or what `digits.load` takes."""
+    if not isinstance(source, Digits):
+        source = digits.load(source, "train")
+    settings = {k: v for k, v in recipe.clips.items() if k not in (
+        "dataset", "channels", "class_names")}
+    return MovingMNIST(source, recipe.conditions, recipe.training.get("pool"), **settings)
+
+
+def own_clips_dataset(recipe: Recipe, source: str | Path) -> Dataset:
+    """Clips of one's own. source: a folder of GIFs or an .npy file (`data.batches.load_clips`)."""
+    return load_clips(source)
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {"moving-mnist": moving_mnist_dataset,
+                                               "clips": own_clips_dataset}
+
+
+def build_dataset(recipe: Recipe, source: str | Path | Digits | Dataset) -> Dataset:
+    """The dataset that a recipe names, made from a source, or the source itself if it is one.
+
+    Raises ValueError for an unknown dataset, or one whose clips do not fit the recipe's model.
+    """
+    if isinstance(source, Digits) or not isinstance(source, Dataset):
+        name = recipe.clips.get("dataset", "moving-mnist")
+        if name not in DATASETS:
+            raise ValueError(f"Unknown dataset {name!r}{did_you_mean(name, DATASETS)}; "
+                             f"choose one of {', '.join(DATASETS)}.")
+        source = DATASETS[name](recipe, source)
+    needs = dict(channels=recipe.shape[1], classes=recipe.classes, words=recipe.vocabulary)
+    has = dict(channels=source.shape[1], classes=source.num_classes, words=source.vocab_size)
+    for name, least in needs.items():
+        other = has[name] != least if name == "channels" else has[name] is None or has[name] > least
+        if least and other:
+            raise ValueError(f"{recipe.name} is made for {least or 'no'} {name}, but the data has "
+                             f"{has[name] or 'no'} {name}; change the recipe, or give other data.")
+    return source
+
+
+def training_batches(recipe: Recipe, source: str | Path | Digits | Dataset, seed: int,
+                     start: int = 0, device="cpu",
+                     vae: VAE | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The recipe's endless training batches (x0, cond), from number `start` on.
 
-    vae: what turns clips into latents, for a recipe of a latent model. Batch k depends on (seed, k)
-    alone, and of several processes each gets its rows. A recipe may have a pool of so many batches,
-    which come again and again, each time in other words, and are encoded once.
+    source: the dataset, or what it is made from (`build_dataset`). vae: encodes clips, for a recipe
+    of a latent model. Batch k depends on (seed, k) alone, and of several processes each gets its
+    rows. If a recipe has a pool of batches, which come again and again, each is encoded once.
     """
-    sizes, pool = frame_sizes(recipe), recipe.training.get("pool") or inf
-    share = recipe.training.get("images", 0)
-    kept = {}                                                        # latents of the batches so far
-    for k in count(start):
-        which = int(k % pool)
-        clips = moving_mnist(digits, recipe.training["batch"], seed=seed, step=which, device=device,
-                             **recipe.clips | {"size": sizes[which % len(sizes)]})
-        x = clips.x
-        if int((which + 1) * share) > int(which * share):          # this one's turn to be still
+    dataset, pool = build_dataset(recipe, source), recipe.training.get("pool") or inf
+    share, size = recipe.training.get("images", 0), recipe.training["batch"]
+    latents = {}                                                     # of the pool's batches so far
+    numbered = zip(batch_numbers(start), dataset.batches(size, seed, start, device), strict=False)
+    for k, (x, cond) in numbered:
+        if k == start:
+            check_batch(x, cond)
+        number = int(k % pool)
+        if int((number + 1) * share) > int(number * share):       # this batch is of single frames
             x = x[:, :1]
-        mine = shard(len(x))
-        x, cond = x[mine], make_conditions(recipe, clips, seed, k)
+        rows = shard(len(x))
+        x, cond = x[rows], cond if recipe.conditions else None
         if vae is not None:
-            x = kept[which] if which in kept else encode_latents(vae, x)
+            x = latents[number] if number in latents else encode_latents(vae, x)
             if pool < inf:
-                kept[which] = x
-        yield x, None if cond is None else cond[mine]
+                latents[number] = x
+        yield x, None if cond is None else cond[rows]
 
 
 @torch.no_grad()
 def encode_latents(vae: VAE, x: Tensor) -> Tensor:
+    """Clips (B, T, C, H, W) as float32 latents."""
     with autocast(x.device):
         return vae.encode(x).float()
 
 
-def frame_sizes(recipe: Recipe) -> list[int]:
-    """The sizes of the training's batches, in turn; the largest is what the model is for."""
-    size = recipe.clips["size"]
-    return size if isinstance(size, list) else [size]
+def frame_sizes(recipe: Recipe) -> list:
+    """The sizes of the training's batches, in turn, each a side or (height, width) in pixels.
+
+    The model is for the largest one. Two numbers, such as [32, 48], are one size, not two.
+    """
+    return batch_sizes(recipe.clips["size"])
 
 
-def latent_stats_clips(recipe: Recipe, digits: Digits, seed: int, n: int = 64) -> Tensor:
-    """n clips of the recipe's full size, by which a VAE's latents are calibrated."""
-    return moving_mnist(digits, n, seed=seed, **recipe.clips | {"size": max(frame_sizes(recipe))}).x
-
-
-def make_conditions(recipe: Recipe, clips: Clips, seed: int, step: int) -> Tensor | None:
-    """What the model is told of each clip: its digit, the ids of a caption's words, or nothing."""
-    if recipe.vocabulary:
-        return encode(sample_captions(clips, seed, step))
-    return clips.labels[:, 0] if recipe.classes else None
+def latent_stats_clips(recipe: Recipe, source: str | Path | Digits | Dataset, seed: int,
+                       n: int = 64) -> Tensor:
+    """n clips of the recipe's full size, to measure the mean and variance of a VAE's latents."""
+    full = recipe._replace(clips=recipe.clips | {"size": list(recipe.shape[2:])})
+    source = getattr(source, "digits", source)                        # Moving-MNIST is made anew
+    return next(build_dataset(full, source).batches(n, seed))[0]

@@ -44,7 +44,7 @@ class MinidiffTrainer(TrainingRun):
     def batches(self, start: int) -> Iterator[tuple]:
         """The recipe's batches; single frames in the first share of the time, if there is one."""
         still = self.recipe._replace(training=self.recipe.training | {"images": 1})
-        frames, clips = (training_batches(recipe, self.digits, self.seed, start, self.device)
+        frames, clips = (training_batches(recipe, self.dataset, self.seed, start, self.device)
                          for recipe in (still, self.recipe))
         until = self.budget * self.recipe.training.get("stills", 0)
         while True:

@@ -1,12 +1,14 @@
 """Clips to files and back: GIF to look at, a contact sheet as PNG, NPY to compute with.
 
 Everything here takes clips (N, T, C, H, W), floats in [0, 1], C = 1 (grey) or 3 (colour); `to_unit`
-makes them from the package's [-1, 1]. A GIF counts time in hundredths of a second: 8 frames a
-second (12.5) become 12, 8.33 a second.
+converts the package's [-1, 1] to that. A GIF counts time in hundredths of a second: 8 frames a
+second would be 12.5 hundredths, so the file has 12, which is 8.33 frames a second.
 """
 import html
 import io
 from base64 import b64encode
+from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from minidiff.runtime.files import atomic_write
 
-LINE_GREY = 96      # of the lines between tiles: it shows against black and against white
+LINE_GREY = 96      # of the lines between tiles: visible beside black and beside white
+FPS, GREYS = 8.0, 16                                        # of a GIF, unless given
 
 
 def to_unit(x: Tensor) -> Tensor:
@@ -26,33 +29,48 @@ def to_unit(x: Tensor) -> Tensor:
 
 
 def check_clips(clips: Tensor) -> Tensor:
-    """clips as float32 on the CPU; ValueError unless (N, T, C, H, W), C = 1 or 3, all in [0, 1]."""
+    """The clips as float32 on the CPU.
+
+    Raises ValueError unless they are floats (N, T, C, H, W) with C = 1 or 3, all in [0, 1].
+    """
     clips = torch.as_tensor(clips).detach()
-    if (clips.ndim != 5 or clips.shape[2] not in (1, 3) or not clips.numel()
-            or not clips.is_floating_point()):
-        got = f"{tuple(clips.shape)} of {clips.dtype}"
-        raise ValueError(f"Clips must be floats (N, T, C, H, W) with C = 1 or 3, got {got}.")
+    if clips.ndim != 5 or clips.shape[2] not in (1, 3) or not clips.numel():
+        raise ValueError("Clips must be floats (N, T, C, H, W) with C = 1 or 3, "
+                         f"got {tuple(clips.shape)} of {clips.dtype}.")
+    if not clips.is_floating_point():
+        raise ValueError(f"Clips must be floats in [0, 1], got {clips.dtype}; for bytes from 0 to "
+                         "255 give clips.float() / 255.")
     low, high = (float(v) for v in clips.aminmax())
-    if not (low >= 0 and high <= 1):                                            # false for NaN, too
-        raise ValueError(f"Clips must lie in [0, 1], got {low:.4g} to {high:.4g}; "
-                         "media.unit(x) brings [-1, 1] there.")
+    if not (low >= 0 and high <= 1):                                        # false for NaN, too
+        raise ValueError(f"Clips must lie in [0, 1], {range_advice(low, high)}.")
     return clips.cpu().float()
 
 
-def gif_bytes(clips: Tensor, fps: float = 8.0, scale: int | None = None, columns: int | None = None,
-              greys: int = 16) -> bytes:
-    """One looping GIF of the N clips side by side on a grid, few greys so that it stays small.
+def range_advice(low: float, high: float) -> str:
+    """What values from low to high, not in [0, 1], seem to be, and how to bring them to [0, 1]."""
+    got = f"got {low:.4g} to {high:.4g}; "
+    if not (isfinite(low) and isfinite(high)):
+        return got + "NaN and infinite numbers cannot be shown: see where they come from"
+    if low >= 0 and 2 < high <= 255.5:
+        return got + "divide clips that go from 0 to 255 by 255"
+    if low < 0 and low >= -2 and high <= 2:
+        return got + "media.to_unit(x) converts [-1, 1] to that"
+    return got + "clamp or scale them"
 
-    scale: pixels per pixel (nearest neighbour), chosen from the size unless given. greys: 2 to 256,
-    evenly spaced, so a pixel is off by at most half a step; colour clips share one palette of 256.
-    A frame equal to the one before only lengthens its delay. Raises ValueError for bad clips, fps,
-    scale, columns or greys.
+
+def gif_bytes(clips: Tensor, fps: float = FPS, scale: int | None = None,
+              columns: int | None = None, greys: int = GREYS) -> bytes:
+    """One looping GIF of the N clips side by side on a grid, with few greys, so that it is small.
+
+    fps: frames per second. scale: pixels per pixel (nearest neighbour), chosen from the size unless
+    given. greys: 2 to 256, evenly spaced, so a pixel is off by at most half a step; colour clips
+    share one palette of 256. A frame equal to the one before only lengthens its delay. Raises
+    ValueError for bad clips, fps, scale, columns or greys.
     """
     clips = check_clips(clips)
-    if not 2 <= greys <= 256:
-        raise ValueError(f"A GIF has 2 to 256 greys, got {greys}.")
+    check_gif_settings(fps, greys)
     columns = grid_columns(len(clips)) if columns is None else columns
-    index, palette = quantise(tile_frames(clips, scale, columns), greys)                   # (T, H, W) uint8
+    index, palette = quantise(tile_frames(clips, scale, columns), greys)         # (T, H, W) uint8
     frames = [Image.fromarray(i) for i in index]
     for frame in frames:
         frame.putpalette(palette)
@@ -60,6 +78,13 @@ def gif_bytes(clips: Tensor, fps: float = 8.0, scale: int | None = None, columns
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:],
                    duration=10 * gif_delay(fps), loop=0)
     return out.getvalue()
+
+
+def check_gif_settings(fps: float, greys: int) -> None:
+    """Raises ValueError for a number of frames per second, or of greys, that no GIF can have."""
+    gif_delay(fps)
+    if not isinstance(greys, Integral) or not 2 <= greys <= 256:
+        raise ValueError(f"A GIF has 2 to 256 greys, a whole number, got {greys!r}.")
 
 
 def contact_sheet(clips: Tensor, scale: int | None = None,
@@ -79,10 +104,10 @@ def contact_sheet(clips: Tensor, scale: int | None = None,
 def gif_delay(fps: float) -> int:
     """Hundredths of a second per frame: 8 fps -> 12. Raises ValueError unless fps is positive.
 
-    At least 2 (50 fps), because browsers slow down what is faster.
+    At least 2 (50 fps), because browsers slow down faster GIFs.
     """
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"fps must be a positive number, got {fps}.")
+    if not isinstance(fps, Real) or not 0 < fps < float("inf"):
+        raise ValueError(f"fps must be a positive number, got {fps!r}.")
     return max(2, round(100 / fps))
 
 
@@ -121,24 +146,40 @@ def quantise(frames: np.ndarray, greys: int) -> tuple[np.ndarray, list[int]]:
     return np.asarray(tall).reshape(frames.shape[:3]), tall.getpalette()
 
 
-def save(clips: Tensor, path: str | Path) -> None:
-    """Write clips as the file's ending says: .gif, .png (a contact sheet) or .npy (float32).
+def save(clips: Tensor, path: str | Path, *, fps: float = FPS, greys: int = GREYS,
+         scale: int | None = None, columns: int | None = None) -> None:
+    """Write clips to a .gif, a .png (a contact sheet) or an .npy file (float32), by its ending.
 
-    Whole or not at all. Raises ValueError for another ending or bad clips, before anything is
-    written.
+    The file is written whole or not at all. The settings are those of `gif_bytes`; a contact sheet
+    uses scale and columns, an array none. Raises ValueError for another ending, bad clips or bad
+    settings, before anything is written.
     """
-    path, clips = Path(path), check_clips(clips)
+    path, clips = Path(path).expanduser(), check_clips(clips)
     if path.suffix.lower() not in FILE_EXTENSIONS:
-        raise ValueError(f"{path}: the ending says the format, one of {', '.join(FILE_EXTENSIONS)}.")
+        raise ValueError(f"{path}: the ending names the format; "
+                         f"use one of {', '.join(FILE_EXTENSIONS)}.")
+    check_gif_settings(fps, greys)
+    settings = dict(fps=fps, greys=greys, scale=scale, columns=columns)
     with atomic_write(path) as draft:
-        WRITERS[path.suffix.lower()](clips, draft)
+        WRITERS[path.suffix.lower()](clips, draft, settings)
 
 
-WRITERS = {
-    ".gif": lambda clips, path: path.write_bytes(gif_bytes(clips)),
-    ".png": lambda clips, path: contact_sheet(clips).save(path, "PNG"),
-    ".npy": lambda clips, path: np.save(path, clips.numpy(), allow_pickle=False),
-}
+def write_gif(clips: Tensor, path: Path, settings: dict) -> None:
+    """One GIF file, by `gif_bytes`."""
+    path.write_bytes(gif_bytes(clips, **settings))
+
+
+def write_png(clips: Tensor, path: Path, settings: dict) -> None:
+    """One PNG file, by `contact_sheet`, which has no use for fps and greys."""
+    contact_sheet(clips, settings["scale"], settings["columns"]).save(path, "PNG")
+
+
+def write_npy(clips: Tensor, path: Path, settings: dict) -> None:
+    """One array, in [0, 1]; no setting applies."""
+    np.save(path, clips.numpy(), allow_pickle=False)
+
+
+WRITERS = {".gif": write_gif, ".png": write_png, ".npy": write_npy}
 FILE_EXTENSIONS = tuple(WRITERS)
 
 
@@ -169,7 +210,7 @@ def read_labels(path: str | Path) -> Tensor:
 
 def load_array(path: str | Path) -> np.ndarray:
     """The array of an .npy file. Raises FileNotFoundError, or ValueError that names the file."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
@@ -187,36 +228,43 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 class NotebookVideo:
-    """Clips that play: a notebook shows a GIF or, where it cannot, a contact sheet or words.
+    """Clips that play: a notebook shows a GIF, or a contact sheet or words if it cannot.
 
-    clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. settings: as for
-    `gif_bytes`.
+    clips: (N, T, C, H, W) in [0, 1], or anything that has such a `.tensor`. The settings are those
+    of `gif_bytes`; `save` uses them, too. Raises ValueError for bad clips or settings.
     """
 
-    def __init__(self, clips: Tensor, caption: str = "", **settings):
+    def __init__(self, clips: Tensor, caption: str = "", *, fps: float = FPS, greys: int = GREYS,
+                 scale: int | None = None, columns: int | None = None):
         self.clips = check_clips(getattr(clips, "tensor", clips))
-        self.caption, self.settings = caption, settings
+        check_gif_settings(fps, greys)
+        self.caption = caption
+        self.settings = dict(fps=fps, greys=greys, scale=scale, columns=columns)
 
     def __repr__(self) -> str:
         n, frames, _, height, width = self.clips.shape
-        about = f"{n} clip{'s' * (n > 1)} of {frames} frames, {height}x{width}"
+        about = (f"{n} clip{'s' * (n > 1)} of {frames} frame{'s' * (frames > 1)}, "
+                 f"{height}x{width}")
         return f"{self.caption} ({about})" if self.caption else about
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         sheet = io.BytesIO()
-        contact_sheet(self.clips, columns=self.settings.get("columns")).save(sheet, "PNG")
+        contact_sheet(self.clips, columns=self.settings["columns"]).save(sheet, "PNG")
         return {"text/html": self.html(), "image/png": b64encode(sheet.getvalue()).decode(),
                 "text/plain": repr(self)}
 
     def html(self) -> str:
         """The GIF and its caption as one string: small in the file, enlarged by the browser."""
-        scale = self.settings.get("scale") or default_scale(self.clips, self.settings.get("columns"))
+        scale = self.settings["scale"] or default_scale(self.clips, self.settings["columns"])
         gif = gif_bytes(self.clips, **(self.settings | {"scale": 1}))
-        width = scale * int.from_bytes(gif[6:8], "little")   # a GIF's width is in its bytes 6 and 7
+        width = scale * int.from_bytes(gif[6:8], "little")  # a GIF's width is in its bytes 6 and 7
         img = (f'<img src="{data_uri("gif", gif)}" alt="{html.escape(repr(self))}" width="{width}" '
                f'style="image-rendering: pixelated; max-width: 100%">')
         return f"<div>{img}<div>{html.escape(self.caption)}</div></div>"
 
-    def save(self, path: str | Path) -> None:
-        """Write .gif, .png or .npy, by the path's ending; raises as `media.save`."""
-        save(self.clips, path)
+    def save(self, path: str | Path, **settings) -> None:
+        """Write .gif, .png or .npy, by the path's ending, as it is shown.
+
+        settings: fps, greys, scale or columns, to save with others. Raises as `media.save`.
+        """
+        save(self.clips, path, **(self.settings | settings))

@@ -1,12 +1,12 @@
 """Prompts: a closed vocabulary, a small grammar, and the way to token ids and back.
 
-    prompt := thing [and thing]
-    thing  := digit [verb [pace] [heading] [pace]]      "a 3 moving slowly up left"
+    prompt := object [and object]
+    object := digit [verb [pace] [heading] [pace]]      "a 3 moving slowly up left"
 
 A digit is "a 3", "the digit three", ... or "something"; what is left out is left open. A prompt is
-`PROMPT_LENGTH` token ids, filled up with 0, the id of no word; the null prompt is all zeros. What the ids
-mean is learnt with the model. A heading is the direction at the first frame, in sectors of 45
-degrees.
+`PROMPT_LENGTH` token ids, padded with 0, the id of no word; the null prompt is all zeros. The
+meaning of the ids is learnt with the model. A heading is the direction at the first frame, in
+sectors of 45 degrees.
 """
 import difflib
 import re
@@ -22,14 +22,23 @@ DIRECTIONS = ("right", "down right", "down", "down left",   # sectors of 45 degr
               "left", "up left", "up", "up right")
 VERBS = ("moving", "drifting", "flying", "going", "moves", "goes")
 PACES = ("slowly", "quickly")
-VOCABULARY = ("", *"0123456789", *NUMBER_WORDS, "a", "the", "digit", "something", *VERBS,
-              "left", "right", "up", "down", *PACES, "and")
+ARTICLES, HEADINGS = ("a", "the"), ("left", "right", "up", "down")
+VOCABULARY = ("", *"0123456789", *NUMBER_WORDS, *ARTICLES, "digit", "something", *VERBS, *HEADINGS,
+              *PACES, "and")
 TOKEN_IDS = {word: i for i, word in enumerate(VOCABULARY)}
-PROMPT_LENGTH, MAX_DIGITS = 16, 2                                        # words and digits in a prompt
+DIGIT_WORDS = frozenset(VOCABULARY[1:21])                                   # 0 to 9, zero to nine
+SYNONYMS = {"an": "a", "then": "and", "with": "and", "plus": "and", "fast": "quickly",
+            "quick": "quickly", "rapidly": "quickly", "slow": "slowly", "upward": "up",
+            "upwards": "up", "downward": "down", "downwards": "down", "leftward": "left",
+            "leftwards": "left", "rightward": "right", "rightwards": "right", "move": "moving",
+            "drifts": "drifting", "fly": "flying", "flies": "flying", "go": "going"}
+NEVER_MISSPELT = {"them", "there", "they", "these", "for", "from", "done"}   # like known words
+PROMPT_LENGTH, MAX_DIGITS = 16, 2                             # words and digits in a prompt
+EXAMPLE = "'a 3 moving left'"
 
 
 class ObjectSpec(NamedTuple):
-    """What is said of one digit; None is left open. direction: an index of `DIRECTIONS`."""
+    """One object of a prompt; what is None is left open. direction: an index of `DIRECTIONS`."""
     digit: int | None = None
     direction: int | None = None
     pace: str | None = None
@@ -38,20 +47,21 @@ class ObjectSpec(NamedTuple):
 # Words to ids and back
 
 def encode(prompt: str | Sequence[str | None] | None) -> Tensor:
-    """Token ids (LENGTH,), int64, of a prompt, or (N, LENGTH) of several. None: the null prompt.
+    """Token ids (L,), int64, of a prompt, or (N, L) of several; L = PROMPT_LENGTH.
 
-    Capitals, commas, stops and hyphens do not matter. Raises ValueError for an empty prompt,
-    unknown words (with the nearest known ones), more than 16 words or 2 digits. Warns where
-    directions contradict each other.
+    None is the null prompt. Capitals, commas, stops and hyphens do not matter. Raises ValueError
+    for an empty prompt, unknown words (with similar known ones), more than 16 words or 2 digits,
+    and for a phrase that names nothing, names two digits, or repeats itself. Warns if directions
+    contradict each other.
     """
-    if prompt is not None and not isinstance(prompt, str):
+    if hasattr(prompt, "__iter__") and not isinstance(prompt, str):
         return torch.stack([encode(p) for p in prompt])
     ids = [] if prompt is None else [TOKEN_IDS[word] for word in checked_words(prompt)]
-    return torch.tensor(ids + [0] * (PROMPT_LENGTH - len(ids)))
+    return torch.tensor(ids + [0] * (PROMPT_LENGTH - len(ids)), device="cpu")
 
 
 def decode(ids: Tensor) -> str:
-    """The words of token ids (L,); "" for the null prompt. Raises ValueError for unknown ids."""
+    """The words of token ids (L,), "" for the null prompt. Raises ValueError for unknown ids."""
     ids = ids.tolist()
     if any(not 0 <= i < len(VOCABULARY) for i in ids):
         raise ValueError(f"Token ids must be from 0 to {len(VOCABULARY) - 1}, got {ids}.")
@@ -59,70 +69,112 @@ def decode(ids: Tensor) -> str:
 
 
 def split_words(prompt: str) -> list[str]:
+    """The words of a text, in small letters, without punctuation."""
     return re.sub(r"[-,.;:!?]", " ", prompt.lower()).split()
 
 
 def checked_words(prompt: str) -> list[str]:
     """The words of a prompt, or the errors and warnings of `encode`."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"A prompt is text, such as {EXAMPLE}, or None; got {prompt!r}.")
     words = split_words(prompt)
     if not words:
-        raise ValueError("The prompt is empty. Say what should move, for example 'a 3 moving left';"
+        raise ValueError(f"The prompt is empty. Say what should move, for example {EXAMPLE};"
                          " None leaves everything open.")
     if unknown := [w for w in dict.fromkeys(words) if w not in TOKEN_IDS]:
         raise ValueError("Not in the vocabulary: " + "; ".join(map(suggest_words, unknown)) + ". "
-                         f"It has {len(VOCABULARY) - 1} words; see minidiff.data.prompts.VOCABULARY.")
+                         f"It has {len(VOCABULARY) - 1} words; see "
+                         "minidiff.data.prompts.VOCABULARY.")
     if len(words) > PROMPT_LENGTH:
         raise ValueError(f"The prompt has {len(words)} words; {PROMPT_LENGTH} are the most.")
-    if (digits := sum((w in TOKEN_IDS and 1 <= TOKEN_IDS[w] <= 20) or w == "something" for w in words)) > MAX_DIGITS:
+    if (digits := sum(names_digit(w) for w in words)) > MAX_DIGITS:
         raise ValueError(f"The prompt asks for {digits} digits; {MAX_DIGITS} are the most.")
-    for phrase in split_phrases(words):
-        for pair in (("left", "right"), ("up", "down"), PACES):
-            if set(pair) <= set(phrase):
-                warnings.warn(f"'{' '.join(phrase)}' contradicts itself ({' and '.join(pair)}): "
-                              "the model will do one of them, or neither.", stacklevel=4)
+    phrases = split_phrases(words)
+    if len(phrases) != words.count("and") + 1:
+        raise ValueError(f"{prompt!r} has nothing before or after an 'and'; "
+                         "write 'a 3 and a 7', or leave it out.")
+    for phrase in phrases:
+        check_phrase(phrase, alone=len(phrases) == 1)
     return words
 
 
+def names_digit(word: str) -> bool:
+    """Whether a word stands for a digit: 3, three or something."""
+    return word in DIGIT_WORDS or word == "something"
+
+
+def check_phrase(phrase: list[str], alone: bool) -> None:
+    """Raises ValueError for a phrase that no clip can show; warns of one that contradicts itself.
+
+    alone: the prompt has no other phrase, so the digit may be left open.
+    """
+    said, digits = " ".join(phrase), [w for w in phrase if names_digit(w)]
+    if len(digits) > 1:
+        raise ValueError(f"'{said}' names {len(digits)} digits without 'and' between them; write "
+                         f"'{' and '.join(digits)}', or leave one out.")
+    for group in (ARTICLES, ("digit",), VERBS, *((w,) for w in HEADINGS + PACES)):
+        found = [w for w in phrase if w in group]
+        if len(found) > 1:
+            raise ValueError(f"'{said}' has {' and '.join(map(repr, found))}; one of them is "
+                             f"enough, as in {EXAMPLE}.")
+    if not digits and not (alone and {*HEADINGS, *PACES} & {*phrase}):
+        raise ValueError(f"'{said}' names no digit; say which one, as in {EXAMPLE}, or "
+                         "'something'. 'and' stands between two digits, not between two headings.")
+    for pair in (("left", "right"), ("up", "down"), PACES):
+        if {*pair} <= {*phrase}:
+            warnings.warn(f"'{said}' contradicts itself ({' and '.join(pair)}): "
+                          "the model will do one of them, or neither.", stacklevel=5)
+
+
 def suggest_words(word: str) -> str:
-    """A word and the known ones like it."""
-    close = difflib.get_close_matches(word, VOCABULARY[1:], n=2, cutoff=0.5)
+    """A word and, if there is one, the known word that is meant: similar and of one first letter.
+
+    Numbers and short words are too easily like another word, so they get no similar one.
+    """
+    if word.isdigit():
+        return f"{word!r} (digits are 0 to 9, each a word of its own)"
+    close = [SYNONYMS[word]] if word in SYNONYMS else []
+    if not close and len(word) > 2 and word not in NEVER_MISSPELT:
+        known = [w for w in VOCABULARY[1:] if w[0] == word[0]]
+        close = difflib.get_close_matches(word, known, n=2, cutoff=0.78)
     return f"{word!r}" + (f" (do you mean {' or '.join(map(repr, close))}?)" if close else "")
 
 
 # Meaning to words and back
 
 def split_phrases(words: list[str]) -> list[list[str]]:
-    """The words of a prompt, thing by thing."""
+    """The words of a prompt, object by object."""
     starts = [i for i, word in enumerate(words) if word == "and"]
     ends = zip([0, *(i + 1 for i in starts)], [*starts, len(words)])
     return [words[a:b] for a, b in ends if b > a]
 
 
 def parse(prompt: str) -> list[ObjectSpec]:
-    """What a prompt says, thing by thing. Raises as `encode`. Of contradictions the last counts."""
+    """The objects of a prompt. Raises as `encode`. Of contradictions the last word counts."""
     return [parse_phrase(phrase) for phrase in split_phrases(checked_words(prompt))]
 
 
 def parse_phrase(phrase: list[str]) -> ObjectSpec:
-    digit = [(TOKEN_IDS[w] - 1) % 10 for w in phrase if 1 <= TOKEN_IDS[w] <= 20]
+    """The object that the words between two "and"s name."""
+    digit = [(TOKEN_IDS[w] - 1) % 10 for w in phrase if w in DIGIT_WORDS]
     down = [w for w in phrase if w in ("up", "down")][-1:]
     across = [w for w in phrase if w in ("left", "right")][-1:]
     heading, pace = " ".join(down + across), [w for w in phrase if w in PACES]
     return ObjectSpec(digit[-1] if digit else None,
-                 DIRECTIONS.index(heading) if heading else None, pace[-1] if pace else None)
+                      DIRECTIONS.index(heading) if heading else None, pace[-1] if pace else None)
 
 
 def describe(objects: Sequence[ObjectSpec]) -> str:
     """The plain prompt: "a 3 moving left and a 7 moving slowly up"."""
-    return " and ".join(object_phrase(thing) for thing in objects)
+    return " and ".join(object_phrase(spec) for spec in objects)
 
 
 def object_phrase(spec: ObjectSpec, subject: str = "a {digit}", verb: str = "moving",
-           pace_first: bool = True) -> str:
-    """One thing in words. subject: a pattern that may hold {digit}, 3, and {number}, three."""
+                  pace_first: bool = True) -> str:
+    """One object in words. subject: a pattern that may hold {digit}, 3, and {number}, three."""
     if spec.digit is None:
         subject = "something"
-    number = NUMBER_WORDS[spec.digit] if spec.digit in range(10) else spec.digit   # other sprites
+    number = NUMBER_WORDS[spec.digit] if spec.digit in range(10) else spec.digit  # other sprites
     words = [subject.format(digit=spec.digit, number=number)]
     if spec.direction is not None or spec.pace:
         heading = DIRECTIONS[spec.direction] if spec.direction is not None else None
@@ -138,15 +190,16 @@ SUBJECTS = ("a {digit}", "a {digit}", "the {digit}", "digit {digit}", "the digit
 def paraphrase(objects: Sequence[ObjectSpec], uniforms: Iterator[float]) -> str:
     """The same in other words, or a little less: how a training caption is made.
 
-    Each thing loses its digit or its heading in one case out of eight each. chance: numbers in
-    [0, 1), four a thing.
+    Each object loses its digit in one case of eight, and its heading in another one. uniforms:
+    numbers in [0, 1), four for each object.
     """
     def pick(options):
         return options[int(next(uniforms) * len(options))]
 
-    said = []
-    for thing in objects:
+    phrases = []
+    for spec in objects:
         subject, verb, first = pick(SUBJECTS), pick(VERBS), pick((True, False))
         lost = pick((None,) * 6 + ("digit", "direction"))
-        said.append(object_phrase(thing._replace(**({lost: None} if lost else {})), subject, verb, first))
-    return " and ".join(said)
+        said = spec._replace(**({lost: None} if lost else {}))
+        phrases.append(object_phrase(said, subject, verb, first))
+    return " and ".join(phrases)

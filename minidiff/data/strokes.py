@@ -1,16 +1,17 @@
-"""Handwritten digits out of nothing: endless, drawn from curves, with no data behind them.
+"""Handwritten digits without a data set: drawn from curves, as many as are wanted.
 
-A way of writing a digit is a list of points that the pen passes, joined by Catmull-Rom curves.
-Such a curve is linear in its points, so a way of writing is a matrix W, and a block of digits by
+A glyph, one way of writing a digit, is a list of points that the pen passes, joined by Catmull-Rom
+curves. Such a curve is linear in its points, so a glyph is a matrix W, and a block of digits by
 different hands is one batched product and one distance:
 
     path = W (points + jitter), then warped, turned, slanted and stretched
-    ink  = clamp((width / 2 - distance from pixel to path) / EDGE + 1/2, 0, 1)
+    ink  = clamp((width / 2 - distance from pixel to path) / EDGE_WIDTH + 1/2, 0, 1)
 
 The format is that of MNIST: white on black, the digit's ink in a box of 20 of 28 pixels, moved by
-whole pixels until its centre of mass is at pixel (14, 14). The points come from how people write,
-their spread from looking at drawn beside real digits and a few trials by hand; no optimiser saw a
-real pixel. benchmarks/studies/strokes_to_mnist.py: how much of MNIST a network reads that saw only these.
+whole pixels until its centre of mass is at pixel (14, 14). The points come from how people write;
+their spread was chosen by hand, by comparing drawn digits with real ones. No optimiser saw a real
+pixel. benchmarks/studies/strokes_to_mnist.py measures how much of MNIST a network reads that was
+trained on these digits only.
 
 E. Catmull and R. Rom, A class of local interpolating splines, 1974.
 """
@@ -21,12 +22,15 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
-BLOCK_SIZE = 32      # digits drawn together, from one generator
-POINTS_PER_PATH = 112   # points along a path: a bit more than half a pixel apart
-EDGE_WIDTH = 1.1      # pixels over which ink fades out
+from minidiff.runtime.memory import check_memory
+from minidiff.runtime.seeds import FLOAT, check_seed
 
-# A digit, then where the pen goes: "x y" in a box of 100 by 100, y down. A bar lifts the pen,
-# a point given twice is a corner.
+BLOCK_SIZE = 32         # digits drawn together, from one generator
+POINTS_PER_PATH = 112   # points along a path: a bit more than half a pixel apart
+EDGE_WIDTH = 1.1        # pixels over which ink fades out
+
+# A digit, then the points of the pen's path: "x y" in a box of 100 by 100, y down. A bar lifts the
+# pen, a point given twice is a corner.
 GLYPHS = """
 0 50 2, 20 12, 5 50, 20 90, 50 98, 82 88, 95 50, 80 12, 50 2            # round
 0 62 8, 40 2, 15 25, 10 70, 35 100, 70 85, 85 40, 68 5, 45 10           # the end crosses the start
@@ -103,27 +107,27 @@ def catmull_rom(points: Tensor, steps: int = 32) -> Tensor:
     """The curve through points (K, D), `steps` to a piece: ((K - 1) steps + 1, D)."""
     before, after = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
     a, b, c, d = torch.cat([before, points, after])[:, None].unfold(0, 4, 1).unbind(-1)
-    t = torch.arange(steps)[:, None] / steps                                    # (steps, 1)
+    t = torch.arange(steps, **FLOAT)[:, None] / steps                           # (steps, 1)
     x = b + ((c - a) * t + (2*a - 5*b + 4*c - d) * t**2 + (3*b - a - 3*c + d) * t**3) / 2
     return torch.cat([rearrange(x, "k t d -> (k t) d"), points[-1:]])
 
 
 def parse_glyph(glyph: str) -> tuple[Tensor, Tensor]:
-    """The points (K, 2) of a way of writing, and W (SAMPLES, K): equal steps of ink along it."""
+    """The points (K, 2) of a glyph, and W (POINTS_PER_PATH, K): equal steps of ink along it."""
     lines = [[[float(v) / 100 for v in p.split()] for p in s.split(",")] for s in glyph.split("|")]
-    lines = [torch.tensor(s) for s in lines]
-    curves = [catmull_rom(torch.eye(len(s))) for s in lines]                    # weights of points
+    lines = [torch.tensor(s, **FLOAT) for s in lines]
+    curves = [catmull_rom(torch.eye(len(s), **FLOAT)) for s in lines]          # weights of points
     ink = [(w @ s).diff(dim=0).norm(dim=-1) for w, s in zip(curves, lines, strict=True)]
-    ink = torch.cat([pad(step, (1, 0)) for step in ink]).cumsum(0)              # a lift costs none
-    even = torch.linspace(0, 1, POINTS_PER_PATH) * ink[-1]
+    ink = torch.cat([pad(step, (1, 0)) for step in ink]).cumsum(0)              # a lift has none
+    even = torch.linspace(0, 1, POINTS_PER_PATH, **FLOAT) * ink[-1]
     return torch.cat(lines), torch.block_diag(*curves)[torch.searchsorted(ink, even)]
 
 
 @cache
 def glyphs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """WAYS as points (V, K, 2) and matrices (V, SAMPLES, K); each digit's row count, first row."""
+    """GLYPHS as points (V, K, 2) and W (V, POINTS_PER_PATH, K); each digit's count, first row."""
     lines = [line.split("#")[0].strip() for line in GLYPHS.strip().splitlines()]
-    count = torch.tensor([int(line[0]) for line in lines]).bincount()           # (10,)
+    count = torch.tensor([int(line[0]) for line in lines], device="cpu").bincount()  # (10,)
     pens = [parse_glyph(line[2:]) for line in lines]
     most = max(len(points) for points, _ in pens)
     points = torch.stack([pad(p, (0, 0, 0, most - len(p))) for p, _ in pens])
@@ -134,8 +138,8 @@ def glyphs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def sample_paths(n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """n digits by n hands: paths (N, M, 2) without unit, pen widths (N,) for size 28, labels."""
     points, w, count, first = glyphs()
-    real = {"generator": g, "dtype": torch.float32}
-    labels = torch.randint(10, (n,), generator=g)
+    real = {"generator": g} | FLOAT
+    labels = torch.randint(10, (n,), generator=g, device="cpu")
     way = first[labels] + (torch.rand(n, **real) * count[labels]).long()
     p = points[way] - .5                                                        # (N, K, 2)
     p = p + .03 * torch.randn(p.shape, **real)
@@ -151,7 +155,7 @@ def sample_paths(n: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
 
 def rasterise(path: Tensor, width: Tensor, size: int) -> Tensor:
     """Ink (N, size, size) in [0, 1] of pens of width (N,) along paths (N, M, 2) in pixels."""
-    pixel = torch.arange(size)[:, None] + .5
+    pixel = torch.arange(size, **FLOAT)[:, None] + .5
     x, y = ((rearrange(path, "n m d -> d n 1 m") - pixel) ** 2).unbind()        # (N, size, M)
     distance = (x[:, None] + y[:, :, None]).amin(-1).sqrt()                     # (N, size, size)
     return ((width[:, None, None] / 2 - distance) / EDGE_WIDTH + .5).clamp(0, 1)
@@ -160,10 +164,10 @@ def rasterise(path: Tensor, width: Tensor, size: int) -> Tensor:
 def centre_paths(path: Tensor, width: Tensor, size: int) -> Tensor:
     """The paths in pixels: ink fits the box, its mass is on the pixel in the middle."""
     low, high = path.amin(1, keepdim=True), path.amax(1, keepdim=True)
-    rim = (width[:, None, None] + EDGE_WIDTH - 1) / 2                                 # ink past the path
+    rim = (width[:, None, None] + EDGE_WIDTH - 1) / 2                           # ink past the path
     path = (path - low) * (20 * size / 28 - 2 * rim) / (high - low).amax(-1, keepdim=True)
     path = path + rim + size // 7
-    ink, pixel = rasterise(path, width, size), torch.arange(size) + .5
+    ink, pixel = rasterise(path, width, size), torch.arange(size, **FLOAT) + .5
     mass = torch.stack([ink.sum(1) @ pixel, ink.sum(2) @ pixel], -1) / ink.sum((1, 2))[:, None]
     return path + (size // 2 + .5 - mass).round()[:, None]                      # whole pixels
 
@@ -173,18 +177,21 @@ def strokes(n: int, seed: int = 0, size: int = 28) -> tuple[Tensor, Tensor]:
 
     White ink on black, labels uniform. Digit i depends on seed and i alone, so strokes(100, seed)
     is strokes(1000, seed) cut short; the global random state is neither read nor changed. About
-    0.15 ms a digit on one core. Raises ValueError for n < 1 or size < 14.
+    0.15 ms a digit on one core. Raises ValueError for n < 1, size < 14 or a bad seed.
     """
+    check_seed(seed)
     if n < 1:
         raise ValueError(f"strokes needs n >= 1 digits to draw, got n={n}; ask for at least one")
     if size < 14:
         raise ValueError(f"size={size} pixels are too few to read a digit; use 14 or more")
-    images = torch.empty(n, 1, size, size, dtype=torch.float32)
-    labels = torch.empty(n, dtype=torch.int64)
+    check_memory(4 * n * size**2, f"{n} digits of {size}x{size} pixels", "ask for fewer")
+    images = torch.empty(n, 1, size, size, **FLOAT)
+    labels = torch.empty(n, dtype=torch.int64, device="cpu")
     for i in range(0, n, BLOCK_SIZE):
-        g = torch.Generator().manual_seed(seed * 1_000_003 + i // BLOCK_SIZE)
+        g = torch.Generator("cpu").manual_seed((seed * 1_000_003 + i // BLOCK_SIZE) % 2**64)
         path, width, label = sample_paths(BLOCK_SIZE, g)
         width = width * size / 28
-        images[i:i + BLOCK_SIZE, 0] = rasterise(centre_paths(path, width, size), width, size)[:n - i]
+        drawn = rasterise(centre_paths(path, width, size), width, size)
+        images[i:i + BLOCK_SIZE, 0] = drawn[:n - i]
         labels[i:i + BLOCK_SIZE] = label[:n - i]
     return images, labels

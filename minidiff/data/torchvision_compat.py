@@ -1,7 +1,7 @@
-"""torchvision, also where its compiled operators cannot load.
+"""Imports torchvision even if its compiled operators cannot be loaded.
 
-Its wheels are built for CUDA and die beside a CPU-only torch. Data sets need none of those
-operators; they only have to be known by name for the import to go through.
+Its wheels are built for CUDA and fail beside a CPU-only torch. Data sets need none of these
+operators, but the import fails unless torch knows their names.
 """
 import importlib
 import sys
@@ -9,16 +9,16 @@ from types import ModuleType
 
 import torch
 
-# The two whose fakes are registered unasked.
+# The operators whose names torchvision needs when it is imported.
 SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-library = None  # must outlive the import: a collected Library takes its schemas along
+library = None  # kept: when a Library is garbage-collected, its schemas are removed
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, or ImportError where there is none.
+    """torchvision. Raises ImportError if it is not installed.
 
-    The names are declared only after a plain import failed for want of them.
+    The names are declared only if a plain import fails because they are missing.
     """
     global library
     try:

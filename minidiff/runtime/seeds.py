@@ -1,4 +1,4 @@
-"""Randomness that can be repeated: every draw names what it is for, so streams never coincide.
+"""Random numbers that can be repeated: every draw names its purpose, so no two streams coincide.
 
     noise = torch.randn(shape, generator=generator("noise", seed, step))
 """
@@ -8,6 +8,7 @@ from numbers import Integral
 import torch
 
 MAX_SEED = 2**63 - 1
+FLOAT = dict(dtype=torch.float32, device="cpu")   # of draws that do not depend on torch's defaults
 
 
 def generator(purpose: str, *numbers: int, device="cpu") -> torch.Generator:

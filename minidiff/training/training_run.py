@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from minidiff.data import digits
 from minidiff.pipeline import checkpoint_path, load_recipe_vae, save_model
 from minidiff.recipes import (
     Recipe,
+    build_dataset,
     build_model,
     build_objective,
     check_recipe,
@@ -139,9 +139,9 @@ class TrainingRun:
             network = build_model(model).to(self.device)
             self.state = TrainState(network, training["lr"], training["ema"])
             self.vae = load_recipe_vae(self.recipe, self.device)
-        self.digits = digits.load(self.source, "train")
+        self.dataset = build_dataset(self.recipe, self.source)
         if model["network"] == "vae":
-            self.latent_stats_clips = latent_stats_clips(self.recipe, self.digits, self.seed)
+            self.latent_stats_clips = latent_stats_clips(self.recipe, self.dataset, self.seed)
             if training.get("decoder_only"):
                 self.state.model.freeze_encoder()
         self.settings = dict(objective=build_objective(self.recipe), seed=self.seed)
@@ -170,7 +170,7 @@ class TrainingRun:
 
     def batches(self, start: int) -> Iterator[tuple]:
         """The training's batches from number `start` on."""
-        return training_batches(self.recipe, self.digits, self.seed, start, self.device, self.vae)
+        return training_batches(self.recipe, self.dataset, self.seed, start, self.device, self.vae)
 
     def steps_within(self, minutes: float) -> int:
         """How many steps fit into so many minutes on this machine."""

@@ -1,5 +1,9 @@
 """From a file to a video: what repeats, what is refused, what comes along."""
 import json
+import os
+import subprocess
+import sys
+import warnings
 
 import pytest
 import torch
@@ -7,8 +11,9 @@ from torch.testing import assert_close
 
 import minidiff
 from minidiff import pipeline
+from minidiff.data.digits import built_in
 from minidiff.pipeline import Pipeline, load, save_model
-from minidiff.recipes import build_model, get_recipe
+from minidiff.recipes import build_model, get_recipe, training_batches
 from minidiff.runtime import files
 from minidiff.samplers import SAMPLERS
 from minidiff.schedules import timesteps
@@ -95,9 +100,18 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     (dict(prompt=10), "from 0 to 9"), (dict(prompt=-1), "from 0 to 9"), (dict(n=0), "at least 1"),
     (dict(n=-2), "at least 1"), (dict(steps=0), "n >= 1"), (dict(steps=-5), "n >= 1"),
     (dict(sampler="magic"), "ddim"), (dict(guidance=-1.0), "0 or more"),
-    (dict(guidance=float("nan")), "0 or more"), (dict(seed=-1), "from 0 up"),
+    (dict(guidance=float("nan")), "0 or more"), (dict(seed=-1), "A seed must be"),
     (dict(autoguidance=-1.0), "autoguidance must be a number, 0 or more"),
-    (dict(autoguidance="much"), "autoguidance must be a number")])
+    (dict(autoguidance="much"), "autoguidance must be a number"),
+    (dict(sampler="eulr"), r"do you mean 'euler'\?"), (dict(stesp=3), r"do you mean 'steps'\?"),
+    (dict(steps=2.5), "whole number"), (dict(steps=10**12), "whole number"),
+    (dict(seed=2**63), "A seed must be"), (dict(first_index=-1), "A seed must be"),
+    (dict(batch=0), "batch must be at least 1"), (dict(n=2.5), "n must be at least 1"),
+    (dict(n=10**9), r"would need about .* of memory"),
+    (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer frames"),
+    (dict(n=10**20), "of memory"), (dict(guidance=True, shift=0), "shift"),
+    (dict(prompt=1, wrap=lambda denoise: None), "wrap must return a function"),
+    (dict(cond=torch.tensor([1]), n=1), "Give cond alone")])
 def test_what_cannot_be_made_is_refused(model, call, words):
     with pytest.raises(ValueError, match=words):
         model(**({"steps": 1} | call))
@@ -151,3 +165,157 @@ def test_the_shipped_model_makes_a_video():
     assert video.tensor.shape == (1, 8, 1, 32, 32)
     ink = video.tensor.mean((0, 2, 3, 4))
     assert (ink > 0.01).all() and (ink < 0.3).all()          # a digit in every frame, mostly black
+
+
+def made(sampling=None, **recipe) -> Pipeline:
+    """A small model of one's own, untrained, whose last layers were woken up."""
+    settings = dict(channels=[32], patch=4, attention_levels=1) | recipe.pop("net", {})
+    own = get_recipe("tiny")._replace(
+        model=dict(network="unet", net=settings, schedule="flow", prediction="flow"),
+        clips=dict(size=16, frames=4) | recipe.pop("clips", {}), sampling=sampling or {})
+    torch.manual_seed(0)
+    denoiser = build_model(own.model)
+    with torch.no_grad():
+        for p in denoiser.parameters():
+            if not p.any():
+                p.normal_(std=0.05)
+    return Pipeline(denoiser, {"recipe": own._asdict()})
+
+
+@pytest.mark.parametrize("sampling", [{}, dict(autoguidance=0.5)])
+def test_a_model_without_conditions_can_be_sampled(sampling):
+    model = made(sampling)
+    video = model(n=3, steps=2, batch=2)
+    assert video.tensor.shape == (3, 4, 1, 16, 16) and video.labels is None
+    assert torch.equal(model(steps=2, exact=True).tensor, model(n=1, steps=2, exact=True).tensor)
+    assert repr(video).startswith("3 clips")
+    for wrong in (dict(prompt=3), dict(labels=[1]), dict(cond=torch.zeros(1))):
+        with pytest.raises(ValueError, match="no conditions|only to a model that has conditions"):
+            model(steps=2, **wrong)
+    with pytest.warns(UserWarning, match="guidance does nothing"):
+        model(steps=2, guidance=3.0)
+
+
+@pytest.mark.parametrize(("net", "clips", "shape"), [
+    (dict(in_channels=3), dict(size=16), (4, 3, 16, 16)),
+    (dict(classes=3), dict(size=[16, 24]), (4, 1, 16, 24)),
+    (dict(in_channels=3, classes=2), dict(size=(24, 8), frames=2), (2, 3, 24, 8))])
+def test_colour_and_oblong_clips_can_be_sampled(net, clips, shape, tmp_path):
+    model = made(net=net, clips=clips)
+    video = model(n=2, steps=2)
+    assert video.tensor.shape == (2, *shape) == (2, *model.recipe.shape)
+    video.save(tmp_path / "x.gif")
+    assert_close(model(n=2, steps=2, batch=1).tensor, video.tensor, rtol=0, atol=2e-2)
+
+
+def test_the_conditions_are_the_recipe_s():
+    names = ["disc", "square", "star"]
+    model = made(net=dict(classes=3), clips=dict(class_names=names))
+    assert model(steps=2).labels.tolist() == [0, 1, 2]
+    assert "asked for star (2 clips" in repr(model("star", n=2, steps=2))
+    with pytest.raises(ValueError, match="from 0 to 2, or one of disc, square, star"):
+        model("circle", steps=2)
+    own = model(cond=torch.tensor([2, 0]), steps=2, exact=True).tensor
+    assert torch.equal(own, model(labels=[2, 0], steps=2, exact=True).tensor)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_may_be_of_any_integer_type(model, dtype):
+    labels = torch.tensor([1, 2], dtype=dtype)
+    assert model(labels=labels, steps=2).labels.dtype == torch.int64
+    with pytest.raises(ValueError, match="whole numbers"):
+        model(labels=torch.tensor([True]), steps=2)
+
+
+def test_none_is_the_model_s_own_setting(model):
+    none = dict.fromkeys(("seed", "guidance", "sampler", "shift", "autoguidance", "frames", "exact",
+                          "rescale", "batch", "first_index", "n", "wrap"))
+    usual = model(3, exact=True, steps=2).tensor
+    assert torch.equal(model(3, **none | dict(exact=True, steps=2)).tensor, usual)
+    assert model.with_defaults(dict(steps=None))["steps"] == model.sampling["steps"]
+    assert model.with_defaults(dict(interval=None))["interval"] is None
+
+
+def test_wrap_acts_last_so_what_is_known_stays(model):
+    """Guidance is scaled and x0 clipped before it: what it returns is what the sampler sees."""
+    known = torch.full((1, 1, 32, 32), 0.5)
+    mask = (torch.arange(8) < 3).view(-1, 1, 1, 1)
+    seen = []
+
+    def wrap(denoise):
+        def watched(x, t):
+            x0 = denoise(x, t)
+            seen.append(float(x0.abs().max()))
+            return x0
+        return minidiff.inpainted(watched, known, mask)
+    video = model(3, n=2, steps=3, guidance=9.0, sampler="ddim", wrap=wrap)
+    assert len(seen) == 3 and max(seen) <= 1
+    assert_close(video.tensor[:, :3], torch.full((2, 3, 1, 32, 32), 0.75))
+    assert (video.tensor[:, 3:] - 0.75).abs().mean() > 0.05
+    plain = model(3, steps=3, exact=True).tensor
+    assert torch.equal(plain, model(3, steps=3, exact=True, wrap=lambda d: d).tensor)
+
+
+def test_one_step_is_warned_of(model):
+    with pytest.warns(UserWarning, match="One step shows the mean"):
+        model(3, steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(3, steps=2)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path, model):
+    weights = {k: v * torch.nan for k, v in model.denoiser.state_dict().items()}
+    files.save_tensors(tmp_path / "nan.safetensors", weights, facts())
+    with pytest.raises(ValueError, match=r"nan\.safetensors holds weights that are NaN"):
+        load(tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match="made NaN or infinite"):
+        model(3, steps=2, wrap=lambda d: lambda x, t: d(x, t) * torch.nan)
+
+
+def test_a_full_memory_is_one_sentence(model):
+    def wrap(denoise):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate "
+                           "memory: you tried to allocate 9 bytes.")
+    with pytest.raises(ValueError, match="The memory is full; give a smaller batch"):
+        model(3, steps=2, wrap=wrap)
+
+
+def test_no_global_random_state_is_moved_and_no_default_matters(model_file, model):
+    before, usual = torch.random.get_rng_state(), model(3, steps=2, exact=True).tensor
+    again = load(model_file)
+    again(3, steps=2)
+    next(training_batches(get_recipe("tiny"), built_in(n=20), 0))
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = load(model_file)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(other(3, steps=2, exact=True).tensor, usual)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, model):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    save_model("~/x.safetensors", model.denoiser, facts())
+    assert (tmp_path / "x.safetensors").exists() and load("~/x.safetensors").recipe.name == "tiny"
+
+
+def test_a_misspelt_name_gets_a_suggestion():
+    with pytest.raises(ValueError, match="do you mean 'mmnist32'"):
+        load("mnist32")
+    with pytest.raises(ValueError, match="do you mean 'tiny'"):
+        get_recipe("tinny")
+    with pytest.raises(ValueError, match="do you mean 'channels'"):
+        get_recipe("tiny", chanels=[32])
+
+
+def test_importing_the_package_is_quick_and_lazy():
+    code = ("import sys, time, torch; a = time.process_time(); import minidiff; "
+            "b = time.process_time() - a; from minidiff import load, Denoiser, UNet, DiT, VAE, "
+            "guided, autoguided, clipped, inpainted, course, digits, scoreboard, samplers; "
+            "print(b, minidiff.schedules.Flow, 'load' in dir(minidiff))")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+    assert float(out.stdout.split()[0]) < 0.2 and out.stdout.split()[-1] == "True"

@@ -1,4 +1,6 @@
 """Models that read prompts and work on latents: from words to a clip, and what is refused."""
+import warnings
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -7,7 +9,7 @@ from minidiff.__main__ import main
 from minidiff.data.digits import built_in
 from minidiff.data.media import to_unit
 from minidiff.data.moving_mnist import HELD_OUT
-from minidiff.data.prompts import VOCABULARY, encode, parse
+from minidiff.data.prompts import VERBS, VOCABULARY, encode, parse
 from minidiff.evaluation import evaluate
 from minidiff.pipeline import Pipeline, load, save_model
 from minidiff.recipes import build_model, get_recipe, training_batches
@@ -93,8 +95,34 @@ def test_guidance_keeps_to_the_recipe_s_interval_unless_told_otherwise(model):
 
 
 def test_a_prompt_of_every_word_samples(model):
-    clips = model(list(VOCABULARY[1:]), steps=1, frames=1).tensor
-    assert clips.shape == (len(VOCABULARY) - 1, 2, 1, 64, 64) and clips.isfinite().all()
+    prompts = [f"3 {word} 7" if word == "and" else f"{word} 3" if word in ("a", "the", "digit")
+               else f"3 {word}" if word in VERBS else word for word in VOCABULARY[1:]]
+    clips = model(prompts, steps=2, frames=2).tensor
+    assert clips.shape == (len(prompts), 2, 1, 64, 64) and clips.isfinite().all()
+
+
+def test_one_frame_is_one_frame(model):
+    with pytest.warns(UserWarning, match="trained on clips of 16 frames.*poor quality"):
+        video = model("a 3", n=2, steps=2, frames=1, keep_trajectory=True)
+    assert video.tensor.shape == (2, 1, 1, 64, 64)
+    z = video.trajectory[-1].x
+    assert_close(video.tensor[:, 0], to_unit(model.vae.decode(z[:, 0])), rtol=0, atol=2e-2)
+
+
+def test_equal_phrases_are_warned_of_where_nothing_tells_them_apart(model):
+    with pytest.warns(UserWarning, match="asks twice for the same"):
+        model("a 3 moving left and a 3 moving left", **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(["a 3 moving left and a 3 moving right", "a 3", None], **SMALL)
+
+
+@pytest.mark.parametrize("size", [64, 32])
+def test_a_latent_model_makes_what_its_vae_decodes(model, size):
+    clips = model.recipe.clips | {"size": [size, 64]}
+    other = Pipeline(model.denoiser, {"recipe": model.recipe._replace(clips=clips)._asdict()},
+                     model.vae)
+    assert other("a 3", **SMALL).tensor.shape == (1, 2, 1, size, 64)
 
 
 def test_the_trajectory_is_one_of_latents_that_can_be_shown(model):

@@ -183,3 +183,35 @@ def test_another_failure_of_torchvision_is_not_hidden(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RuntimeError, match="another torch"):
         torchvision_compat.import_torchvision()
+
+
+def test_both_spellings_of_mnist_s_files_are_found(tmp_path):
+    for path in write_pair(tmp_path).iterdir():
+        path.rename(tmp_path / path.name.replace("-idx", ".idx"))
+    assert {p.name for p in tmp_path.iterdir()} == {"t10k-images.idx3-ubyte",
+                                                    "t10k-labels.idx1-ubyte"}
+    assert len(mnist(tmp_path, "val").images) == 1000
+
+
+def test_digits_are_called_mnist_by_their_content_not_by_their_name(tmp_path, mnist_folder):
+    assert mnist(mnist_folder, "test").source == "mnist"
+    other = mnist(write_pair(tmp_path), "test").source
+    assert other.startswith("idx-") and len(other) == 12
+    assert mnist(write_pair(tmp_path, zipped=True), "test").source == other
+
+
+@pytest.mark.parametrize(("code", "dtype"), [(9, ">i1"), (11, ">i2"), (12, ">i4")])
+def test_labels_of_other_integer_types_are_read(tmp_path, code, dtype):
+    write_pair(tmp_path)
+    labels = (np.arange(10_000) % 10).astype(dtype)
+    raw = b"\0\0" + bytes([code, 1]) + np.array([10_000], ">u4").tobytes() + labels.tobytes()
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(raw)
+    found = mnist(tmp_path, "test").labels
+    assert found.dtype == torch.int64 and found.tolist() == [i % 10 for i in range(1000)]
+
+
+def test_a_folder_may_be_given_from_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_pair(tmp_path / "my digits")
+    assert len(load("~/my digits", "test").images) == 1000

@@ -1,4 +1,5 @@
 """Media: what a file shows is what the clips hold, and a file is whole or not there."""
+import base64
 import io
 import os
 import pickle
@@ -212,3 +213,53 @@ def test_clips_that_are_none_are_refused(x):
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         media.gif_bytes(clips(), **settings)
+
+
+def test_a_video_saves_what_it_shows(tmp_path):
+    x = clips(1, 3, h=16, w=16)
+    video = media.NotebookVideo(x, fps=25, greys=256)
+    video.save(tmp_path / "x.gif")
+    frames, durations, _ = decode((tmp_path / "x.gif").read_bytes())
+    shown = decode(base64.b64decode(video.html().split("base64,")[1].split('"')[0]))
+    assert durations == shown[1] == [40] * 3
+    small = frames[:, ::frames.shape[1] // 16, ::frames.shape[1] // 16]
+    assert np.array_equal(small, shown[0]) and len(np.unique(frames)) > 100
+    video.save(tmp_path / "y.gif", fps=10, scale=1)
+    assert decode((tmp_path / "y.gif").read_bytes())[1] == [100] * 3
+
+
+def test_saving_takes_the_settings_of_a_gif(tmp_path):
+    media.save(clips(4), tmp_path / "x.gif", fps=50, greys=2, scale=1, columns=4)
+    frames, durations, _ = decode((tmp_path / "x.gif").read_bytes())
+    assert durations == [20] * 4 and frames.shape[2] == 4 * 6 - 1 and len(np.unique(frames)) <= 3
+    media.save(clips(2), tmp_path / "x.png", scale=1)
+    assert Image.open(tmp_path / "x.png").size == (4 * 6 - 1, 2 * 7 - 1)
+
+
+@pytest.mark.parametrize("settings", [{"fps": 0}, {"fps": None}, {"greys": 1}, {"greys": 2.5}])
+def test_settings_of_a_video_are_checked_at_once(tmp_path, settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        media.NotebookVideo(clips(), **settings)
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        media.save(clips(), tmp_path / "x.gif", **settings)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("x", "words"), [
+    (clips() * 255, "divide clips that go from 0 to 255 by 255"),
+    ((clips() * 255).byte(), r"clips\.float\(\) / 255"), (clips() * 2 - 1, r"media\.to_unit"),
+    (clips() * torch.nan, "NaN"), (clips() + torch.inf, "NaN and infinite"),
+    (clips() * 1000, "clamp or scale")])
+def test_clips_out_of_range_get_the_right_advice(x, words):
+    with pytest.raises(ValueError, match=words):
+        media.check_clips(x)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    media.save(clips(), "~/deep/x.npy")
+    assert (tmp_path / "deep" / "x.npy").exists()
+    assert torch.equal(media.read_npy("~/deep/x.npy"), clips())
+    media.NotebookVideo(clips()).save("~/x.gif")
+    assert (tmp_path / "x.gif").exists()

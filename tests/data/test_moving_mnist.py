@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from minidiff.data import digits as sources
+from minidiff.data import strokes
 from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import (
     HELD_OUT,
@@ -79,7 +80,8 @@ def test_overlaps_are_the_maximum():
     grey = Digits(torch.full((1, 1, 9, 9), 0.5), torch.zeros(1, dtype=torch.long))
     clips = moving_mnist(grey, 64, size=16, sprite=9, num_digits=2, seed=1)
     corners = clips.positions - 4.5
-    alone = place_sprites(grey.images[None].expand(64, 2, 1, 9, 9), corners, 16)         # (n, T, 2, ...)
+    sprites = grey.images[None].expand(64, 2, 1, 9, 9)
+    alone = place_sprites(sprites, corners, 16)                                  # (n, T, 2, ...)
     assert (alone.sum(2) > alone.amax(2) + 0.4).any((1, 2, 3, 4)).float().mean() > 0.5
     assert_close((clips.x + 1) / 2, alone.amax(2), rtol=0, atol=1e-5)
 
@@ -187,7 +189,7 @@ def test_the_public_test_file_is_read(tmp_path):
     (dict(labels=torch.tensor([[1, 2]])), r"\(2, 1\).*got \(1, 2\)"),
     (dict(labels=torch.tensor([1, 2]), num_digits=2), r"\(2, 2\).*got \(2,\)"),
     (dict(pairs="some"), "seen, all, held_out"),
-    (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "from 0 up")])
+    (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "A seed must be")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):
         moving_mnist(digits, **(dict(n=2) | settings))
@@ -230,3 +232,72 @@ def test_training_prompts_can_be_read_and_repeat(digits):
 def test_a_number_of_digits_is_drawn_between_sensible_limits(digits):
     with pytest.raises(ValueError, match="at least 1"):
         moving_mnist(digits, 2, num_digits=(2, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(32, 48), (40, 24), [24, 32]])
+def test_frames_may_be_oblong_and_coloured(size, channels):
+    sprites = Digits(torch.rand(9, channels, 7, 7), torch.arange(9))
+    clips = moving_mnist(sprites, 64, size=size, frames=12, num_digits=2, pairs="all", seed=2)
+    height, width = size
+    half = 7 * min(size) // 16 / 2
+    assert clips.x.shape == (64, 12, channels, height, width)
+    for axis, side in enumerate(size):                       # every place within the walls is used
+        where = clips.positions[..., axis]
+        assert where.min() >= int(2 * half) / 2 and where.max() <= side - int(2 * half) / 2
+        assert where.max() - where.min() > 0.9 * (side - 2 * half)
+    assert len({c.split("moving ")[1] for c in clips.captions}) > 4
+
+
+def test_an_oblong_frame_s_ink_is_at_its_positions(digits):
+    clips = moving_mnist(digits, 16, size=(32, 48), seed=3)
+    frames = (clips.x[:, :, 0] + 1) / 2
+    y, x = torch.arange(32) + 0.5, torch.arange(48) + 0.5
+    ink = frames.sum((-1, -2))
+    at = torch.stack([(frames.sum(-1) * y).sum(-1), (frames.sum(-2) * x).sum(-1)], -1)
+    offset = at / ink[..., None] - clips.positions[:, :, 0]
+    assert_close(ink, ink[:, :1].expand_as(ink), rtol=1e-5, atol=0)
+    assert offset.std(1).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [None, (32,), (32, 0), 3.5, "32", (8, 8, 8)])
+def test_a_size_is_one_number_or_two(digits, size):
+    with pytest.raises(ValueError, match="size must be"):
+        moving_mnist(digits, 1, size=size)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_may_be_of_any_integer_type(digits, dtype):
+    want = torch.tensor([3, 9])
+    usual = moving_mnist(digits, 2, labels=want)
+    other = Digits(digits.images, digits.labels.to(dtype))
+    for source, labels in ((digits, want.to(dtype)), (other, want)):
+        clips = moving_mnist(source, 2, labels=labels)
+        assert torch.equal(clips.x, usual.x) and clips.labels.dtype == torch.int64
+    with pytest.raises(ValueError, match="whole numbers"):
+        moving_mnist(digits, 2, labels=want.float())
+
+
+def test_clips_and_digits_do_not_depend_on_torch_s_defaults(digits):
+    def draw():
+        return moving_mnist(digits, 2, num_digits=(1, 2), seed=4), sources.built_in("val", 3)
+    usual = draw()
+    before = torch.random.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")                         # a draw on it would have no values
+    strokes.glyphs.cache_clear()
+    try:
+        clips, drawn = draw()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        strokes.glyphs.cache_clear()
+    assert torch.equal(clips.x, usual[0].x) and torch.equal(drawn.images, usual[1].images)
+    assert sample_captions(clips, 1) == sample_captions(usual[0], 1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_more_clips_than_the_memory_holds_are_refused_at_once(digits):
+    for settings in (dict(n=10**9), dict(n=2, frames=10**10), dict(n=10**20)):
+        with pytest.raises(ValueError, match=r"would need about .* of memory"):
+            moving_mnist(digits, **settings)

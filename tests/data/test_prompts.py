@@ -44,8 +44,10 @@ def test_nothing_is_the_null_prompt():
 
 
 def test_every_word_is_used_and_understood():
+    said = {"and": "a 3 and a 7", "a": "a 3", "the": "the 3", "digit": "digit 3"}
+    said |= {verb: f"3 {verb}" for verb in prompts.VERBS}
     for word in VOCABULARY[1:]:
-        assert decode(encode(word)) == word
+        assert decode(encode(said.get(word, word))) == said.get(word, word)
 
 
 @pytest.mark.parametrize("things", list(itertools.product(THINGS[1:], repeat=2)))
@@ -101,3 +103,42 @@ def test_opposite_headings_of_two_digits_are_no_contradiction():
 def test_unknown_ids_are_refused():
     with pytest.raises(ValueError, match="from 0 to"):
         decode(torch.tensor([99]))
+
+
+@pytest.mark.parametrize(("prompt", "words"), [
+    ("three seven", "names 2 digits without 'and'.*three and seven"), ("3 3", "names 2 digits"),
+    ("something 7 moving up", "names 2 digits"), ("and", "nothing before or after"),
+    ("a 3 and", "nothing before or after"), ("and a 3", "nothing before or after"),
+    ("a 3 and and a 7", "nothing before or after"), ("a a a a", "one of them is enough"),
+    ("a the 3", "one of them is enough"), ("a 3 moving moving left", "one of them is enough"),
+    ("a 3 left left", "one of them is enough"), ("a", "names no digit"),
+    ("the digit", "names no digit"), ("moving", "names no digit"),
+    ("a 3 moving left and right", "'right' names no digit.*not between two headings"),
+    ("left and a 3", "'left' names no digit")])
+def test_phrases_that_no_clip_can_show_are_refused(prompt, words):
+    with pytest.raises(ValueError, match=words):
+        encode(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["left", "moving up left", "slowly", "3 left", "something",
+                                    "digit seven goes up and the 3"])
+def test_what_is_left_out_is_left_open(prompt):
+    assert decode(encode(prompt)) == prompt
+
+
+@pytest.mark.parametrize(("word", "meant"), [
+    ("moovin", "moving"), ("rigth", "right"), ("sevn", "seven"), ("fast", "quickly"),
+    ("then", "and"), ("upwards", "up"), ("tree", "three")])
+def test_the_word_that_is_meant_is_suggested(word, meant):
+    assert f"do you mean '{meant}'?" in prompts.suggest_words(word)
+
+
+@pytest.mark.parametrize("word", ["to", "too", "on", "for", "there", "they", "gone", "cat", "of",
+                                  "bone", "12", "10", "42"])
+def test_other_words_get_no_misleading_suggestion(word):
+    assert "do you mean" not in prompts.suggest_words(word)
+
+
+def test_a_prompt_is_text():
+    with pytest.raises(ValueError, match="A prompt is text"):
+        encode([3])
