@@ -25,7 +25,7 @@ from minidiff.runtime.files import CHECKPOINTS
 from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.samplers import SAMPLERS, State, ddpm, last
+from minidiff.samplers import SAMPLERS, State, last
 from minidiff.schedules import timesteps
 from minidiff.vae import VAE
 
@@ -136,7 +136,7 @@ class Pipeline:
             worse = partial(compute, without_temporal_attention(self.denoiser), cond=cond)
             guess = autoguided(guess, worse, weight, AUTOGUIDANCE_INTERVAL)
         guess = guess if self.vae is not None else clipped(guess)      # latents know no such range
-        noisy = dict(randn_like=randn) if SAMPLERS[sampler] is ddpm else {}
+        noisy = dict(randn_like=randn) if SAMPLERS[sampler].stochastic else {}
         ts = timesteps(with_defaults["steps"], with_defaults["shift"])
         return SAMPLERS[sampler](guess, self.denoiser.schedule, randn(), ts, **noisy)
 
