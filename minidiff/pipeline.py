@@ -30,7 +30,7 @@ from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import FLOAT, MAX_SEED, check_seed, generator
 from minidiff.runtime.suggestions import did_you_mean
-from minidiff.samplers import SAMPLERS, State, ddpm, last
+from minidiff.samplers import SAMPLERS, State, last
 from minidiff.schedules import timesteps
 from minidiff.vae import VAE
 
@@ -177,10 +177,9 @@ class Pipeline:
             if not callable(denoise):
                 raise ValueError("wrap must return a function denoise(x, t) -> x0, "
                                  f"got {type(denoise).__name__}.")
-        stochastic = getattr(sampler, "stochastic", sampler is ddpm)
         ts = timesteps(settings["steps"], settings["shift"])
         return sampler(denoise, self.denoiser.schedule, randn(), ts,
-                       **({"randn_like": randn} if stochastic else {}))
+                       **({"randn_like": randn} if sampler.stochastic else {}))
 
     def guided_denoiser(self, cond: Tensor | None, null: Tensor | None,
                         settings: dict) -> DenoiseFn:

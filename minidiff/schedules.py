@@ -1,17 +1,19 @@
-"""Schedules say how data turns into noise: x_t = alpha_t x0 + sigma_t eps, with t in [0, 1].
+"""Schedules define how data turns into noise: x_t = alpha_t x0 + sigma_t eps, with t in [0, 1].
 
-t = 0 is data and t = 1 is noise, always. A schedule is any callable `t -> (alpha, sigma)`; both
-come back in t's shape, dtype and device. Every schedule here starts exactly at (1, 0), so a sampler
-needs no special last step.
+t = 0 is data and t = 1 is noise, always. A schedule is any callable `t -> (alpha, sigma)`; it
+returns both in t's shape, dtype and device. Every schedule here starts exactly at (1, 0), so a
+sampler needs no special last step.
 
 Papers: DDPM (Ho 2020), improved DDPM (Nichol 2021), score SDEs (Song 2021), EDM (Karras 2022),
-rectified flow (Liu 2023).
+rectified flow (Liu 2023), Diffusion Forcing (Chen 2024).
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, pi
 
 import torch
 from torch import Tensor
+
+from minidiff.runtime.tracing import values_can_be_checked
 
 Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -37,8 +39,9 @@ class Flow:
 class VE:
     """Variance exploding: alpha = 1, sigma = sigma_max t^rho (Karras 2022 eq. 5, sigma_min = 0).
 
-    A uniform grid in t is EDM's grid in sigma. Sampling starts from `sigma_max * noise`. It serves
-    the exact denoisers: a trained network would need its input scaled by 1 / sqrt(1 + sigma^2).
+    A uniform grid in t is EDM's grid in sigma. Sampling starts from `sigma_max * noise`. It is for
+    the exact denoisers of `gaussians`: a network would need its input scaled by
+    1 / sqrt(1 + sigma^2), so `Denoiser` refuses large values of sigma_max.
     Raises ValueError unless both settings are positive and finite.
     """
 
@@ -55,8 +58,8 @@ class VE:
 class Discrete:
     """DDPM's table of betas in continuous time: t = i / N is the table's row i (Ho 2020 eq. 4).
 
-    Between two rows the log-SNR is interpolated, so any t works; below the first row sigma / alpha
-    falls linearly to 0.
+    Between two rows the log-SNR is interpolated, so any t in [0, 1] works. Below the first row
+    sigma / alpha falls linearly to 0.
     betas: (N,) in (0, 1), N >= 2. Raises ValueError for anything else.
     """
 
@@ -70,14 +73,14 @@ class Discrete:
 
     @classmethod
     def linear(cls, n: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Discrete":
-        """DDPM's betas, from `first` to `last` in n equal steps (Ho 2020 section 4)."""
+        """DDPM's betas, from `beta_start` to `beta_end` in n equal steps (Ho 2020 section 4)."""
         return cls(torch.linspace(beta_start, beta_end, n, dtype=torch.float64))
 
     @classmethod
     def cosine(cls, n: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> "Discrete":
-        """The squared-cosine table (Nichol 2021 eq. 17), each beta at most `most`."""
+        """The squared-cosine table (Nichol 2021 eq. 17), each beta at most `max_beta`."""
         u = torch.linspace(0, 1, n + 1, dtype=torch.float64)
-        alpha_bar = torch.cos((u + offset) / (1 + offset) * pi / 2) ** 2         # (n + 1,)
+        alpha_bar = torch.cos((u + offset) / (1 + offset) * pi / 2) ** 2      # (n + 1,)
         return cls((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,9 +110,9 @@ def log_snr_timesteps(schedule: Schedule, n: int, t_min: float = 1e-3,
                       t_max: float = 1 - 1e-3) -> Tensor:
     """(n + 1,) times, float64 on the CPU: n uniform in log-SNR from t_max to t_min, then exactly 0.
 
-    The grid of DPM-Solver (Lu 2022 section 3.4). The log-SNR is inverted by bisection, so any
-    schedule that only falls will do. Raises ValueError for n < 2 or unless 0 < t_min < t_max <= 1
-    with a finite log-SNR at t_max.
+    The grid of DPM-Solver (Lu 2022 section 3.4). The log-SNR is inverted by bisection, which works
+    for every schedule whose log-SNR falls with t. Raises ValueError for n < 2 or unless
+    0 < t_min < t_max <= 1 with a finite log-SNR at t_max.
     """
     if n < 2 or not 0 < t_min < t_max <= 1:
         raise ValueError("log_snr_timesteps needs n >= 2 and 0 < t_min < t_max <= 1, "
@@ -135,38 +138,51 @@ def half_log_snr(schedule: Schedule, t: Tensor) -> Tensor:
     return (alpha / sigma).log()
 
 
-def as_times(t: Tensor | float) -> Tensor:
+def as_times(t: Tensor | Sequence | float) -> Tensor:
     """t as a tensor of floats; numbers become float64, so that coefficients are exact."""
     t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
     return t if t.is_floating_point() else t.double()
 
 
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The schedule at t, ready to multiply x: (B, 1, ..., 1) or () in x's dtype and device.
+    """The schedule at t, ready to multiply x: in x's dtype and device, shaped by `append_dims`.
 
-    t is one time or one per sample, in [0, 1]. The schedule is evaluated in t's own precision
-    first. Raises ValueError for a t of another shape or, on the CPU, outside [0, 1]; elsewhere
-    that check would make the device wait.
+    t, in [0, 1]: one time (), one per sample (B,) or, for clips (B, T, C, H, W), one per frame
+    (B, T), as in Diffusion Forcing (Chen 2024). The schedule is evaluated in t's own precision
+    first. Raises ValueError for a t of another shape or, if it is on the CPU, outside [0, 1]. On
+    other devices, and while a graph is traced, the values are not checked.
     """
     t = as_times(t)
-    if t.ndim and t.shape != x.shape[:1]:
-        raise ValueError(f"t must be one time or one per sample ({len(x)}), "
-                         f"got shape {tuple(t.shape)}.")
-    if t.device.type == "cpu" and not ((t >= 0) & (t <= 1)).all():
+    check_times_fit(t, x)
+    if values_can_be_checked(t) and not ((t >= 0) & (t <= 1)).all():
         raise ValueError("t must be between 0 (data) and 1 (noise), got values from "
                          f"{t.min().item():g} to {t.max().item():g}; divide step numbers by N.")
     return tuple(append_dims(c.to(x), x) for c in schedule(t))
 
 
 def append_dims(values: Tensor, x: Tensor) -> Tensor:
-    """One value for each sample of x, (B,) -> (B, 1, ..., 1), ready to multiply it; () stays ()."""
-    return values.view(-1, *[1] * (x.ndim - 1)) if values.ndim else values
+    """values, ready to multiply x: (B,) -> (B, 1, ..., 1), (B, T) -> (B, T, 1, 1, 1); () stays ().
+
+    Raises ValueError for values of another shape.
+    """
+    check_times_fit(values, x)
+    return values.view(*values.shape, *[1] * (x.ndim - values.ndim)) if values.ndim else values
+
+
+def check_times_fit(t: Tensor, x: Tensor) -> None:
+    """Raises ValueError unless t is (), (B,) or, for a clip x (B, T, C, H, W), (B, T)."""
+    if t.ndim == 0 or t.shape == x.shape[:1] or (x.ndim == 5 and t.shape == x.shape[:2]):
+        return
+    frames = tuple(x.shape[:2]) if x.ndim == 5 else "(B, T) if x is a clip (B, T, C, H, W)"
+    raise ValueError(f"t must be one time (), one per sample {tuple(x.shape[:1])} or one per frame "
+                     f"{frames}, got shape {tuple(t.shape)} for x of shape {tuple(x.shape)}.")
 
 
 def add_noise(schedule: Schedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t = alpha_t x0 + sigma_t noise, like x0 (Ho 2020 eq. 4).
 
-    t: () or (B,), in [0, 1]. noise: of x0's shape. Raises ValueError for anything else.
+    t: (), (B,) or (B, T), in [0, 1], as in `coefficients`. noise: of x0's shape. Raises ValueError
+    for anything else.
     """
     if noise.shape != x0.shape:
         raise ValueError(f"noise must have x0's shape {tuple(x0.shape)}, got {tuple(noise.shape)}.")

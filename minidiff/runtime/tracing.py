@@ -1,15 +1,15 @@
-"""Whether the values of a tensor may be read in Python, or only its shape and type."""
+"""Whether a check may look at a tensor's values: tracers and vmap have shapes only."""
 import torch
-from torch import Tensor
-from torch._subclasses import FakeTensor
+from torch import Tensor, nn
 
 
 def values_can_be_checked(x: Tensor) -> bool:
-    """True for a real CPU tensor; False while a compiler, an export or torch.func traces.
+    """Whether x is a plain tensor on the CPU, outside compile, export, trace and vmap.
 
-    Traced tensors have no values that an `if` could read. On other devices the check would wait.
+    Elsewhere a look at its values would stop the tracer or make the device wait.
     """
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return False
-    wrapped = isinstance(x, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return x.device.type == "cpu" and not wrapped
+    return (x.device.type == "cpu"
+            and type(x) in (Tensor, nn.Parameter)                              # no fake tensor
+            and not torch.compiler.is_compiling()                              # compile, export
+            and not torch.jit.is_tracing()
+            and not torch._C._functorch.is_functorch_wrapped_tensor(x))       # vmap, grad

@@ -15,7 +15,7 @@ from minidiff.data import media
 from minidiff.denoiser import DenoiseFn
 from minidiff.runtime.seeds import generator
 from minidiff.runtime.settings import none_means_default
-from minidiff.samplers import SAMPLERS, ddpm, heun, last
+from minidiff.samplers import SAMPLERS, heun, last
 from minidiff.schedules import Schedule, timesteps
 from minidiff.visual import sampler_duel_figures
 from minidiff.visual.figures import check_sample
@@ -95,7 +95,7 @@ def run_sampler(name: str, denoise: DenoiseFn, schedule: Schedule, x: Tensor,
     def randn_like(x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
 
-    noisy = {"randn_like": randn_like} if SAMPLERS[name] is ddpm else {}
+    noisy = {"randn_like": randn_like} if SAMPLERS[name].stochastic else {}
     sample = last(SAMPLERS[name](counted, schedule, x, ts, **noisy))
     return DuelRun(name, budget, made, len(ts) - 1, rms(sample - reference), sample)
 
@@ -105,10 +105,11 @@ def longest_grid(name: str, grid: Callable[[int], Tensor], budget: int) -> Tenso
 
     Raises ValueError if not even one step fits.
     """
-    twice = SAMPLERS[name] is heun
-    for n in range((budget + 1) // 2 if twice else budget, 0, -1):
+    per_step = SAMPLERS[name].calls_per_step
+    for n in range((budget - 1) // per_step + 1, 0, -1):
         ts = grid(n)
-        if len(ts) - 1 + twice * int((ts[1:] > 0).sum()) <= budget:
+        more = (per_step - 1) * int((ts[1:] > 0).sum())        # the step to 0 is one call
+        if len(ts) - 1 + more <= budget:
             return ts
     raise ValueError(f"{name} cannot take one step with {budget} network calls.")
 
@@ -126,7 +127,7 @@ def convergence_order(runs: Sequence[DuelRun]) -> float:
     least = ROUNDING_FLOOR * torch.finfo(runs[0].x.dtype).eps * max(rms(r.x) for r in runs)
     good = [(log(r.steps), log(r.error)) for r in runs if least < r.error < inf][-3:]
     n, error = torch.tensor(good, dtype=torch.float64).view(-1, 2).T
-    if SAMPLERS[runs[0].sampler] is ddpm or len(n.unique()) < 2:
+    if SAMPLERS[runs[0].sampler].stochastic or len(n.unique()) < 2:
         return nan
     n = n - n.mean()
     return -float((n * error).sum() / (n * n).sum())
