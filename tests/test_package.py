@@ -20,7 +20,7 @@ import minidiff
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minidiff"
 CORE = ("schedules", "denoiser", "guidance", "samplers", "gaussians", "layers", "unet", "dit",
-        "vae", "train", "recipes", "pipeline")                           # the idea, in reading order
+        "vae", "train", "recipes", "pipeline")                       # the idea, in reading order
 ROOMS = {  # -> the rooms that it may import from, the twelve among them
     "runtime": (),
     "core": ("runtime",),
@@ -232,7 +232,8 @@ def test_paths_and_links_in_documents_exist(listed):
         for link in re.findall(r"\]\(([^)#\s]+)", text):
             if "://" not in link and not (ROOT / path.parent / link).exists():
                 wrong.append(f"{path}: {link}")
-        for named in re.findall(r"\b(?:minidiff|benchmarks|tests|examples)/[\w/]+\.(?:py|csv|gif)", text):
+        tops = "minidiff|benchmarks|tests|examples"
+        for named in re.findall(rf"\b(?:{tops})/[\w/]+\.(?:py|csv|gif)", text):
             if not (ROOT / named).exists():
                 wrong.append(f"{path}: {named}")
     assert not wrong, "\n".join(wrong)
