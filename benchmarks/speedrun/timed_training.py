@@ -63,8 +63,10 @@ def time_reached(trainer: TimedTrainer, kept: list[tuple[float, object]], n: int
         if not has_reached(trainer.score_weights(moment[1], n, SCORE_SEED), target):
             break
         good.insert(0, moment)
-    return next((seconds for seconds, weights in good
-                 if has_reached(trainer.score_weights(weights, confirm, CONFIRM_SEED), target)), None)
+    for seconds, weights in good:
+        if has_reached(trainer.score_weights(weights, confirm, CONFIRM_SEED), target):
+            return seconds
+    return None
 
 
 def has_reached(row: dict, target: float) -> bool:

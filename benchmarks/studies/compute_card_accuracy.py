@@ -1,8 +1,8 @@
-"""How well the compute card predicts: seconds it says a training takes, beside those it takes.
+"""How well the compute card predicts: predicted and real seconds of several trainings.
 
     python -m benchmarks.studies.compute_card_accuracy
 
-The goal is a factor of two. On a GPU also memory: what is predicted beside the peak.
+The goal is a factor of two. On a GPU it also compares the predicted memory with the peak.
 """
 import time
 
@@ -19,30 +19,34 @@ UNLIMITED_BUDGET = 1e6, 1e6
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = digits.built_in("train", 500)
     print(machine_description(device))
     print("recipe           steps    real   predicted (ratio)    memory")
     worst = 1.0
     for name, steps in TRAININGS:
-        plan = get_recipe(name)
-        run = TrainState(build_model(plan.model).to(device), plan.training["lr"], plan.training["ema"])
+        recipe = get_recipe(name)
+        state = TrainState(build_model(recipe.model).to(device), recipe.training["lr"],
+                           recipe.training["ema"])
+        objective = build_objective(recipe)
 
-        def batches(plan=plan):
-            return training_batches(plan, source, 0, device=device)
+        def batches(recipe=recipe):
+            return training_batches(recipe, source, 0, device=device)
 
-        told = compute_card(run, batches(), {name: steps}, build_objective(plan), UNLIMITED_BUDGET).sizes[0]
+        predicted = compute_card(state, batches(), {name: steps}, objective,
+                                 UNLIMITED_BUDGET).sizes[0]
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
-        for _ in train(run, batches(), steps, build_objective(plan)):
+        for _ in train(state, batches(), steps, objective):
             pass
         real = time.perf_counter() - began
-        ratio = told.seconds / real
+        ratio = predicted.seconds / real
         worst = max(worst, ratio, 1 / ratio)
         peak = f" of {torch.cuda.max_memory_allocated() / GIB:.2f}" if device == "cuda" else ""
-        print(f"{name:<16} {steps:>5} {real:>6.1f}s {told.seconds:>9.1f}s ({ratio:.2f}) "
-              f"{told.bytes / GIB:>6.2f}{peak} GiB")
+        print(f"{name:<16} {steps:>5} {real:>6.1f}s {predicted.seconds:>9.1f}s ({ratio:.2f}) "
+              f"{predicted.bytes / GIB:>6.2f}{peak} GiB")
     print(f"worst factor {worst:.2f}, the goal is 2")
 
 

@@ -1,8 +1,8 @@
-"""What things cost here: making clips beside a training step, importing, sampling beside playing.
+"""Costs on this machine: clips against a training step, imports, sampling against playing.
 
     python -m benchmarks.studies.data_import_sampling_costs
 
-Medians after warming up; the two times of a ratio are taken in turn.
+Medians after warming up; the two times of a ratio are measured in alternating turns.
 """
 import statistics
 import subprocess
@@ -20,6 +20,7 @@ from minidiff.train import TrainState, denoising_objective, train
 
 
 def time_once(action: Callable[[], object]) -> float:
+    """Seconds of one call."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
@@ -56,6 +57,7 @@ def sampling_seconds(n: int = 16, repeats: int = 3) -> float:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     print(machine_description())
     clips, step = clips_and_step_seconds()
     print(f"a batch of 16 clips   {1e3 * clips:7.2f} ms, a training step {1e3 * step:.0f} ms: "

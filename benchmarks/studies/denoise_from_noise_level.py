@@ -1,10 +1,10 @@
 """Where quality is lost: real clips, noised to a time t and denoised from there, on the scoreboard.
 
-    python -m benchmarks.studies.denoise_from_noise_level [--model mmnist64-text] [--digits FOLDER] [--n 64]
+    python -m benchmarks.studies.denoise_from_noise_level [--model NAME] [--digits FOLDER] [--n 64]
 
-What is lost from a small t on is lost in drawing details, from a large one in deciding what to
-show. Real clips as they are come first, then what a latent model's VAE leaves of them. By DDIM in
-even steps, told what the clip shows, without guidance.
+A loss that appears at a small t comes from details; one that appears at a large t comes from
+decisions on what to show. The first rows are real clips, and real clips through a latent model's
+VAE. Sampled by DDIM in even steps, with the clip's own condition, without guidance.
 """
 import argparse
 
@@ -25,22 +25,23 @@ PARTS = "SCORE", "ID", "PHY", "smooth", "bounce", "FIT", "COVER", "prompt_joint_
 
 
 def noise_and_denoise(model: pipeline.Pipeline, x0: Tensor, cond: Tensor, t: float, steps: int,
-             seed: int) -> Tensor:
-    """x0, noised to t and denoised again; t = 0 leaves it as it is. All in the model's space."""
+                      seed: int) -> Tensor:
+    """x0, noised to t and denoised; t = 0 returns it unchanged. All in the model's own space."""
     if t == 0:
         return x0
     net, noise = model.denoiser, torch.randn(x0.shape, generator=generator("noise", seed))
     x, parts = add_noise(net.schedule, x0, noise, torch.tensor(t)), []
     with autocast(model.device):
-        for part, asked in zip(x.split(evaluate.BATCH_SIZE), cond.split(evaluate.BATCH_SIZE), strict=True):
-            def denoise(x: Tensor, t: Tensor, asked: Tensor = asked) -> Tensor:
-                return net(x, t, asked).float()
+        size = evaluate.BATCH_SIZE
+        for part, part_cond in zip(x.split(size), cond.split(size), strict=True):
+            def denoise(x: Tensor, t: Tensor, cond: Tensor = part_cond) -> Tensor:
+                return net(x, t, cond).float()
             parts.append(last(ddim(denoise, net.schedule, part, torch.linspace(t, 0, steps + 1))))
     return torch.cat(parts)
 
 
 def clip_conditions(model: pipeline.Pipeline, clips: Clips) -> tuple[Tensor, Tensor | None]:
-    """What a model is told of clips, and the headings (N, K) if these are among it."""
+    """The conditions of real clips, and the headings (N, K) if a prompt names them."""
     if not model.recipe.vocabulary:
         return clips.labels[:, 0], None
     headings = torch.tensor([[thing.direction for thing in row] for row in object_specs(clips)])
@@ -48,6 +49,7 @@ def clip_conditions(model: pipeline.Pipeline, clips: Clips) -> tuple[Tensor, Ten
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="mmnist64-text", help="a checkpoint's name or file")

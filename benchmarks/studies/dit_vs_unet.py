@@ -7,7 +7,7 @@ with smaller networks. The smallest pair gets --minutes of the processor's time,
 the largest four times as many: 14 times --minutes in all. From size to size a step costs about
 half as much again, so that half of the new compute goes into the network and half into its
 training (Hoffmann 2022 section 3). Minutes are the processor's, so other work on the machine does
-not count. Stopped, it goes on where it was; models stay under --out. Another --seed adds rows.
+not count. An interrupted run continues; models stay under --out. Another --seed adds rows.
 """
 import argparse
 import tempfile
@@ -41,7 +41,7 @@ SETS, CLIPS, TIMES = 16, 16, (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def sized_recipe(net: str, size: int) -> Recipe:
-    """The recipe of one network in one size; averaged over fewer steps, for there are few."""
+    """The recipe of one network in one size; its average is shorter, as the trainings are."""
     more = dict(attention=1) if net == "unet" else {}
     return get_recipe(RECIPE_NAMES[net], ema=0.998, **SIZES[net][size], **more)
 
@@ -97,12 +97,13 @@ def result_row(model: Pipeline, minutes: float, n: int) -> dict:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--minutes", type=float, default=1.4, help="of the smallest networks")
     p.add_argument("--n", type=int, default=128, help="clips that are judged")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", type=Path, default=Path("runs/dit_or_unet"), help="for the models")
+    p.add_argument("--out", type=Path, default=Path("runs/dit_vs_unet"), help="for the models")
     p.add_argument("--tables", type=Path, default=TABLES, help="where the CSV is")
     args = p.parse_args()
     rows = ResultsTable("dit_vs_unet", COLUMNS, ("net", "size", "seed"), args.tables)

@@ -1,14 +1,14 @@
-"""What a guidance scale does, from 0 to 15: the table of the chapter on guidance and prompts.
+"""The effect of the guidance scale, from 0 to 15: the table of the chapter on guidance.
 
-    python -m benchmarks.studies.guidance_scales [--models mmnist32 mmnist64-text] [--n 200] [--score 192]
+    python -m benchmarks.studies.guidance_scales [--models NAME ...] [--n 200] [--score 192]
 
-For each model and scale, guided at all times and by nothing else, from one set of noises:
-adherence, diversity, saturation and contrast (see `minidiff.evaluation.metrics.guidance_metrics`) with halves of 95 %
-intervals over noises, and SCORE of as many clips as --score says (0: none), with its own. Models
-that read are asked for one digit and its heading, ten prompts in turn; adherence is then both. A
-row is on the disk as soon as it is known, and one that is there is not made again, whatever its n;
-rows of another checkpoint are refused. One step of one guided clip costs some 15 ms of one core
-with mmnist32, twice that with mmnist64-text.
+For each model and scale, guided at all times and without autoguidance, from one set of noises:
+adherence, diversity, saturation and contrast (`minidiff.evaluation.metrics.guidance_metrics`) with
+halves of 95 % intervals over noises, and SCORE of --score clips (0: none). Text models get prompts
+of one digit and its heading, ten in turn; adherence then means both. A row is stored as soon as it
+is known. A stored row is not made again, whatever its n, and rows of another checkpoint are
+refused. One step of one guided clip takes about 15 ms of one core with mmnist32, twice that with
+mmnist64-text.
 """
 import argparse
 
@@ -33,7 +33,7 @@ BATCH = 32
 
 
 def build_prompts(model: Pipeline, n: int) -> tuple[dict, torch.Tensor, torch.Tensor | None]:
-    """What to ask for, as the pipeline takes it, the digits (n,) and the headings (n,) or None."""
+    """The pipeline's conditions, the digits (n,) and the headings (n,) or None."""
     digit = torch.arange(n) % 10
     if model.recipe.classes:
         return {"labels": digit}, digit, None
@@ -47,9 +47,9 @@ def result_row(model: Pipeline, scale: float, args) -> dict[str, float]:
     """The four traits and SCORE at one scale, each with half its interval."""
     settings = {"guidance": scale, "interval": None, "autoguidance": 0.0}
     settings |= {"steps": args.steps} if args.steps else {}
-    wish, digit, heading = build_prompts(model, args.n)
-    videos = [model(**{k: v[i:i + BATCH] for k, v in wish.items()}, seed=args.seed, first_index=i,
-                    **settings) for i in range(0, args.n, BATCH)]
+    conditions, digit, heading = build_prompts(model, args.n)
+    videos = [model(**{k: v[i:i + BATCH] for k, v in conditions.items()}, seed=args.seed,
+                    first_index=i, **settings) for i in range(0, args.n, BATCH)]
     clips = torch.cat([v.tensor for v in videos])
     sprite = model.recipe.clips.get("sprite") or 14
     found = guidance_metrics(clips, digit, sprite)
@@ -60,14 +60,16 @@ def result_row(model: Pipeline, scale: float, args) -> dict[str, float]:
     for trait in TRAITS:
         row[trait], row[f"{trait}_half"] = confidence_interval(found[trait])
     if args.score:
-        judged = evaluate.evaluate_model(model, args.score, args.seed, model.metadata["digits"], **settings)
-        ends = judged["interval"]["SCORE"]
-        row |= {k: judged[k] for k in ("SCORE", *PARTS)}
+        scores = evaluate.evaluate_model(model, args.score, args.seed, model.metadata["digits"],
+                                         **settings)
+        ends = scores["interval"]["SCORE"]
+        row |= {k: scores[k] for k in ("SCORE", *PARTS)}
         row["SCORE_half"] = (ends[1] - ends[0]) / 2 if ends else None
     return row
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--models", nargs="+", default=["mmnist32", "mmnist64-text"])
@@ -79,7 +81,7 @@ def main() -> None:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args()
     table = ResultsTable("guidance_scales", COLUMNS, ("model", "scale", "seed"),
-                  note="from one set of noises; half: of a 95 % interval, over noises")
+                         note="from one set of noises; half: of a 95 % interval, over noises")
     for name in args.models:
         model = load(name, args.device)
         sha = files.digest(files.load_tensors(checkpoint_path(name))[0])[:12]

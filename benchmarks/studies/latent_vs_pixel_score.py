@@ -1,14 +1,14 @@
 """Latents against pixels at equal compute: the table of the chapter on latent diffusion.
 
-    python -m benchmarks.studies.latent_vs_pixel_score [--budgets 45,90,180] [--vae 240] [--clips 4096] [--n 256]
+    python -m benchmarks.studies.latent_vs_pixel_score [--budgets 45,90,180] [--vae 240] [--n 256]
 
 A small U-Net learns clips of 32x32 and 8 frames by flow matching for so many seconds: on the
 latents of a small VAE ("latents"), on pixels folded 2x2 ("pixels"), and on pixels folded 4x4, a
-grid as coarse as the latents' ("pixels, 4x4 folded"). All see the same clips, are trained from the
-same seed, and are judged on the same sampling seed. The VAE is trained first, for --vae seconds;
-encoding the clips, once, counts as its. "ceiling" is the SCORE of real clips after the VAE.
-Seconds are the processor's, of all cores, so that other work on the machine does not count. A row
-is on the disk as soon as it is known: run it again and it goes on where it was stopped.
+grid as coarse as the latents' ("pixels, 4x4 folded"). All get the same clips, training seed and
+sampling seed. The VAE is trained first, for --vae seconds; encoding the clips once is added to
+them. "ceiling" is the SCORE of real clips through the VAE. Seconds are the processor's, of all
+cores, so other work on the machine does not count. A row is stored as soon as it is known, and an
+interrupted run continues.
 """
 import argparse
 import time
@@ -39,15 +39,18 @@ PATCHES = {"latents": 1, "pixels": 2, "pixels, 4x4 folded": 4}
 PARTS = "ID", "PHY", "FIT", "COVER"
 COLUMNS = ("kind", "seconds", "seed", "steps", "ms", "mib", "vae_seconds", "n", "SCORE", "low",
            "high", *PARTS)
-BATCH, SAMPLE_BATCH = 16, 32                                       # clips in training, clips drawn at once
+BATCH, SAMPLE_BATCH = 16, 32                              # clips in training and in sampling
 
 
 def small_vae() -> VAE:
-    return VAE(channels=(32, 64), bottleneck_channels=64, latent_channels=2, patch=2, depth=1, beta=1e-4)
+    """A VAE of 32x32 clips to 8x8 places of 2 numbers."""
+    return VAE(channels=(32, 64), bottleneck_channels=64, latent_channels=2, patch=2, depth=1,
+               beta=1e-4)
 
 
-def train_for(run: TrainState, data: Iterator, seconds: float, objective: Objective) -> tuple[int, float]:
-    """Train a run for so many processor seconds: steps taken, and seconds of one.
+def train_for(run: TrainState, data: Iterator, seconds: float,
+              objective: Objective) -> tuple[int, float]:
+    """Train for so many processor seconds: the number of steps, and seconds of one.
 
     The number of steps is fixed at the start, by a fresh copy's median step, because the learning
     rate falls towards the last one.
@@ -88,6 +91,7 @@ def trained_vae(args) -> tuple[VAE, float]:
 
 @torch.no_grad()
 def apply_in_batches(f, x: Tensor) -> Tensor:
+    """f of all clips, some at a time, in float32."""
     return torch.cat([f(part).float() for part in x.split(SAMPLE_BATCH)])
 
 
@@ -98,12 +102,14 @@ def training_batches(x: Tensor, seed: int) -> Iterator[tuple[Tensor, None]]:
 
 
 def new_training_state(kind: str, x: Tensor, seed: int) -> TrainState:
+    """A fresh U-Net for latents or pixels of the shape of x."""
     torch.manual_seed(seed)
     net = UNet(channels=(32, 64), in_channels=x.shape[2], patch=PATCHES[kind], attention_levels=1)
     return TrainState(Denoiser(net, Flow(), "flow"), lr=3e-3, ema=0.99)
 
 
 def sample_clips(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
+    """n samples of this shape by 20 steps of ddpm."""
     g = generator("sampling", seed)
 
     def randn(x: Tensor) -> Tensor:
@@ -116,6 +122,7 @@ def sample_clips(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
 
 
 def score_row(clips: Tensor, args) -> dict:
+    """The scores of clips, with the interval of SCORE."""
     row = scoreboard.score(to_unit(clips), reference=args.digits, seeds=(args.seed,))
     low, high = row["interval"]["SCORE"] or (None, None)
     return {"n": len(clips), **{k: row[k] for k in ("SCORE", *PARTS)}, "low": low, "high": high}
@@ -124,7 +131,8 @@ def score_row(clips: Tensor, args) -> dict:
 def fill_table(args) -> ResultsTable:
     """The table, with all rows that were asked for."""
     note = f"batches of {BATCH}, {args.clips} clips, VAE of {args.vae:g} s, seed {args.seed}"
-    table = ResultsTable("latent_vs_pixel_score", COLUMNS, ("kind", "seconds", "seed"), args.tables, note)
+    table = ResultsTable("latent_vs_pixel_score", COLUMNS, ("kind", "seconds", "seed"),
+                         args.tables, note)
     vae, paid = trained_vae(args)
     x, before = training_clips(args.digits, args.clips, args.seed), time.process_time()
     z = apply_in_batches(vae.encode, x)
@@ -139,31 +147,34 @@ def fill_table(args) -> ResultsTable:
             if table.has(kind=kind, seconds=seconds, seed=args.seed):
                 continue
             data = z if kind == "latents" else x
-            mib = measure_step_cost(new_training_state(kind, data, 0), training_batches(data, 0), denoising_objective()).bytes / 2**20
+            objective = denoising_objective()
+            cost = measure_step_cost(new_training_state(kind, data, 0), training_batches(data, 0),
+                                     objective)
             run = new_training_state(kind, data, args.seed)
-            steps, each = train_for(run, training_batches(data, args.seed), seconds, denoising_objective())
+            steps, each = train_for(run, training_batches(data, args.seed), seconds, objective)
             model = run.ema.model.eval()
-            made = sample_clips(model if kind == "latents" else clipped(model), data.shape[1:], args.n,
-                         args.seed)
+            denoise = model if kind == "latents" else clipped(model)
+            made = sample_clips(denoise, data.shape[1:], args.n, args.seed)
             made = apply_in_batches(vae.decode, made) if kind == "latents" else made
             table.add(kind=kind, seconds=seconds, seed=args.seed, steps=steps, ms=1e3 * each,
-                      mib=mib, vae_seconds=paid if kind == "latents" else 0.0,
+                      mib=cost.bytes / 2**20, vae_seconds=paid if kind == "latents" else 0.0,
                       **score_row(made, args))
             print(", ".join(f"{k} {v}" for k, v in table.rows[-1].items()), flush=True)
     return table
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--budgets", type=lambda text: [float(s) for s in text.split(",")],
                    default="45,90,180", help="seconds of training, with commas between")
     p.add_argument("--vae", type=float, default=240.0, help="seconds for the VAE")
     p.add_argument("--clips", type=int, default=4096, help="kept to train on")
-    p.add_argument("--n", type=int, default=256, help="clips a row is judged by, 32 or more")
+    p.add_argument("--n", type=int, default=256, help="clips that are scored for a row, 32 or more")
     p.add_argument("--digits", default="builtin")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", type=Path, default=Path("runs/latent_or_pixel"),
+    p.add_argument("--out", type=Path, default=Path("runs/latent_vs_pixel"),
                    help="where the VAE is kept; remove it to train it anew")
     p.add_argument("--tables", type=Path, default=Path("minidiff/course/tables"))
     fill_table(p.parse_args())

@@ -1,6 +1,6 @@
-"""How near training comes to the exact minimum, and what time is worth, on linear-Gaussian clips.
+"""How close training comes to the exact minimum on linear-Gaussian clips, with and without time.
 
-    python -m benchmarks.studies.linear_gaussian_optimum [--network dit] [--rho 0.9] [--steps 2000] [--seed 0]
+    python -m benchmarks.studies.linear_gaussian_optimum [--network dit] [--rho 0.9] [--steps 2000]
 
 Every pixel of a clip is an AR(1) process over its frames, so both least errors are known: that of
 the whole clip, `ar1_denoiser` D*, and that of one frame at a time, `gaussian_denoiser`. The same
@@ -53,12 +53,14 @@ def ar1_batches(rho: float, batch: int, seed: int) -> Iterator[tuple[Tensor, Non
             for step in count())
 
 
-def train_denoiser(network: str, mode: str, rho: float, steps: int, seed: int) -> tuple[DenoiseFn, float]:
+def train_denoiser(network: str, mode: str, rho: float, steps: int,
+                   seed: int) -> tuple[DenoiseFn, float]:
     """The averaged weights after so many steps of 16 clips, and the processor's seconds for it."""
     torch.manual_seed(seed)
     run = TrainState(Denoiser(NETWORKS[network](mode), SCHEDULE, "flow"), lr=6e-3)
     began = time.process_time()
-    for _ in train(run, ar1_batches(rho, 16, seed), steps, denoising_objective(times="uniform"), seed=seed):
+    objective = denoising_objective(times="uniform")
+    for _ in train(run, ar1_batches(rho, 16, seed), steps, objective, seed=seed):
         pass
     return run.ema.model, time.process_time() - began
 
@@ -71,7 +73,8 @@ def noisy_clips(rho: float, t: float | None, n: int, g: torch.Generator) -> tupl
 
 
 @torch.no_grad()
-def excess_error(denoise: DenoiseFn, exact: DenoiseFn, x: Tensor, t: Tensor, batch: int = 64) -> Tensor:
+def excess_error(denoise: DenoiseFn, exact: DenoiseFn, x: Tensor, t: Tensor,
+                 batch: int = 64) -> Tensor:
     """|D - D*|^2 of each clip, per element: (n,), float64. Its mean estimates the excess."""
     parts = zip(x.split(batch), t.split(batch))
     return torch.cat([(denoise(x, t).double() - exact(x.double(), t)).square().flatten(1).mean(1)
@@ -100,8 +103,8 @@ def minimum_error(mse: Callable[[Tensor], Tensor], t: float | None) -> float:
 
 
 def table_column(rho: float, denoisers: dict[str, DenoiseFn], t: float | None, n: int,
-           g: torch.Generator) -> dict[str, str]:
-    """What the table says of one t: the minima, the gap, each denoiser's excess and its share.
+                 g: torch.Generator) -> dict[str, str]:
+    """A column of the table, for one t: the minima, the gap, each denoiser's excess and its share.
 
     Squared errors are in thousandths of the data's variance.
     """
@@ -111,11 +114,13 @@ def table_column(rho: float, denoisers: dict[str, DenoiseFn], t: float | None, n
     x, times = noisy_clips(rho, t, n, g)
     gap = excess_error(frame, exact, x, times)
     cells = {"least, whole clip": f"{1e3 * clip:.3f}", "least, one frame": f"{1e3 * alone:.3f}",
-             "gap": f"{1e3 * (alone - clip):.3f}", "gap, measured": format_interval(*mean_with_interval(1e3 * gap), 3)}
+             "gap": f"{1e3 * (alone - clip):.3f}",
+             "gap, measured": format_interval(*mean_with_interval(1e3 * gap), 3)}
     for name, denoise in denoisers.items():
         own = excess_error(denoise, exact, x, times)
         cells[f"{name}, excess"] = format_interval(*mean_with_interval(1e3 * own), 3)
-        cells[f"{name}, % of gap"] = format_interval(*(100 * part for part in ratio_with_interval(own, gap)), 2)
+        share = (100 * part for part in ratio_with_interval(own, gap))
+        cells[f"{name}, % of gap"] = format_interval(*share, 2)
     return cells
 
 
@@ -125,6 +130,7 @@ def format_interval(middle: float, half: float, digits: int) -> str:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--network", choices=NETWORKS, default="dit")
@@ -138,7 +144,8 @@ def main() -> None:
     print(f"{machine_description()}, {bf16}, seed {args.seed}")
     denoisers = {}
     for name, mode in (("temporal", "factorised"), ("per frame", "none")):
-        denoisers[name], seconds = train_denoiser(args.network, mode, args.rho, args.steps, args.seed)
+        denoisers[name], seconds = train_denoiser(args.network, mode, args.rho, args.steps,
+                                                  args.seed)
         print(f"{args.network}, {name}: {args.steps} steps, {seconds:.0f} processor seconds",
               flush=True)
     columns = [table_column(args.rho, denoisers, t, 1024, generator("evaluation", args.seed, i))

@@ -1,11 +1,11 @@
-"""How long from a key's press to the microscope's changed picture, in a real Chromium.
+"""The time from a key press to the microscope's changed picture, in a real Chromium.
 
     python -m benchmarks.studies.microscope_latency [--presses 50]
 
-Needs playwright and a Chromium (see tests/visual/browser.py). The microscope holds 21 states of a clip of
-8 frames of 32x32 pixels. Times count from the key event's own time stamp: "drawn" until the canvas
-holds other pixels, "on the screen" until the frame that shows them has been produced. A page that
-only counts the presses says how much of it is the browser and the machine.
+Needs playwright and a Chromium (see tests/visual/browser.py). The microscope shows 21 states of a
+clip of 8 frames of 32x32 pixels. Times start at the key event's own time stamp: "drawn" ends when
+the picture has changed, "on the screen" when the frame that shows it was produced. A page that only
+counts the presses shows how much of it is due to the browser and the machine.
 """
 import argparse
 import os
@@ -44,11 +44,12 @@ COUNTER_PAGE = """<div class="stage" tabindex="0">0</div><script>
 </script>"""
 
 
-def main():
+def main() -> None:
+    """Measure, and print or store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--presses", type=int, default=50)
     presses = parser.parse_args().presses
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "visual")]
     import browser
 
     if why := browser.why_not():

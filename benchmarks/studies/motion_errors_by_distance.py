@@ -1,10 +1,10 @@
-"""Whether motion errs where digits are alone, apart or near each other, in clips of one and two.
+"""Motion errors of digits that are alone, apart or near each other, in clips of one and two.
 
-    python -m benchmarks.studies.motion_errors_by_distance [--model mmnist64-text] [--digits FOLDER] [--n 64]
+    python -m benchmarks.studies.motion_errors_by_distance [--model NAME] [--digits FOLDER] [--n 64]
 
-Free steps (see `tracking`) of real clips, of what the VAE of a model that reads makes of them, and
-of clips that the model makes itself. Two digits are near where their squares come within two pixels
-of each other, so that inks may touch, be told apart wrongly, or be drawn into each other.
+Free steps (see `tracking`) of real clips, of real clips through a text model's VAE, and of clips
+that the model makes. Two digits are near if their squares are at most two pixels apart: they may
+then touch, be separated wrongly, or be drawn into each other.
 """
 import argparse
 from collections.abc import Iterator
@@ -24,21 +24,25 @@ from minidiff.evaluation.tracking import masked_mean
 
 
 def motion_rows(clips: Tensor, sprite: int, number: int) -> Iterator[tuple]:
-    """Where, how many free steps, the share in which the digit was not seen; of the others: off by
-    over half a pixel (of 32), smooth. A clip that never tells its digits apart has none seen."""
-    m = measure(clips, sprite, number)
-    size, jolts, free = clips.shape[-1], m.motion.accelerations, m.motion.free           # (N, T - 2)
+    """(case, free steps, share in which the digit was not seen, share of the others that are off
+    by more than half a pixel of 32, smoothness) for each case.
+
+    If the digits of a clip cannot be separated in any frame, none of its steps is seen.
+    """
+    m, size = measure(clips, sprite, number), clips.shape[-1]
+    accelerations, free = m.motion.accelerations, m.motion.free                    # (N, T - 2)
     if number == 1:
-        where = {"alone": free}
+        cases = {"alone": free}
     else:
-        places = tracks_by_clip(m, m.track * size, number).transpose(1, 2)                # (n, T, K, 2)
-        by = near_another(places, sprite).transpose(1, 2).flatten(0, 1)                 # (N, T)
-        by = by[:, :-2] | by[:, 1:-1] | by[:, 2:]
-        where = {"apart": free & ~by, "near": free & by}
-    for name, among in where.items():
-        seen = among & jolts.isfinite()
-        yield (name, int(among.sum()), masked_mean(~seen, among), masked_mean(jolts > size / 64, seen),
-               masked_mean((-jolts * 64 / size).exp(), seen))
+        places = tracks_by_clip(m, m.track * size, number).transpose(1, 2)      # (n, T, K, 2)
+        near = near_another(places, sprite).transpose(1, 2).flatten(0, 1)       # (N, T)
+        near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]
+        cases = {"apart": free & ~near, "near": free & near}
+    for name, steps in cases.items():
+        seen = steps & accelerations.isfinite()
+        yield (name, int(steps.sum()), masked_mean(~seen, steps),
+               masked_mean(accelerations > size / 64, seen),
+               masked_mean((-accelerations * 64 / size).exp(), seen))
 
 
 def build_prompts(n: int, number: int) -> list[str]:
@@ -48,6 +52,7 @@ def build_prompts(n: int, number: int) -> list[str]:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="mmnist64-text", help="a checkpoint's name or file")
@@ -61,13 +66,14 @@ def main() -> None:
     c, lines = model.recipe.clips, []
     for number in range(1, evaluate.max_digits(c) + 1):
         real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(num_digits=number)).x
-        z = torch.cat([recipes.encode_latents(model.vae, x) for x in real.split(evaluate.BATCH_SIZE)])
+        z = torch.cat([recipes.encode_latents(model.vae, x)
+                       for x in real.split(evaluate.BATCH_SIZE)])
         made = model(build_prompts(args.n, number), seed=args.seed).tensor
         for name, clips in (("real", media.to_unit(real)), ("through the VAE", model.decode(z)),
                             (args.model, made)):
             lines += [(name, number, *line) for line in motion_rows(clips, c["sprite"], number)]
-    print(claims.markdown_table(("clips", "digits", "where", "free steps", "not seen", "off by > .5 px",
-                        "smooth"), lines).data)
+    heads = ("clips", "digits", "case", "free steps", "not seen", "off by > .5 px", "smooth")
+    print(claims.markdown_table(heads, lines).data)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Muon against AdamW on the main recipe, by the loss on clips that neither saw.
+"""Muon against AdamW on the main recipe, by the loss on unseen clips.
 
     python -m benchmarks.studies.muon_vs_adamw [--steps 300] [--digits builtin]
 
@@ -22,13 +22,14 @@ from minidiff.train import TrainState, denoising_objective, train
 def train_recipe(optimizer: str, steps: int, source: str, seed: int) -> tuple[TrainState, float]:
     """A run of so many steps, and the processor's seconds for it."""
     torch.manual_seed(seed)
-    plan = get_recipe("mmnist32")
-    run = TrainState(build_model(plan.model), plan.training["lr"], plan.training["ema"])
+    recipe = get_recipe("mmnist32")
+    run = TrainState(build_model(recipe.model), recipe.training["lr"], recipe.training["ema"])
     if optimizer == "AdamW":
         run.optimizers = [torch.optim.AdamW(run.model.parameters(), run.lr, betas=(0.9, 0.99),
                                             weight_decay=0.01)]
     began = time.process_time()
-    for _ in train(run, training_batches(plan, digits.load(source), seed), steps, denoising_objective(10), seed=seed):
+    batches = training_batches(recipe, digits.load(source), seed)
+    for _ in train(run, batches, steps, denoising_objective(10), seed=seed):
         pass
     return run, time.process_time() - began
 
@@ -44,6 +45,7 @@ def validation_loss(run: TrainState, source: str, n: int = 256) -> float:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--steps", type=int, default=300)

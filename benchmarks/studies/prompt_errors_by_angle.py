@@ -1,9 +1,9 @@
-"""Which prompts of two digits are missed: by the angle between the two headings.
+"""Which prompts of two digits are missed, by the angle between the two headings.
 
-    python -m benchmarks.studies.prompt_errors_by_angle [--model mmnist64-text] [--digits FOLDER] [--n 192]
+    python -m benchmarks.studies.prompt_errors_by_angle [--model NAME] [--digits FOLDER] [--n 192]
 
-Real clips, read by the same judge, beside the clips that a model makes by its own settings. A
-heading is unread where no three frames on end show its digit apart from the other.
+Real clips and clips that a model makes with its own settings, measured alike. A heading cannot be
+read if no three successive frames show its digit apart from the other one.
 """
 import argparse
 
@@ -26,19 +26,21 @@ def heading_angles(headings: Tensor) -> Tensor:
     return torch.minimum(apart, len(DIRECTIONS) - apart)
 
 
-def result_rows(name: str, clips: Tensor, labels: Tensor, headings: Tensor, sprite: int) -> list[tuple]:
+def result_rows(name: str, clips: Tensor, labels: Tensor, headings: Tensor,
+                sprite: int) -> list[tuple]:
     """A line for each angle, then one for all: shares of clips."""
     m = measure(clips, sprite, 2)
     hits = prompt_hits(m, labels, headings)
     unread, angle = (tracks_by_clip(m, m.direction, 2) < 0).any(1), heading_angles(headings)
     rows = [(f"{45 * a}", angle == a) for a in range(5)] + [("all", angle >= 0)]
-    return [(name, text, int(among.sum()),
-             *(f"{float(hit[among].float().mean()):.2f}"
+    return [(name, text, int(chosen.sum()),
+             *(f"{float(hit[chosen].float().mean()):.2f}"
                for hit in (hits["joint"], hits["digit"], hits["direction"], unread)))
-            for text, among in rows]
+            for text, chosen in rows]
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="mmnist64-text", help="a checkpoint's name or file")
@@ -53,12 +55,13 @@ def main() -> None:
     held_out = digits.load(args.digits, "test")
     real = moving_mnist(held_out, args.n, seed=args.seed, **c | dict(num_digits=2))
     _, shown = clip_conditions(model, real)
-    asked = evaluate.evaluation_conditions(model, args.n, args.seed)
-    made = torch.cat([v.tensor for v in evaluate.sample_clips(model, asked, args.seed)])
+    conditions = evaluate.evaluation_conditions(model, args.n, args.seed)
+    made = torch.cat([v.tensor for v in evaluate.sample_clips(model, conditions, args.seed)])
     found = (result_rows("real", media.to_unit(real.x), real.labels, shown, c["sprite"])
-             + result_rows(args.model, made, asked.labels, asked.directions, c["sprite"]))
-    print(claims.markdown_table(("clips", "degrees between", "n", "joint", "digits", "headings",
-                        "one unread"), found).data)
+             + result_rows(args.model, made, conditions.labels, conditions.directions,
+                           c["sprite"]))
+    heads = "clips", "degrees between", "n", "joint", "digits", "headings", "one unread"
+    print(claims.markdown_table(heads, found).data)
 
 
 if __name__ == "__main__":

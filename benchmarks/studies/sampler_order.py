@@ -4,9 +4,9 @@
 
 Error is the largest difference from the exact flow; order is
 `log2(error at n = 128 / error at n = 256)`. Uniform grids are measured at t = 0; grids uniform in
-log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The measuring is that of
-tests/core/test_samplers.py and tests/core/test_parity_diffusers.py; the latter needs diffusers, and is left
-out without it.
+log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The code that measures is
+in tests/core/test_samplers.py and tests/core/test_parity_diffusers.py; the latter needs diffusers
+and is left out without it.
 """
 import platform
 import sys
@@ -21,8 +21,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main():
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+def main() -> None:
+    """Measure, and print or store the figures."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
     from test_samplers import GRIDS, SCHEDULES, ddim, dpmpp_2m, flow_error, heun
 
     packages = [name for name in ("torch", "diffusers") if find_spec(name)]
@@ -46,7 +47,8 @@ def main():
             print(f"{name:33}" + "".join(f"{error(n):10.1e}" for n in STEPS))
 
 
-def note(sampler, schedule, grid):
+def note(sampler: str, schedule: str, grid: str) -> str:
+    """Why the order of a row is low, or nothing."""
     if grid == "uniform" and sampler == "dpmpp_2m" and schedule != "ve":
         return "  a step is long in log-SNR at both ends"
     if grid == "uniform" and sampler == "heun" and schedule == "ddpm":

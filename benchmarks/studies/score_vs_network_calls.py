@@ -1,13 +1,13 @@
 """SCORE against network calls, for every sampler: the table of the chapter on fast samplers.
 
-    python -m benchmarks.studies.score_vs_network_calls [--n 256] [--calls 4,8,15,20,50,100,1000] [--samplers ddim,ddpm]
+    python -m benchmarks.studies.score_vs_network_calls [--calls 4,8,15] [--samplers ddim,ddpm]
 
-The cheap rows come first, and a row is on the disk as soon as it is known: run it again and it goes
-on where it was stopped; rows that are there are not made again, whatever their n. Every sampler
-takes as many steps as a number of calls allows (Heun calls twice a step, once in the last), with
-the model's own guidance and grid, and no autoguidance. Above 100 calls only the samplers in --long
-are tried. --exact: in float32 throughout. One call for one guided clip of mmnist32 costs some 40 ms
-of one core: 1,000 calls for 256 clips are three hours there, minutes on a GPU.
+The cheap rows come first. A row is stored as soon as it is known, and a stored row is not made
+again, whatever its n, so an interrupted run continues. Each sampler makes as many steps as the
+number of calls allows (Heun calls twice a step, once in the last), with the model's own guidance
+and grid and without autoguidance. Above 100 calls only the samplers of --long are used. --exact:
+all in float32. One call for one guided clip of mmnist32 takes about 40 ms of one core, so 1,000
+calls for 256 clips take three hours there.
 """
 import argparse
 import time
@@ -29,11 +29,12 @@ MANY_CALLS = 100
 
 
 def score_row(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
-    """What a row says beyond its key; SCORE_half: half its 95 % interval."""
+    """The entries of a row beside its key; SCORE_half: half of its 95 % interval."""
     steps = len(longest_grid(sampler, timesteps, calls)) - 1
     start = time.perf_counter()
-    row = evaluate.evaluate_model(model, args.n, args.seed, model.metadata["digits"], sampler=sampler,
-                       steps=steps, exact=args.exact, autoguidance=0.0)
+    row = evaluate.evaluate_model(model, args.n, args.seed, model.metadata["digits"],
+                                  sampler=sampler, steps=steps, exact=args.exact,
+                                  autoguidance=0.0)
     seconds, ends = time.perf_counter() - start, row["interval"]["SCORE"]
     return {"n": args.n, "steps": steps, "SCORE": row["SCORE"],
             "SCORE_half": (ends[1] - ends[0]) / 2 if ends else None,
@@ -41,14 +42,17 @@ def score_row(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
 
 
 def int_list(text: str) -> list[int]:
+    """Whole numbers with commas between."""
     return [int(word) for word in text.split(",")]
 
 
 def str_list(text: str) -> list[str]:
+    """Words with commas between."""
     return text.split(",")
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="mmnist32", help="a checkpoint's name or file")
@@ -64,8 +68,9 @@ def main() -> None:
     model = pipeline.load(args.model, "cuda" if torch.cuda.is_available() else "cpu")
     sha = files.digest(files.load_tensors(pipeline.checkpoint_path(args.model))[0])[:12]
     dtype = "float32" if args.exact or not has_bf16(model.device) else "bfloat16"
-    table = ResultsTable("score_vs_network_calls", COLUMNS, ("model", "sampler", "calls", "dtype", "seed"),
-                  note="SCORE of the shipped models; half: of a 95 % interval over clips")
+    table = ResultsTable("score_vs_network_calls", COLUMNS,
+                         ("model", "sampler", "calls", "dtype", "seed"),
+                         note="SCORE of the shipped models; half: of a 95 % interval over clips")
     if any(r["model"] == args.model and r["sha256"] != sha for r in table.rows):
         p.error(f"{table.path} holds rows of another {args.model}; remove them first.")
     for calls in sorted(args.calls):

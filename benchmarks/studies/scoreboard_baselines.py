@@ -1,7 +1,8 @@
-"""The scoreboard's rows for real clips, for the answers that need no model, and for flawed clips.
+"""The scoreboard's rows for real clips, for clips that need no model, and for flawed clips.
 
-python -m benchmarks.studies.scoreboard_baselines --digits builtin|mnist|FOLDER --n 512 [--size 32] [--frames 8]
-two digits: --digits mnist --size 64 --frames 16 --sprite 20 --number 2
+    python -m benchmarks.studies.scoreboard_baselines --digits builtin|mnist|FOLDER --n 512
+
+Two digits: --digits mnist --size 64 --frames 16 --sprite 20 --number 2
 """
 import argparse
 import json
@@ -16,6 +17,7 @@ KEYS = ("SCORE", "ID", "PHY", "smooth", "bounce", "motion", "FIT", "fvd_local", 
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", default="builtin",
@@ -36,7 +38,7 @@ def main() -> None:
     first = rows["real"]
     keys = [k for k in KEYS if k in first]
     print(f"{ref.name()}, n = {first['n']}, real-real {first['real_real']:.3f}, "
-          f"recogniser {first['evaluator'][:12]}")
+          f"digit classifier {first['evaluator'][:12]}")
     print(" " * 12 + "".join(k[:9].rjust(10) for k in keys) + "   95 % limits")
     for name, row in rows.items():
         values = "".join(("copier" if row[k] is None else f"{row[k]:.3f}").rjust(10) for k in keys)

@@ -1,4 +1,4 @@
-"""How much of real MNIST does a network read that has only ever seen drawn digits?
+"""How much of real MNIST a network reads that was trained on drawn digits alone.
 
     python -m benchmarks.studies.strokes_to_mnist --digits FOLDER [--seeds 0 1 2]
 
@@ -35,6 +35,7 @@ def network() -> nn.Module:
 
 
 def train_classifier(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
+    """The network, trained on these digits."""
     torch.manual_seed(seed)
     net = network().train()
     opt = torch.optim.AdamW(net.parameters(), LR)
@@ -51,11 +52,12 @@ def train_classifier(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def is_correct(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Which digits are read as what they are: (N,) of 0 and 1."""
+    """Whether each digit is classified correctly: (N,) of 0 and 1."""
     return torch.cat([net(x).argmax(1) for x in images.split(1000)]).eq(labels).double()
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--digits", required=True, help="folder with MNIST's t10k IDX files")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -78,6 +80,7 @@ def main() -> None:
 
 
 def print_accuracy(name: str, row: Tensor, more: str = "") -> None:
+    """Print accuracies: of all digits, of rows 8000-9999, and of each class."""
     digits = " ".join(f"{v:.3f}" for v in row[2:])
     print(f"{name:7} all {row[0]:.2%}  rows 8000-9999 {row[1]:.2%}  0-9: {digits}  {more}",
           flush=True)

@@ -1,13 +1,12 @@
-"""Ways to let frames meet, at equal compute: the table of the chapter on time.
+"""Kinds of temporal layers at equal compute: the table of the chapter on time.
 
-    python -m benchmarks.studies.temporal_attention [--minutes 5.2] [--n 256] [--only NAME ...] [--out FOLDER]
+    python -m benchmarks.studies.temporal_attention [--minutes 5.2] [--n 256] [--only NAME ...]
 
-The recipes `time-none` (frames never meet), `time-factorised`, `time-full` and `time-causal`, and
+The recipes `time-none` (none), `time-factorised`, `time-full` and `time-causal`, and
 two ablations of the second, `time-conv` (no attention through time) and `time-attention` (no
 temporal convolution), are trained for the same processor minutes each, with the same seed and
-clips, and judged on the same sampling seed. Minutes are the processor's, so that other work on the
-machine does not count. A training that was stopped goes on, and a row that is in the table is not
-made again.
+clips, and scored with the same sampling seed. Minutes are the processor's, so other work on the
+machine does not count. An interrupted training continues, and a stored row is not made again.
 
 Intervals are 95 %: of SCORE and its parts from random halves of the clips (`scoreboard.score`), of
 smooth, bounce, off_half and flicker over clips.
@@ -61,9 +60,9 @@ def steps_per_mode(args) -> dict[str, int]:
     kept = args.out / "steps.json"
     if not kept.exists():
         with tempfile.TemporaryDirectory() as folder:
-            fits = {n: TrainingRun(Path(folder) / n, mode_recipe(n), args.digits, steps=15, seed=args.seed)
-                    for n in MODE_NAMES}
-            running = {n: fit.steps(save_every=inf) for n, fit in fits.items()}
+            runs = {n: TrainingRun(Path(folder) / n, mode_recipe(n), args.digits, steps=15,
+                                   seed=args.seed) for n in MODE_NAMES}
+            running = {n: run.steps(save_every=inf) for n, run in runs.items()}
             took = {n: [] for n in MODE_NAMES}
             for _ in range(15):
                 for name, records in running.items():
@@ -72,7 +71,7 @@ def steps_per_mode(args) -> dict[str, int]:
                     took[name].append(time.process_time() - before)
             for name in MODE_NAMES:
                 running[name].close()
-                fits[name].close()
+                runs[name].close()
         steps = {n: round(60 * args.minutes / median(each[3:])) for n, each in took.items()}
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(kept, json.dumps(steps))
@@ -85,35 +84,35 @@ def train_model(name: str, args) -> Pipeline:
                          lambda: args.steps or steps_per_mode(args)[name], args.seed, args.digits)
 
 
-def ratio_with_interval(hits: Tensor, budget_class: Tensor) -> tuple[float, float]:
-    """sum(hits) / sum(among) over clips (N, ...), and half the width of its interval.
+def ratio_with_interval(hits: Tensor, cases: Tensor) -> tuple[float, float]:
+    """sum(hits) / sum(cases) over clips (N, ...), and half the width of its interval.
 
-    The ratio r errs like the mean of hits - r among (Cochran 1977 chapter 6).
+    The ratio r errs like the mean of hits - r cases (Cochran 1977 chapter 6).
     """
-    hits, budget_class = hits.double().flatten(1).sum(1), budget_class.double().flatten(1).sum(1)
-    r = float(hits.sum() / budget_class.sum().clamp(min=1e-9))
-    return r, confidence_interval(hits - r * budget_class)[1] / max(budget_class.mean().item(), 1e-9)
+    hits, cases = hits.double().flatten(1).sum(1), cases.double().flatten(1).sum(1)
+    r = float(hits.sum() / cases.sum().clamp(min=1e-9))
+    return r, confidence_interval(hits - r * cases)[1] / max(cases.mean().item(), 1e-9)
 
 
 def motion_parts(clips: Tensor, sprite: int) -> dict[str, tuple[float, float]]:
     """PARTS of clips (N, T, 1, S, S), each with half its interval."""
     m, size = measure(clips, sprite), clips.shape[-1]
-    free, jolts = m.motion.free, m.motion.accelerations
-    return {"smooth": ratio_with_interval((-jolts * 64 / size).exp() * free, free),
-            "bounce": ratio_with_interval(m.motion.reflected & m.motion.wall_contact, m.motion.wall_contact),
-            "off_half": ratio_with_interval((jolts > size / 64) & free, free),
+    free, accelerations, contact = m.motion.free, m.motion.accelerations, m.motion.wall_contact
+    return {"smooth": ratio_with_interval((-accelerations * 64 / size).exp() * free, free),
+            "bounce": ratio_with_interval(m.motion.reflected & contact, contact),
+            "off_half": ratio_with_interval((accelerations > size / 64) & free, free),
             "flicker": confidence_interval(m.flicker)}
 
 
 def score_row(model: Pipeline, args) -> dict:
     """The row of a model."""
-    asked = evaluate.evaluation_conditions(model, args.n)
+    conditions = evaluate.evaluation_conditions(model, args.n)
     settings = {"steps": args.calls} if args.calls else {}
-    made = tqdm(evaluate.sample_clips(model, asked, args.seed + 100, **settings), desc="sampling",
-                total=-(-args.n // evaluate.BATCH_SIZE))
+    made = tqdm(evaluate.sample_clips(model, conditions, args.seed + 100, **settings),
+                desc="sampling", total=-(-args.n // evaluate.BATCH_SIZE))
     x = torch.cat([video.tensor for video in made])
-    about = dict(reference=reference_name(args.digits, allow_missing=True), seeds=(args.seed + 100,))
-    row = scoreboard.score(x, asked.labels, **about)
+    reference = reference_name(args.digits, allow_missing=True)
+    row = scoreboard.score(x, conditions.labels, reference=reference, seeds=(args.seed + 100,))
     out = {k: row[k] for k in (*HEADLINES, "motion", "fvd_local", "memo")}
     for k in HEADLINES:
         out[f"{k}_low"], out[f"{k}_high"] = row["interval"].get(k) or (None, None)
@@ -123,6 +122,7 @@ def score_row(model: Pipeline, args) -> dict:
 
 
 def main() -> None:
+    """Measure, and print or store the figures."""
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--minutes", type=float, default=5.2, help="of the processor, for each training")

@@ -3,6 +3,7 @@ import json
 import shutil
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -19,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results_table  # noqa: E402
-from benchmarks.release import average_weights, release_checkpoint
-from benchmarks.speed import comparisons, paired_timing
+from benchmarks.release import average_weights, release_checkpoint  # noqa: E402
+from benchmarks.speed import comparisons, paired_timing  # noqa: E402
 from benchmarks.speed.benchmark_config import (  # noqa: E402
     ALL_OPTIMISATIONS,
     OURS,
@@ -31,7 +32,7 @@ from benchmarks.speed.benchmark_config import (  # noqa: E402
 from benchmarks.speed.flops import count_flops  # noqa: E402
 from benchmarks.speed.naive_clips import naive_clips  # noqa: E402
 from benchmarks.speed.naive_clips import place_sprite as plain_place  # noqa: E402
-from benchmarks.speed.paired_timing import (
+from benchmarks.speed.paired_timing import (  # noqa: E402
     Comparison,
     NotMeasurable,
     Turn,
@@ -44,17 +45,19 @@ from benchmarks.speed.paired_timing import (
     warm_up,
 )
 from benchmarks.speed.peers import build  # noqa: E402
+from benchmarks.studies import latent_vs_pixel_cost  # noqa: E402
 from benchmarks.studies.denoise_from_noise_level import noise_and_denoise  # noqa: E402
 from benchmarks.studies.motion_errors_by_distance import motion_rows as near_or_apart  # noqa: E402
+from benchmarks.studies.prompt_errors_by_angle import heading_angles, result_rows  # noqa: E402
 from minidiff import load, pipeline  # noqa: E402
-from minidiff.data import digits
+from minidiff.data import digits  # noqa: E402
 from minidiff.data.media import to_unit  # noqa: E402
 from minidiff.data.moving_mnist import moving_mnist, object_specs, place_sprites  # noqa: E402
 from minidiff.layers import attention  # noqa: E402
-from minidiff.pipeline import GeneratedVideo
-from minidiff.recipes import build_model, get_recipe
-from minidiff.runtime import files
-from minidiff.runtime.old_files import with_new_names
+from minidiff.pipeline import GeneratedVideo  # noqa: E402
+from minidiff.recipes import build_model, get_recipe  # noqa: E402
+from minidiff.runtime import files  # noqa: E402
+from minidiff.runtime.old_files import with_new_names  # noqa: E402
 from minidiff.schedules import Flow  # noqa: E402
 
 FAKE = f"""
@@ -124,7 +127,8 @@ def test_two_processes_that_sleep():
 
 def test_a_side_against_itself():
     clock = Clock()
-    assert check_self_ratio("A", time_blocks(clock.side("A", 1.0), clock.side("A", 1.04))) == pytest.approx(1.04)
+    blocks = time_blocks(clock.side("A", 1.0), clock.side("A", 1.04))
+    assert check_self_ratio("A", blocks) == pytest.approx(1.04)
     for other in (1.06, 0.94):
         with pytest.raises(NotMeasurable, match=r"A against itself gave (1\.06|0\.94)"):
             check_self_ratio("A", time_blocks(clock.side("A", 1.0), clock.side("A", other)))
@@ -149,10 +153,15 @@ def uneven(monkeypatch):
     return clock
 
 
+def in_turn(**settings) -> tuple:
+    """minidiff against the first of the other libraries."""
+    return comparisons.compare_in_turn(BenchmarkConfig([0], **settings), {}, dict(side=PEERS[0]))
+
+
 def test_sets_of_processes_average_what_differs_between_them(uneven):
     """Each of ours against the next: as many faster as slower; theirs differ, too."""
     uneven.pace = lambda side, i: (0.9, 1.1)[(i if side == OURS else i // 2) % 2]
-    found, same, *_ = comparisons.compare_in_turn(BenchmarkConfig([0], blocks=8, process_sets=8), {}, dict(side=PEERS[0]))
+    found, same, *_ = in_turn(blocks=8, process_sets=8)
     assert len(uneven.started) == 17 and found.blocks == 8 and same == pytest.approx(1, abs=0.03)
     assert found.ratio == pytest.approx(3, rel=0.03) and found.low < 3 < found.high
     assert uneven.closed == [f"{PEERS[0]} {i}" for i in range(8)]
@@ -160,18 +169,18 @@ def test_sets_of_processes_average_what_differs_between_them(uneven):
 
 def test_one_set_works_through_all_blocks(uneven):
     uneven.pace = lambda *_: 1.0
-    found, same, *_ = comparisons.compare_in_turn(BenchmarkConfig([0], blocks=8, process_sets=1), {}, dict(side=PEERS[0]))
+    found, same, *_ = in_turn(blocks=8, process_sets=1)
     assert uneven.started == [OURS, OURS, PEERS[0]] and (found.ratio, same) == (3, 1)
     assert found.blocks == 8 and f"{OURS} 1" in uneven.order
 
 
 def test_sets_share_the_blocks_and_an_uneven_machine_is_told_before_the_long_part(uneven):
     uneven.pace = lambda *_: 1.0
-    assert comparisons.compare_in_turn(BenchmarkConfig([0], blocks=7, process_sets=4), {}, dict(side=PEERS[0]))[0].blocks == 7
+    assert in_turn(blocks=7, process_sets=4)[0].blocks == 7
     uneven.started.clear(), uneven.order.clear()
     uneven.pace = lambda side, i: 1.2 ** i
     with pytest.raises(NotMeasurable, match=r"against itself gave 1\.20"):
-        comparisons.compare_in_turn(BenchmarkConfig([0], blocks=3, process_sets=3), {}, dict(side=PEERS[0]))
+        in_turn(blocks=3, process_sets=3)
     assert not any(name.startswith(PEERS[0]) for name in uneven.order)
 
 
@@ -184,7 +193,7 @@ def test_warming_up_ends_when_three_turns_agree():
 def test_two_turns_that_were_disturbed_do_not_keep_a_side_from_settling():
     side = Clock().side("A", 9.0, 1.0, 3.0, 1.05, 2.0, 1.02, 7.0)
     assert warm_up(side).wall == 1.02 and side.turns == 6
-    assert warm_up(Clock().side("A", 1.0, 1.02, 0.98, 7.0)).wall == 1.0         # warm from the start
+    assert warm_up(Clock().side("A", 1.0, 1.02, 0.98, 7.0)).wall == 1.0     # warm at once
 
 
 def test_a_side_that_never_settles():
@@ -256,7 +265,7 @@ def test_peak_memory_is_what_was_needed_beyond_imports():
     held = "b'x' * (8 << 20)"
     facts = f"{{'big': len({held} * 4), 'imports': peak_bytes()}}"
     with worker(f"kept.append({held})", facts) as grows:
-        assert grows.run_turn(2).peak < 8 << 20                          # the imports' peak was higher
+        assert grows.run_turn(2).peak < 8 << 20                 # the imports' peak was higher
         grown = grows.run_turn(6).peak
     assert 16 << 20 < grown < 32 << 20                             # 8 x 8 MiB less 40 at import
 
@@ -298,7 +307,7 @@ def test_our_side_trains_samples_and_is_counted():
     with torch.no_grad():
         once = count_flops(lambda: side.loss(clips, labels))
     step = side.sampling_step(labels)
-    assert count_flops(step) == side.passes_per_call * once             # guidance: the network sees each clip twice
+    assert count_flops(step) == side.passes_per_call * once          # guidance: two passes
     assert step().t > step().t
     train = side.training_step(clips, labels)
     assert [train().step, train().step] == [1, 2] and side.calls == 20
@@ -349,7 +358,7 @@ def test_a_row_is_stored_for_each_way_and_number_of_calls(measured, tmp_path, ca
     assert [(r["peer_is"], r["calls_peer"], r["times"], r["seconds_peer"]) for r in made] == [
         ("float32", "1000", "200", "1000"), ("float32", "20", "4", "20"),
         ("bf16", "1000", "200", "1000"), ("bf16", "20", "4", "20")]
-    comparisons.compare_sampling(setting)                                           # what is there is left alone
+    comparisons.compare_sampling(setting)                   # what is there is left alone
     assert PEERS[1] not in capsys.readouterr().out
 
 
@@ -360,7 +369,7 @@ def test_a_way_that_is_stored_is_not_measured_again(measured, tmp_path, capsys):
     whole = table.read_text().splitlines(True)
     table.write_text("".join(line for line in whole if "bf16,bf16" not in line))
     capsys.readouterr()
-    comparisons.compare_sampling(setting)                                           # as after a run that was stopped
+    comparisons.compare_sampling(setting)                   # as after a run that was stopped
     said = capsys.readouterr().out
     assert f"{PEERS[1]} (bf16, 20 calls)" in said and "(float32" not in said
     assert sorted(whole) == sorted(table.read_text().splitlines(True))
@@ -376,14 +385,17 @@ def test_training_is_compared_at_the_same_dtype(measured, tmp_path):
 
 
 def test_ways_have_names_and_blocks_a_default():
-    assert (optimisations_label(()), optimisations_label(ALL_OPTIMISATIONS)) == ("float32", "bf16 + channels_last")
+    assert optimisations_label(()) == "float32"
+    assert optimisations_label(ALL_OPTIMISATIONS) == "bf16 + channels_last"
     assert paired_timing.BLOCKS >= 15 and paired_timing.TOLERANCE == 0.05
 
 
 def test_a_stored_command_tells_no_folder_of_this_machine(monkeypatch, tmp_path):
     python = tmp_path / "bin" / "python"
-    monkeypatch.setattr(sys, "argv", ["benchmarks/studies/score_vs_network_calls.py", "--peers", str(python), "two words"])
-    assert results_table.command_line() == "python -m benchmarks.studies.score_vs_network_calls --peers python 'two words'"
+    for program, module in (("benchmarks/studies/x.py", "benchmarks.studies.x"),
+                            ("/home/me/benchmarks/benchmarks/__main__.py", "benchmarks")):
+        monkeypatch.setattr(sys, "argv", [program, "--peers", str(python), "two words"])
+        assert results_table.command_line() == f"python -m {module} --peers python 'two words'"
 
 
 def test_what_is_denoised_from_t_was_noised_to_t_and_comes_back():
@@ -423,10 +435,8 @@ def test_steps_near_another_digit_are_told_from_steps_apart():
     assert missing == 1
 
 
-def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
+def test_missed_prompts_are_counted_by_the_angle_between_headings():
     """Real clips do as their captions say, and none does as captions with headings turned round."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    from benchmarks.studies.prompt_errors_by_angle import heading_angles, result_rows
     assert heading_angles(torch.tensor([[0, 4], [0, 7], [3, 3], [6, 1]])).tolist() == [4, 1, 0, 3]
     real = moving_mnist(digits.load("builtin", "test"), 40, seed=3, size=64, frames=16, sprite=20,
                         num_digits=2)
@@ -442,7 +452,8 @@ def test_missed_prompts_are_counted_by_the_angle_between_headings(monkeypatch):
 
 def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, capsys):
     """Two files of half precision become one that loads; another network, or no model, does not."""
-    plans = {"one": get_recipe("tiny"), "two": get_recipe("tiny"), "other": get_recipe("tiny", patch=8)}
+    plans = {"one": get_recipe("tiny"), "two": get_recipe("tiny"),
+             "other": get_recipe("tiny", patch=8)}
     made, sums = {}, {}
     for seed, (name, plan) in enumerate(plans.items()):
         g = torch.Generator().manual_seed(seed)
@@ -504,3 +515,25 @@ def test_a_file_with_old_names_can_be_released(name, monkeypatch, tmp_path, caps
     assert "size 32, frames 8, num digits 1" in card["limits"]
     load(shipped / f"{name}.safetensors")
     assert (shipped / f"{name}.gif").stat().st_size > 0
+
+
+STUDIES = [path.stem for path in (ROOT / "benchmarks" / "studies").glob("[a-z]*.py")]
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_every_study_can_be_imported_and_names_its_command(name):
+    module = import_module(f"benchmarks.studies.{name}")
+    assert f"python -m benchmarks.studies.{name}" in module.__doc__ and callable(module.main)
+
+
+def test_what_studies_import_late_exists(monkeypatch):
+    for folder in ("core", "visual"):
+        monkeypatch.syspath_prepend(ROOT / "tests" / folder)
+    samplers, parity = import_module("test_samplers"), import_module("test_parity_diffusers")
+    assert samplers.GRIDS and samplers.SCHEDULES and callable(samplers.flow_error)
+    assert parity.ERRORS and parity.STEPS
+    assert callable(import_module("browser").chromium)
+
+
+def test_peak_memory_of_a_recipe_is_measured_in_a_process():
+    assert 50 < latent_vs_pixel_cost.peak_mib("tiny") < 5000

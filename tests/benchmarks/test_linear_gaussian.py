@@ -24,7 +24,8 @@ every_time = pytest.mark.parametrize("t", bench.TIMES.values(), ids=bench.TIMES)
 def gap(t):
     """gaussian_mse - ar1_mse, exact."""
     return (bench.minimum_error(lambda t: gaussian_mse(bench.SCHEDULE, bench.STD, t), t)
-            - bench.minimum_error(lambda t: ar1_mse(bench.SCHEDULE, bench.SHAPE[0], RHO, bench.STD, t), t))
+            - bench.minimum_error(
+                lambda t: ar1_mse(bench.SCHEDULE, bench.SHAPE[0], RHO, bench.STD, t), t))
 
 
 @every_time
@@ -42,7 +43,8 @@ def test_the_exact_denoiser_has_no_excess(t):
 
 def test_a_known_error_is_the_excess_whatever_the_batch():
     x, times = bench.noisy_clips(RHO, None, 50, generator("test", 3))
-    off = bench.excess_error(lambda x, t: EXACT(x, t) + t.view(-1, 1, 1, 1, 1), EXACT, x, times, batch=7)
+    off = bench.excess_error(lambda x, t: EXACT(x, t) + t.view(-1, 1, 1, 1, 1), EXACT, x, times,
+                             batch=7)
     assert_close(off, times.double() ** 2, rtol=1e-4, atol=1e-9)
 
 
@@ -53,7 +55,8 @@ def test_intervals_cover_the_truth_in_95_of_100_cases():
     half = bench.excess_error(lambda x, t: (FRAME(x, t) + EXACT(x, t)) / 2 + 0.1, EXACT, x, times)
     for estimates, truth in (
             ([bench.mean_with_interval(v) for v in alone], gap(0.5)),
-            ([bench.ratio_with_interval(*v) for v in zip(half.view(400, 50), alone)], 0.25 + 0.01 / gap(0.5))):
+            ([bench.ratio_with_interval(*v) for v in zip(half.view(400, 50), alone)],
+             0.25 + 0.01 / gap(0.5))):
         covered = sum(abs(value - truth) <= width for value, width in estimates)
         assert 0.91 <= covered / 400 <= 0.98
 

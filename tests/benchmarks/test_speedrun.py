@@ -1,4 +1,4 @@
-"""Races against the clock: what counts as time, when they stop, what is kept and what is said."""
+"""Trainings within a budget of time: what counts, when they stop, what is kept and printed."""
 import csv
 import sys
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_no_step_is_begun_that_would_end_too_late(each, done):
 
 
 def timed(tmp_path, monkeypatch, **training):
-    """A sprint of ten seconds on tiny clips, a second a step, and the frames of its batches."""
+    """A training of ten seconds on tiny clips, a second a step, and the frames of its batches."""
     time, frames, whole = Time(), [], recipes.training_batches
 
     def stream(*args):
@@ -168,9 +168,9 @@ def test_a_score_is_reached_at_the_first_look_that_more_clips_confirm():
     racer = Known(lambda now, n: 0.8 if now >= (4 if n == 32 else 6) else 0.7)
     row = ran(racer, **SOUGHT)
     assert (row["reached"], row["seconds"], row["n"]) == (6, 10, 32)
-    assert racer.looks == [(10, 32, timed_training.SCORE_SEED), (9, 32, timed_training.SCORE_SEED), (6, 32, timed_training.SCORE_SEED),
-                           (4, 32, timed_training.SCORE_SEED), (3, 32, timed_training.SCORE_SEED), (4, 64, timed_training.CONFIRM_SEED),
-                           (6, 64, timed_training.CONFIRM_SEED)]
+    first, second = timed_training.SCORE_SEED, timed_training.CONFIRM_SEED
+    assert racer.looks == [(10, 32, first), (9, 32, first), (6, 32, first), (4, 32, first),
+                           (3, 32, first), (4, 64, second), (6, 64, second)]
 
 
 def test_a_score_that_is_lost_again_was_not_reached_there():
@@ -187,7 +187,7 @@ def test_a_score_that_is_never_reached(score):
 
 @pytest.fixture
 def raced(monkeypatch):
-    """`run_timed_training` without processes: SCORE is answered by a function; the list of what ran."""
+    """`run_timed_training` without processes: a function gives SCORE; the list of what ran."""
     ran = []
 
     def answers(score):
@@ -268,7 +268,8 @@ def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, cap
             raise WorkerFailed(f"{side}: it is not installed here.")
         return 0.4
     ran, sides = raced(score), [PEERS[0], OURS, PEERS[2]]
-    monkeypatch.setattr(time_to_score, "fastest_optimisations", lambda setting, task, side: ("bf16",))
+    monkeypatch.setattr(time_to_score, "fastest_optimisations",
+                        lambda setting, task, side: ("bf16",))
     for _ in range(2):
         time_to_score.time_to_score(BenchmarkConfig([0], folder=tmp_path), CPU, sides, [3])
     said = capsys.readouterr().out
@@ -281,7 +282,8 @@ def test_peers_have_three_budgets_and_a_missing_one_is_told(raced, tmp_path, cap
 
 
 def test_peers_do_not_race_on_a_gpu(tmp_path, capsys):
-    time_to_score.time_to_score(BenchmarkConfig([0], folder=tmp_path), BUDGET_CLASSES["gpu-60s"], PEERS[:1], [0])
+    time_to_score.time_to_score(BenchmarkConfig([0], folder=tmp_path), BUDGET_CLASSES["gpu-60s"],
+                                PEERS[:1], [0])
     assert f"{PEERS[0]}: trains on the CPU alone" in capsys.readouterr().out
 
 
@@ -325,8 +327,9 @@ def test_a_rival_trains_on_our_batches_and_is_judged_by_its_average(monkeypatch)
 
 def test_one_real_process(tmp_path):
     plan = recipes.get_recipe("tiny")._replace(sampling=dict(steps=1))
-    row = BenchmarkConfig(benchmark_config.available_cores()[:1]).run_timed_training("speedrun", plan=plan._asdict(), seed=0, n=32,
-                                                device="cpu", budget=0.1)
+    config = BenchmarkConfig(benchmark_config.available_cores()[:1])
+    row = config.run_timed_training("speedrun", plan=plan._asdict(), seed=0, n=32, device="cpu",
+                                    budget=0.1)
     assert row["steps"] == 1 and row["n"] == 32 and 0 <= row["SCORE"] < 0.5
     assert row["seconds"] == row["first"] > 0.1                # imports count: late at once
 
@@ -334,7 +337,8 @@ def test_one_real_process(tmp_path):
 def test_the_command_line_knows_old_and_new_commands(monkeypatch, tmp_path):
     did = []
     for name in command_line.COMPARISONS:
-        monkeypatch.setitem(command_line.COMPARISONS, name, lambda s, name=name: did.append((name, s)))
+        monkeypatch.setitem(command_line.COMPARISONS, name,
+                            lambda s, name=name: did.append((name, s)))
     monkeypatch.setattr(command_line, "speedrun", lambda *args: did.append(args))
     monkeypatch.setattr(command_line, "time_to_score", lambda *args: did.append(args))
     command_line.main(["all", "--quick", "--peers", "py"])
@@ -346,7 +350,8 @@ def test_the_command_line_knows_old_and_new_commands(monkeypatch, tmp_path):
     command_line.main(["speedrun", "--class", "cpu-10min", "--cores", "1,2,3"])
     assert did[-1] == (BenchmarkConfig([1, 2], sys.executable), CPU, [RECORD], [0, 1, 2], None)
     command_line.main(["speedrun", "--class", "core-10min", "--ideas", "wide", "--seconds", "4"])
-    assert did[-1][0].folder != BenchmarkConfig([0]).folder and did[-1][2:] == (["wide"], [0, 1, 2], 4)
+    assert did[-1][0].folder != BenchmarkConfig([0]).folder
+    assert did[-1][2:] == (["wide"], [0, 1, 2], 4)
     command_line.main(["time-to-score", "--class", "cpu-10min", "--cores", "0,1", "--seeds", "7"])
     assert did[-1] == (BenchmarkConfig([0, 1], sys.executable), CPU, [OURS], [7])
     with pytest.raises(SystemExit, match="needs 2 cores, not 1"):
