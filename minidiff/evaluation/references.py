@@ -218,7 +218,6 @@ def build_reference(source: str | Path = "builtin", size: int = 32, frames: int 
     ValueError for a setting that cannot be judged.
     """
     check_setting(size, frames, sprite, num_digits)
-    source = source if source in ("builtin", "mnist") else Path(source).expanduser()
     test, held, train = load(source, "test"), load(source, "val", 2000), load(source, "train")
     sprite = sprite or default_sprite(size)
     n = n or NUM_TRACKS // torch.tensor(num_digits).max().item()
