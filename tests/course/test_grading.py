@@ -823,6 +823,37 @@ def test_right_functions_pass_although_the_packages_are_switched_off(process):
 
 # What bubblewrap adds
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
+def test_an_installed_package_is_hidden_at_every_path_to_it(tmp_path, monkeypatch):
+    libraries = tmp_path / "lib" / "site-packages"
+    (libraries / "minidiff").mkdir(parents=True)
+    (tmp_path / "lib64").symlink_to("lib")
+    for name in ("prefix", "exec_prefix"):
+        monkeypatch.setattr(sys, name, str(tmp_path))
+    package = libraries / "minidiff"
+    command = bubblewrap.prefix(tmp_path, Path("/grading"), [str(libraries)], package)
+    for name in ("lib", "lib64"):
+        bound = command.index(str(tmp_path / name))
+        hidden = command.index(str(tmp_path / name / "site-packages" / "minidiff"))
+        assert command[bound - 1] == "--ro-bind" and command[hidden - 1] == "--tmpfs"
+        assert bound < hidden
+
+
+@linux_only
+def test_an_installed_package_cannot_be_read_without_bubblewrap_either(tmp_path):
+    for name in ("minidiff", "torch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("1")
+    program = ("import sys\nfrom pathlib import Path\nfrom minidiff.course.grading import limits\n"
+               "here = Path(sys.argv[1])\n"
+               "limits.forbid(here / 'room', [str(here / 'minidiff')], [str(here)])\n"
+               "(here / 'torch' / 'a.py').read_text()\n(here / 'minidiff' / 'a.py').read_text()")
+    tried = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True,
+                           text=True, check=False)
+    assert "may not read the course's files" in tried.stderr.splitlines()[-1]
+    assert "'torch'" not in tried.stderr.splitlines()[-2]
+
+
 @pytest.fixture
 def bwrap(process):
     if process.isolation != "bwrap":

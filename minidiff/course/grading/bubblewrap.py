@@ -23,7 +23,7 @@ def prefix(home: Path, inner: Path, libraries: Iterable[str], package: Path) -> 
     mounts = {path: "--ro-bind" for path in system_folders() + interpreter_folders(libraries)}
     root = package.parent
     hidden = [package] if str(root) in set(libraries) else [root]
-    mounts |= {str(p): "--tmpfs" for p in hidden if below_any(p, mounts)}
+    mounts |= {p: "--tmpfs" for p in seen_at(hidden, list(mounts))}
     command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent",
                "--new-session", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
                "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm",
@@ -56,6 +56,16 @@ def interpreter_folders(libraries: Iterable[str]) -> list[str]:
     found |= {os.path.realpath(p) for p in found}
     real = sorted(p for p in found if os.path.exists(p) and not p.startswith("/usr/"))
     return [p for p in real if not below_any(Path(p), set(real))]
+
+
+def seen_at(hidden: list[Path], mounts: list[str]) -> list[str]:
+    """The paths below these mounts at which hidden folders would be seen, links among them."""
+    found = []
+    for mount in mounts:
+        for real in map(os.path.realpath, hidden):
+            if real.startswith(os.path.realpath(mount) + os.sep):
+                found.append(os.path.join(mount, os.path.relpath(real, os.path.realpath(mount))))
+    return found
 
 
 def below_any(path: Path, folders: Iterable[str]) -> bool:

@@ -43,9 +43,10 @@ def main() -> None:
         if not FORKS:
             write_frame(answers, respond(request, lambda: None))
             os._exit(0)                                   # whatever threads are still running
-        write_frame(answers, respond_in_fork(request, (requests, answers)))
+        answer = respond_in_fork(request, (requests, answers))
         for place in (Path.cwd(), *map(Path, sys.argv[1:])):
-            folders.remove_content(place)
+            folders.remove_content(place)                   # in the time of whoever filled it
+        write_frame(answers, answer)
 
 
 def private_streams() -> tuple[BinaryIO, BinaryIO]:

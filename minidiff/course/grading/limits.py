@@ -95,6 +95,7 @@ def forbid(room: Path, hidden: list[str], allowed: list[str]) -> None:
     """From here on: no other process, no network, no writing outside `room`, no reading below the
     folders `hidden` unless below one of `allowed`. It cannot be undone in this process."""
     room, hidden, allowed = (folder_prefixes(p) for p in ([str(room)], hidden, allowed))
+    allowed = tuple(p for p in allowed if p.startswith(hidden))    # not the folder around a hidden
 
     def hook(event: str, args: tuple) -> None:
         if event in FORBIDDEN_EVENTS:
