@@ -41,7 +41,8 @@ def with_new_names(tensors: dict[str, Tensor], metadata: dict) -> tuple[dict[str
         return tensors, metadata
     model, clips = recipe["model"], recipe.get("clips")
     network = model.get("network")
-    if not isinstance(network, str) or network not in PARTS or not isinstance(model.get("net"), dict):
+    known = isinstance(network, str) and network in PARTS
+    if not known or not isinstance(model.get("net"), dict):
         return tensors, metadata
     new = recipe | {"model": model | {"net": renamed(model["net"], SETTINGS[network])}}
     if isinstance(clips, dict):
