@@ -54,6 +54,7 @@ def with_new_names(tensors: dict[str, Tensor], metadata: dict) -> tuple[dict[str
 
 
 def renamed(table: dict, names: dict[str, str]) -> dict:
+    """The table with some of its keys renamed."""
     return {names.get(key, key): value for key, value in table.items()}
 
 
