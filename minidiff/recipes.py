@@ -223,7 +223,7 @@ def check_recipe(facts: object) -> Recipe:
     """The recipe that a file describes. Raises ValueError for facts that describe none."""
     if not isinstance(facts, dict):
         raise ValueError(f"a recipe must be a dictionary, got {facts!r}")
-    groups = {"sampling": {}} | facts
+    groups = Recipe._field_defaults | facts
     if wrong := groups.keys() ^ set(Recipe._fields):
         raise ValueError(f"a recipe has {', '.join(Recipe._fields)}; wrong or missing: "
                          f"{', '.join(sorted(map(str, wrong)))}")

@@ -1,5 +1,6 @@
 """What several tests need: real digits, where they are."""
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,17 @@ def mnist_folder() -> Path:
         if any((Path(place) / way).is_file() for way in ways):
             return Path(place)
     pytest.skip("no MNIST test files here; set MINIDIFF_MNIST to a folder that holds them")
+
+
+@pytest.fixture(scope="session")
+def cached_digits():
+    """The built-in digits are drawn once for all tests that use this; each gets its own copy."""
+    from minidiff.data import digits
+    draw = lru_cache(digits.built_in)
+
+    def built_in(split: str = "train", n: int = 20_000) -> digits.Digits:
+        drawn = draw(split, n)
+        return drawn._replace(images=drawn.images.clone(), labels=drawn.labels.clone())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "built_in", built_in)
+        yield

@@ -1,6 +1,8 @@
 """The parser of the command line: every option, its type and its help."""
 import argparse
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from minidiff.runtime.seeds import check_seed
@@ -265,7 +267,8 @@ def user_path(text: str) -> Path:
     """A path with ~ expanded, whose name the system can take."""
     try:
         path = Path(text).expanduser()
-        path.exists()                                   # raises OSError if a name is too long
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(path)                              # raises OSError if a name is too long
     except (OSError, ValueError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or e
         raise argparse.ArgumentTypeError(f"{text!r} cannot be a path: {reason}") from None

@@ -43,7 +43,8 @@ def with_new_names(tensors: dict[str, Tensor], metadata: dict) -> tuple[dict[str
         return tensors, metadata
     model, clips = recipe["model"], recipe.get("clips")
     network = model.get("network")
-    if network not in PARTS or not isinstance(model.get("net"), dict):
+    known = isinstance(network, str) and network in PARTS
+    if not known or not isinstance(model.get("net"), dict):
         return tensors, metadata
     new = recipe | {"model": new_model(model)}
     if isinstance(clips, dict):
@@ -75,7 +76,7 @@ def with_number_embedding(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def renamed(table: dict, names: dict[str, str]) -> dict:
-    """The table with its keys renamed."""
+    """The table with some of its keys renamed."""
     return {names.get(key, key): value for key, value in table.items()}
 
 

@@ -14,6 +14,7 @@ import torch
 from minidiff.__main__ import main
 from minidiff.runtime import files
 
+pytestmark = pytest.mark.usefixtures("cached_digits")
 MINIDIFF = [sys.executable, "-m", "minidiff"]
 
 
@@ -274,7 +275,7 @@ def test_a_model_file_that_says_nonsense_is_named(trained, tmp_path, change, cap
 
 def test_an_ascii_terminal_and_a_python_without_docstrings(trained, tmp_path):
     out = tmp_path / "für Ütz.gif"
-    made = run("sample", trained / "model.safetensors", "--digit", "3", "--steps", "1", "--out", out,
+    made = run("sample", trained / "model.safetensors", "--digit", 3, "--steps", 1, "--out", out,
                env={"PYTHONIOENCODING": "ascii"})
     assert made.returncode == 0 and out.exists() and r"f\xfcr" in made.stdout, made.stderr
     code = "from minidiff import recipes; print(recipes.summary('tiny'))"
@@ -358,7 +359,7 @@ def test_two_runs_on_one_folder(tmp_path):
     command = [*MINIDIFF, "train", "tiny", "--steps", "100000", "--out", tmp_path]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as first:
-        wait_for(tmp_path / "log.csv")
+        wait_for(tmp_path / "training.safetensors")
         second = run("train", "tiny", "--steps", "1", "--out", tmp_path)
         first.send_signal(signal.SIGINT)
         said = first.communicate()[1]
@@ -369,7 +370,7 @@ def test_two_runs_on_one_folder(tmp_path):
 
 
 def wait_for(path, seconds=120) -> None:
-    """Until a training has begun to write its log."""
+    """Wait until a training has saved its first step."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not path.exists():
         time.sleep(0.1)

@@ -292,4 +292,5 @@ def test_recipes_are_named_and_fit_into_json():
 
 
 def test_mmnist32_is_small_enough():
-    assert sum(p.numel() for p in build_model(get_recipe("mmnist32").model).parameters()) <= 3_000_000
+    model = build_model(get_recipe("mmnist32").model)
+    assert sum(p.numel() for p in model.parameters()) <= 3_000_000

@@ -14,6 +14,8 @@ from minidiff.runtime import files, folders, machine
 from minidiff.train import TrainState, lr_factor
 from minidiff.training.training_run import TrainingRun
 
+pytestmark = pytest.mark.usefixtures("cached_digits")
+
 
 def fit(folder, steps=8, **settings) -> TrainingRun:
     torch.manual_seed(99)                                                        # must not matter
