@@ -190,7 +190,7 @@ def test_a_model_without_conditions_can_be_sampled(sampling):
     assert torch.equal(model(steps=2, exact=True).tensor, model(n=1, steps=2, exact=True).tensor)
     assert repr(video).startswith("3 clips")
     for wrong in (dict(prompt=3), dict(labels=[1]), dict(cond=torch.zeros(1))):
-        with pytest.raises(ValueError, match="no conditions|only to a model that has conditions"):
+        with pytest.raises(ValueError, match=r"no conditions|that has conditions"):
             model(steps=2, **wrong)
     with pytest.warns(UserWarning, match="guidance does nothing"):
         model(steps=2, guidance=3.0)
