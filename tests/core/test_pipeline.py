@@ -108,7 +108,7 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     (dict(seed=2**63), "A seed must be"), (dict(first_index=-1), "A seed must be"),
     (dict(batch=0), "batch must be at least 1"), (dict(n=2.5), "n must be at least 1"),
     (dict(n=10**9), r"would need about .* of memory"),
-    (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer frames"),
+    (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer clips or frames"),
     (dict(n=10**20), "of memory"), (dict(guidance=True, shift=0), "shift"),
     (dict(prompt=1, wrap=lambda denoise: None), "wrap must return a function"),
     (dict(cond=torch.tensor([1]), n=1), "Give cond alone")])
