@@ -34,7 +34,7 @@ class Clips(NamedTuple):
     B clips, T frames, N digits; positions in pixels as (y, x).
     """
     x: Tensor            # (B, T, C, H, W) in [-1, 1]
-    labels: Tensor       # (B, N); -1 where a clip has fewer digits than others
+    labels: Tensor       # (B, N); -1 if a clip has fewer digits than others
     positions: Tensor    # (B, T, N, 2), the centre of the digit's square
     velocities: Tensor   # (B, T, N, 2), pixels per frame, from this frame on
     captions: list[str]  # "a 3 moving up left and a 7 moving down"
@@ -63,7 +63,8 @@ def moving_mnist(digits: Digits, n: int, *, size: int | tuple[int, int] = 32, fr
     Raises ValueError for settings that cannot be met.
     """
     height, width = size = frame_size(size)
-    least, num_digits = (num_digits, num_digits) if isinstance(num_digits, int) else num_digits
+    least, num_digits = ((num_digits, num_digits) if isinstance(num_digits, Integral | None)
+                         else num_digits)
     sprite = default_sprite(min(size)) if sprite is None else sprite
     low, high = (min(size) / 32, 3 * min(size) / 32) if speed is None else speed
     check_settings(n, frames, size, (least, num_digits), sprite, (low, high), pairs)
@@ -111,7 +112,8 @@ def check_settings(n: int, frames: int, size: tuple[int, int], num_digits: tuple
             n < 1 or frames < 1 or not 1 <= least <= most):
         raise ValueError("moving_mnist needs whole numbers n, frames and num_digits of at least 1, "
                          f"got n={n}, frames={frames}, num_digits={num_digits}.")
-    if not 1 <= sprite < min(size) or not 0 <= low <= high < inf:
+    if not isinstance(sprite, Integral) or not 1 <= sprite < min(size) or (
+            not 0 <= low <= high < inf):
         raise ValueError(f"A digit of {sprite} px does not fit frames of {size[0]}x{size[1]} px, "
                          f"or the speeds {low} to {high} are not finite and rising from 0 up.")
     if pairs not in PAIR_SETS:

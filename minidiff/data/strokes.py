@@ -16,6 +16,7 @@ trained on these digits only.
 E. Catmull and R. Rom, A class of local interpolating splines, 1974.
 """
 from functools import cache
+from numbers import Integral
 
 import torch
 from einops import einsum, rearrange
@@ -180,9 +181,9 @@ def strokes(n: int, seed: int = 0, size: int = 28) -> tuple[Tensor, Tensor]:
     0.15 ms a digit on one core. Raises ValueError for n < 1, size < 14 or a bad seed.
     """
     check_seed(seed)
-    if n < 1:
+    if not isinstance(n, Integral) or n < 1:
         raise ValueError(f"strokes needs n >= 1 digits to draw, got n={n}; ask for at least one")
-    if size < 14:
+    if not isinstance(size, Integral) or size < 14:
         raise ValueError(f"size={size} pixels are too few to read a digit; use 14 or more")
     check_memory(4 * n * size**2, f"{n} digits of {size}x{size} pixels", "ask for fewer")
     images = torch.empty(n, 1, size, size, **FLOAT)

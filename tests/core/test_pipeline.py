@@ -108,7 +108,7 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     (dict(seed=2**63), "A seed must be"), (dict(first_index=-1), "A seed must be"),
     (dict(batch=0), "batch must be at least 1"), (dict(n=2.5), "n must be at least 1"),
     (dict(n=10**9), r"would need about .* of memory"),
-    (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer frames"),
+    (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer clips or frames"),
     (dict(n=10**20), "of memory"), (dict(guidance=True, shift=0), "shift"),
     (dict(prompt=1, wrap=lambda denoise: None), "wrap must return a function"),
     (dict(cond=torch.tensor([1]), n=1), "Give cond alone")])
@@ -190,7 +190,7 @@ def test_a_model_without_conditions_can_be_sampled(sampling):
     assert torch.equal(model(steps=2, exact=True).tensor, model(n=1, steps=2, exact=True).tensor)
     assert repr(video).startswith("3 clips")
     for wrong in (dict(prompt=3), dict(labels=[1]), dict(cond=torch.zeros(1))):
-        with pytest.raises(ValueError, match="no conditions|only to a model that has conditions"):
+        with pytest.raises(ValueError, match=r"no conditions|that has conditions"):
             model(steps=2, **wrong)
     with pytest.warns(UserWarning, match="guidance does nothing"):
         model(steps=2, guidance=3.0)

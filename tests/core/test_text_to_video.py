@@ -146,7 +146,8 @@ def test_what_cannot_be_made_is_refused(model, call, words):
 
 
 def test_a_model_that_knows_digits_takes_no_words():
-    digits = Pipeline(build_model(get_recipe("tiny").model), {"recipe": get_recipe("tiny")._asdict()})
+    recipe = get_recipe("tiny")
+    digits = Pipeline(build_model(recipe.model), {"recipe": recipe._asdict()})
     with pytest.raises(ValueError, match="from 0 to 9"):
         digits("a 3 moving left", steps=1)
     with pytest.raises(ValueError, match="reads prompts"):
@@ -174,7 +175,8 @@ def test_another_vae_or_no_vae_is_refused(folder, tmp_path):
 
 def test_a_decoder_can_be_trained_alone(folder, tmp_path):
     begin = folder / "vae" / "model.safetensors"
-    plan = get_recipe("mmnist64-vae", channels=(16,), bottleneck_channels=16, batch=2, decoder_only=True)
+    plan = get_recipe("mmnist64-vae", channels=(16,), bottleneck_channels=16, batch=2,
+                      decoder_only=True)
     fit = TrainingRun(tmp_path, plan, steps=2, init_from=begin)
     list(fit.steps())
     fit.close()
@@ -190,7 +192,8 @@ def test_a_model_with_more_layers_goes_on_where_one_with_fewer_was(folder, tmp_p
     old = load(begin)
     net = old.metadata["recipe"]["model"]["net"]
     more = dict(channels=net["channels"], attention=net["attention_levels"] + 1, vae=vae, batch=2)
-    fit = TrainingRun(tmp_path / "more", get_recipe("mmnist64-text", **more), steps=1, init_from=begin)
+    fit = TrainingRun(tmp_path / "more", get_recipe("mmnist64-text", **more), steps=1,
+                      init_from=begin)
     fit.close()
     asked = torch.randn(2, 2, 1, 16, 16), torch.tensor([0.3, 0.9]), encode(["a 3", "a 7"])
     with torch.no_grad():
@@ -198,8 +201,8 @@ def test_a_model_with_more_layers_goes_on_where_one_with_fewer_was(folder, tmp_p
     assert_close(new, known, rtol=0, atol=1e-5)
     assert len(fit.state.model.state_dict()) > len(old.denoiser.state_dict())
     with pytest.raises(ValueError, match="holds another network"):
-        TrainingRun(tmp_path / "less", get_recipe("mmnist64-text", **more | {"attention": 0}), steps=1,
-            init_from=begin)
+        TrainingRun(tmp_path / "less", get_recipe("mmnist64-text", **more | {"attention": 0}),
+                    steps=1, init_from=begin)
 
 
 def test_images_and_clips_alternate(folder):
@@ -211,7 +214,8 @@ def test_images_and_clips_alternate(folder):
 
 
 def test_a_pool_of_latents_comes_again_in_other_words(folder):
-    plan = get_recipe("mmnist64-text", batch=8, pool=2, vae=str(folder / "vae" / "model.safetensors"))
+    plan = get_recipe("mmnist64-text", batch=8, pool=2,
+                      vae=str(folder / "vae" / "model.safetensors"))
     vae = load(folder / "vae" / "model.safetensors")
     batches = training_batches(plan, built_in(n=50), 0, vae=vae)
     (x, words), (y, _), (again, other), _ = (next(batches) for _ in range(4))

@@ -188,7 +188,9 @@ def test_the_public_test_file_is_read(tmp_path):
     (dict(labels=torch.tensor([1, 2, 3])), r"\(2, 1\).*got \(3,\)"),
     (dict(labels=torch.tensor([[1, 2]])), r"\(2, 1\).*got \(1, 2\)"),
     (dict(labels=torch.tensor([1, 2]), num_digits=2), r"\(2, 2\).*got \(2,\)"),
-    (dict(pairs="some"), "seen, all, held_out"),
+    (dict(pairs="some"), "seen, all, held_out"), (dict(num_digits=None), "at least 1"),
+    (dict(frames=None), "at least 1"), (dict(n=None), "at least 1"), (dict(seed=None), "A seed"),
+    (dict(sprite=7.5), "does not fit"),
     (dict(labels=torch.tensor([[11], [1]])), "no digit"), (dict(seed=-1), "A seed must be")])
 def test_settings_that_cannot_be_met_are_refused(digits, settings, words):
     with pytest.raises(ValueError, match=words):
