@@ -193,7 +193,7 @@ def test_a_denoiser_can_be_traced_exported_compiled_and_mapped():
     want = denoiser(x, t)
     assert_close(torch.export.export(denoiser, (x, t / 2)).module()(x, t), want)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                                # deprecated, but ONNX uses it
+        warnings.simplefilter("ignore")                            # deprecated, but ONNX uses it
         assert_close(torch.jit.trace(denoiser, (x, t / 2))(x, t), want)
     assert_close(torch.func.vmap(lambda x, t: denoiser(x[None], t)[0])(x, t), want)
     assert_close(torch.compile(denoiser, backend="eager", fullgraph=True)(x, t), want)

@@ -138,7 +138,7 @@ def test_eta_one_by_drawing():
     betas = torch.linspace(0.05, 0.4, 10, dtype=F64)
     bar = torch.cumprod(1 - betas, 0)
     beta, bar_t, bar_s = betas[6], bar[6], bar[5]
-    out = ddim_step(schedule, x, x0, torch.tensor(0.7, dtype=F64), torch.tensor(0.6, dtype=F64), 1.0)
+    out = ddim_step(schedule, x, x0, 0.7, 0.6, 1.0)
     mean = (bar_s.sqrt() * beta / (1 - bar_t) * x0
             + (1 - beta).sqrt() * (1 - bar_s) / (1 - bar_t) * x)
     assert out.mean().item() == pytest.approx(mean[0].item(), abs=5e-3)
@@ -392,7 +392,7 @@ def test_a_step_with_several_times_is_each_step_alone(schedule, eta, dtype):
 def test_a_step_with_times_of_another_shape_raises(shape):
     x, t = torch.zeros(3, 4, 1, 2, 2), torch.full(shape, 0.5)
     for pair in ((t, 0.1), (0.9, t)):
-        with pytest.raises(ValueError, match=r"one time \(\), one per sample \(3,\) or one per fra"):
+        with pytest.raises(ValueError, match=r"time \(\), one per sample \(3,\) or one per frame"):
             ddim_step(Flow(), x, x, *pair)
 
 
@@ -421,7 +421,8 @@ def test_each_sample_or_frame_may_have_a_grid_of_its_own(sampler, schedule, shap
 def test_times_may_be_a_list_an_array_or_in_float32(sampler):
     zero, x = {"randn_like": torch.zeros_like} if sampler.stochastic else {}, noise(2, 3)
     want = last(sampler(half, Flow(), x, timesteps(4), **zero))
-    for ts in (timesteps(4).tolist(), timesteps(4).numpy(), timesteps(4).float(), list(timesteps(4))):
+    grid = timesteps(4)
+    for ts in (grid.tolist(), grid.numpy(), grid.float(), list(grid)):
         states = list(sampler(half, Flow(), x, ts, **zero))
         assert torch.equal(states[-1].x, want) and states[0].t.dtype == F64
     with pytest.raises(ValueError, match="falling"):

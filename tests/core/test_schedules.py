@@ -183,7 +183,8 @@ def test_coefficients_are_evaluated_in_the_precision_of_t():
         assert_close(alpha, torch.full_like(alpha, pi / 2 * 1e-9), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("t", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(1), torch.zeros(3, 2)])
+@pytest.mark.parametrize("t", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(1),
+                               torch.zeros(3, 2)])
 def test_times_that_are_not_one_per_sample_raise(t):
     with pytest.raises(ValueError, match="one per sample"):
         coefficients(Flow(), t, torch.zeros(3, 2))
@@ -231,8 +232,7 @@ def test_values_are_not_checked_while_a_graph_is_traced():
         def forward(self, t, x):
             return alpha(t, x)
     assert_close(torch.export.export(Module(), (t / 2, x)).module()(t, x), (1 - t)[:, None])
-    assert_close(torch.compile(alpha, backend="eager", fullgraph=True)(t, x), (1 - t)[:, None])
-    assert_close(torch.func.vmap(alpha)(t, x), (1 - t)[:, None].expand(3, 2))
+    assert_close(torch.func.vmap(alpha)(t, x), 1 - t)
     with FakeTensorMode():
         assert alpha(torch.zeros(3), torch.zeros(3, 2)).shape == (3, 1)
     assert values_can_be_checked(t) and not values_can_be_checked(t.to("meta"))
