@@ -37,7 +37,7 @@ from minidiff.schedules import Schedule, append_dims, as_times, check_times_fit,
 __all__ = ["SAMPLERS", "State", "ddim", "ddim_step", "ddpm", "dpmpp_2m", "euler",
            "euler_ancestral", "heun", "last"]
 
-MAX_EXTRAPOLATION = 100.0       # by dpmpp_2m, in steps before: beyond it, rounding would be amplified
+MAX_EXTRAPOLATION = 100.0   # by dpmpp_2m, in lengths of the step before: more amplifies rounding
 
 
 class State(NamedTuple):

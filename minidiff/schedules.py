@@ -140,7 +140,8 @@ def half_log_snr(schedule: Schedule, t: Tensor) -> Tensor:
 
 def as_times(t: Tensor | Sequence | float) -> Tensor:
     """t as a tensor of floats; numbers become float64, so that coefficients are exact."""
-    t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64)
+    if not isinstance(t, Tensor):
+        t = torch.as_tensor(t, dtype=torch.float64)
     return t if t.is_floating_point() else t.double()
 
 

@@ -4,9 +4,10 @@
 
 Error is the largest difference from the exact flow; order is
 `log2(error at n = 128 / error at n = 256)`. Uniform grids are measured at t = 0; grids uniform in
-log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The code that measures is
-in tests/core/test_samplers.py and tests/core/test_parity_diffusers.py; the latter needs diffusers
-and is left out without it.
+log-SNR at t_min, before their last step, as the log-SNR is infinite at 0. The measuring functions
+are those of tests/core/test_samplers.py, of test_guidance.py (a guidance interval, without and with
+its ends in the grid) and of test_parity_diffusers.py, which needs diffusers and is left out without
+it.
 """
 import platform
 import sys
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> None:
     """Measure, and print or store the figures."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
-    from test_samplers import GRIDS, SCHEDULES, ddim, dpmpp_2m, flow_error, heun
+    from test_samplers import GRIDS, SCHEDULES, ddim, dpmpp_2m, flow_error, heun, timesteps
 
     packages = [name for name in ("torch", "diffusers") if find_spec(name)]
     versions = [f"{name} {version(name)}" for name in packages]
@@ -39,6 +40,12 @@ def main() -> None:
                 row = (f"{sampler.__name__:10} {name:9} {grid:8} {coarse:9.1e} {fine:9.1e} "
                        f"{log2(coarse / fine):6.2f}")
                 print(row + note(sampler.__name__, name, grid))
+
+    from test_guidance import INTERVAL, interval_order
+    print(f"\n{'guided in ' + str(INTERVAL):20} {'schedule':9} {'order':>6} {'with the ends':>14}")
+    for name in ("cosine", "flow"):
+        broken, restored = interval_order(heun, SCHEDULES[name], timesteps, -1)
+        print(f"{'heun':20} {name:9} {broken:6.2f} {restored:14.2f}")
 
     if "diffusers" in packages:
         from test_parity_diffusers import ERRORS, STEPS

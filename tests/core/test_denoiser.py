@@ -1,16 +1,17 @@
-"""Denoisers: one pair (p, q) per prediction, and what guidance, clipping and inpainting promise."""
+"""Denoisers: one pair (p, q) per prediction, exact at both ends, for one time or several."""
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
 from minidiff.denoiser import PREDICTIONS, Denoiser
-from minidiff.guidance import autoguided, clipped, guided, inpainted
-from minidiff.samplers import SAMPLERS, last
-from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficients, timesteps
+from minidiff.guidance import clipped, guided
+from minidiff.schedules import VE, Cosine, Discrete, Flow, add_noise, coefficients
 
 F64 = torch.float64
-SCHEDULES = {"cosine": Cosine(), "flow": Flow(), "ve": VE(),
+SCHEDULES = {"cosine": Cosine(), "flow": Flow(), "ve": VE(1.5, 2.0),
              "ddpm": Discrete.linear(), "squared cosine": Discrete.cosine()}
 IMAGES, VIDEOS = (4, 3, 8, 8), (4, 5, 3, 8, 8)
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -30,24 +31,9 @@ class Oracle(nn.Module):
         self.schedule, self.pair, self.x0, self.eps = schedule, PREDICTIONS[prediction], x0, eps
 
     def forward(self, x, t, cond=None):
-        assert t.shape == x.shape[:1] and t.dtype == x.dtype
+        assert t.shape in (x.shape[:1], x.shape[:2]) and t.dtype == x.dtype
         p, q = self.pair(*coefficients(self.schedule, t, x))
         return p * self.x0 + q * self.eps
-
-
-class Classes(nn.Module):
-    """A network that believes in its own x0 for each class, and answers as `prediction` asks."""
-
-    def __init__(self, schedule, prediction, x0s):
-        super().__init__()
-        self.schedule, self.pair, self.x0s, self.calls = schedule, PREDICTIONS[prediction], x0s, 0
-
-    def forward(self, x, t, cond):
-        self.calls += 1
-        a, s = coefficients(self.schedule, t, x)
-        p, q = self.pair(a, s)
-        x0 = self.x0s[cond] + 0.1 * x.tanh()
-        return p * x0 + q * (x - a * x0) / s
 
 
 @every_schedule
@@ -70,6 +56,7 @@ def test_an_oracle_gives_x0_back_and_has_no_loss(schedule, prediction, shape, dt
 @every_prediction
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("t", [0.0, 1.0])
+@pytest.mark.filterwarnings("ignore:eps-prediction")
 def test_both_ends_are_finite_and_right(schedule, prediction, dtype, t):
     x0, eps = torch.randn(2, *VIDEOS, dtype=dtype)
     t = torch.tensor(t, dtype=F64)
@@ -114,185 +101,101 @@ def test_unknown_prediction_raises_and_names_the_known():
         Denoiser(nn.Identity(), Cosine(), "noise")
 
 
-X0S = torch.linspace(-2, 2, 4 * 3 * 8 * 8, dtype=F64).view(4, 3, 8, 8).sin()     # class 3: the null
-COND, NULL = torch.tensor([0, 1, 2]), torch.tensor(3)
-
-
-def three_images():
-    g = torch.Generator().manual_seed(0)
-    return torch.randn(3, 3, 8, 8, dtype=F64, generator=g), torch.tensor(0.6, dtype=F64)
-
-
-@every_prediction
-@pytest.mark.parametrize("scale", [0.0, 1.0, 4.0, -1.0])
-def test_guidance_is_one_line_in_x0_whatever_the_network_predicts(prediction, scale):
-    (x, t), schedule = three_images(), Cosine()
-    denoiser = Denoiser(Classes(schedule, prediction, X0S), schedule, prediction)
-    null, cond = X0S[3] + 0.1 * x.tanh(), X0S[:3] + 0.1 * x.tanh()
-    assert_close(guided(denoiser, COND, NULL, scale)(x, t), null + scale * (cond - null))
-
-
-@every_prediction
-def test_guiding_x0_is_guiding_the_network_output(prediction):
-    (x, t), schedule = three_images(), Flow()
-    net = Classes(schedule, prediction, X0S)
-    full = t.expand(3)
-
-    def mix(x, t, cond):
-        return torch.lerp(net(x, t, NULL), net(x, t, cond), 5.0)
-    mixed = Denoiser(mix, schedule, prediction)
-    guide = guided(Denoiser(net, schedule, prediction), COND, NULL, 5.0)
-    assert_close(guide(x, t), mixed(x, full, COND))
-
-
-def test_guidance_is_one_network_call_a_step():
-    (x, _), net = three_images(), Classes(Cosine(), "v", X0S)
-    denoise = guided(Denoiser(net, Cosine()), COND, NULL, 3.0)
-    last(SAMPLERS["ddim"](denoise, Cosine(), x, timesteps(7)))
-    assert net.calls == 7
-
-
-def test_guidance_takes_one_time_per_sample():
-    (x, _), denoiser = three_images(), Denoiser(Classes(Cosine(), "v", X0S), Cosine())
-    t = torch.tensor([0.2, 0.5, 0.8], dtype=F64)
-    each = [guided(denoiser, COND[i:i + 1], NULL, 3.0)(x[i:i + 1], t[i]) for i in range(3)]
-    assert_close(guided(denoiser, COND, NULL, 3.0)(x, t), torch.cat(each))
-
-
-@pytest.mark.parametrize("null", [NULL, torch.full((3,), 3), torch.tensor([3]), 3],
-                         ids=["()", "(B,)", "(1,)", "int"])
-def test_null_may_be_one_value_for_all(null):
-    x, t = three_images()
-    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
-    assert_close(guided(denoiser, COND, null, 0.0)(x, t), denoiser(x, t, torch.full((3,), 3)))
-
-
-def test_null_may_be_one_row_of_tokens():
-    tokens, seen = torch.ones(3, 7, dtype=torch.long), []
-    null = torch.zeros(7, dtype=torch.long)
-    guided(lambda x, t, cond: seen.append(cond) or x, tokens, null, 2.0)(*three_images())
-    assert torch.equal(seen[0], torch.cat([tokens, 0 * tokens]))
-
-
-@pytest.mark.parametrize("t, inside", [(0.1, False), (0.2, True), (0.5, True), (0.7, True),
-                                       (0.71, False)])
-def test_interval_guides_inside_and_is_conditional_outside(t, inside):
-    (x, _), t = three_images(), torch.tensor(t, dtype=F64)
-    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
-    expected = guided(denoiser, COND, NULL, 3.0) if inside else guided(denoiser, COND, NULL, 1.0)
-    assert_close(guided(denoiser, COND, NULL, 3.0, interval=(0.2, 0.7))(x, t), expected(x, t))
-
-
-def test_rescale_brings_the_spread_back_to_the_conditional_one():
-    x, t = three_images()
-    denoiser = Denoiser(Classes(Cosine(), "v", X0S), Cosine())
-    std = {r: guided(denoiser, COND, NULL, 6.0, rescale=r)(x, t).std((1, 2, 3))
-           for r in (0.0, 0.7, 1.0)}
-    conditional = denoiser(x, t, COND).std((1, 2, 3))
-    assert not torch.isclose(std[0.0], conditional, rtol=0.1).any()
-    assert_close(std[1.0], conditional)
-    assert_close(std[0.7], 0.3 * std[0.0] + 0.7 * conditional)                   # only a new scale
-
-
-@pytest.mark.parametrize("bad", [dict(rescale=1.5), dict(rescale=-0.1), dict(interval=(0.8, 0.2)),
-                                 dict(interval=(2.0, 3.0)), dict(interval=(-1.0, 0.5))])
-def test_bad_guidance_raises(bad):
-    with pytest.raises(ValueError, match="must be"):
-        guided(nn.Identity(), COND, NULL, 3.0, **bad)
-
-
-def worse(x, t):
-    return 0.9 * x.cos()
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
-def test_autoguidance_leads_away_from_the_worse_denoiser(weight):
-    x, t = three_images()
-    led = autoguided(lambda x, t: x.sin(), worse, weight)(x, t)
-    assert_close(led, x.sin() + weight * (x.sin() - worse(x, t)))
-
-
-def test_autoguidance_keeps_to_its_interval_sample_by_sample():
-    (x, _), calls = three_images(), []
-    led = autoguided(lambda x, t: x.sin(), lambda x, t: calls.append(t) or worse(x, t), 2.0,
-                     (0.5, 0.8))
-    assert_close(led(x, torch.tensor(0.4)), x.sin())
-    assert not calls                                              # outside it costs nothing
-    out = led(x, torch.tensor([0.4, 0.5, 0.9]))
-    assert_close(out[[0, 2]], x[[0, 2]].sin())
-    assert_close(out[1], 3 * x[1].sin() - 2 * worse(x[1], None))
-
-
-@pytest.mark.parametrize(("weight", "interval", "words"), [
-    (-1.0, None, "0 or more"), (float("nan"), None, "0 or more"), (1.0, (0.8, 0.2), "low <= high")])
-def test_bad_autoguidance_raises(weight, interval, words):
-    with pytest.raises(ValueError, match=words):
-        autoguided(worse, worse, weight, interval)
-
-
-def test_clipped():
-    x = torch.tensor([-3.0, -0.5, 0.5, 3.0])
-    assert clipped(lambda x, t: x)(x, 0).tolist() == [-1, -0.5, 0.5, 1]
-    assert clipped(lambda x, t: x, 0.0, 2.0)(x, 0).tolist() == [0, 0, 0.5, 2]
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("schedule", [Cosine(), Flow(), Discrete.linear()],
-                         ids=["cosine", "flow", "ddpm"])
-@pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_inpainting_keeps_the_known_and_moves_the_rest(sampler, schedule, dtype):
-    """The first two of five frames are known: they come out bit for bit, the others are sampled."""
-    x, known = torch.randn(2, 2, 5, 1, 4, 4, dtype=dtype)
-    mask = (torch.arange(5) < 2).view(5, 1, 1, 1)
-    denoise = inpainted(lambda x, t: 0.5 * x.tanh() + 0.1, known, mask)
-    out = last(SAMPLERS[sampler](denoise, schedule, x, timesteps(6)))
-    assert torch.equal(out[:, :2], known[:, :2])
-    assert out.isfinite().all() and ((out[:, 2:] - x[:, 2:]).abs() > 1e-3).float().mean() > 0.9
-
-
-def test_inpainting_takes_any_mask_that_broadcasts():
-    x = torch.zeros(2, 3, 4, 4)
-    out = inpainted(lambda x, t: x, torch.ones(4, 4), torch.eye(4, dtype=torch.long))(x, 0)
-    assert torch.equal(out, torch.eye(4).expand(2, 3, 4, 4))
-
-
-def test_the_scale_is_exact_in_the_precision_of_x():
-    x, t = torch.zeros(2, 1, dtype=F64), torch.tensor(0.5, dtype=F64)
-    denoise = guided(lambda x, t, cond: cond[:, None].to(x), torch.ones(2), torch.zeros(()), 0.1)
-    assert denoise(x, t).tolist() == [[0.1], [0.1]]
-
-
-@pytest.mark.parametrize("level", [0.0, 3.0])
-def test_rescale_leaves_a_constant_guess_as_it_is(level):
-    x = torch.randn(2, 1, 4, 4)
-
-    def denoiser(x, t, cond):                          # guided with scale 2: the level, everywhere
-        return torch.where(cond.view(-1, 1, 1, 1) == 1, level / 2 + x, 2 * x)
-    out = guided(denoiser, torch.ones(2), torch.zeros(()), 2.0, rescale=0.5)(x, torch.tensor(0.5))
-    assert_close(out, torch.full_like(x, level))
-
-
-def test_a_condition_that_is_no_tensor_raises():
-    for cond in (None, 3, [1, 2]):
-        with pytest.raises(ValueError, match="cond must be a tensor"):
-            guided(nn.Identity(), cond, NULL, 3.0)
-
-
-def test_an_empty_range_to_clip_to_raises():
-    for low, high in ((1.0, -1.0), (float("nan"), 1.0)):
-        with pytest.raises(ValueError, match="low <= high"):
-            clipped(lambda x, t: x, low, high)
-
-
-@pytest.mark.parametrize(("known", "mask", "name"), [
-    ((2, 5), (2, 3), "known"), ((2, 3), (4, 3), "mask"), ((4, 2, 3), (2, 3), "known"),
-    ((2, 3), (1, 2, 3), "mask")])
-def test_inpainting_that_does_not_fit_raises(known, mask, name):
-    denoise = inpainted(lambda x, t: x, torch.zeros(known), torch.ones(mask))
-    with pytest.raises(ValueError, match=f"{name} must broadcast"):
-        denoise(torch.zeros(2, 3), 0.5)
-
-
 def test_times_that_are_step_numbers_raise():
     with pytest.raises(ValueError, match="between"):
         Denoiser(lambda x, t, cond: x, Cosine())(torch.zeros(2, 3), torch.tensor([500, 1]))
+
+
+@every_schedule
+@every_prediction
+def test_one_time_per_frame_is_each_frame_at_its_time(schedule, prediction):
+    """Diffusion Forcing: a clip with times (B, T) is B T images, each with its time."""
+    x0, eps = torch.randn(2, *VIDEOS, dtype=F64)
+    t = torch.rand(4, 5, dtype=F64) * 0.98 + 0.01
+    oracle = Oracle(schedule, prediction, x0, eps)
+
+    def per_frame(x, t, cond=None):
+        frames = Oracle(schedule, prediction, x0.flatten(0, 1), eps.flatten(0, 1))
+        return frames(x.flatten(0, 1), t.flatten()).view_as(x)
+    x = add_noise(schedule, x0, eps, t)
+    alpha, sigma = schedule(t[1, 3])
+    assert_close(x[1, 3], alpha * x0[1, 3] + sigma * eps[1, 3])
+    one, many = (Denoiser(net, schedule, prediction) for net in (oracle, per_frame))
+    assert_close(one(x, t), x0, rtol=0, atol=1e-9)
+    assert_close(one(x, t), many(x, t))
+    assert torch.equal(one.loss(x0, t=t, noise=eps), torch.zeros(4, dtype=F64))
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 3), (4, 1), (5,), (1, 5), (4, 5, 1)])
+@pytest.mark.parametrize("x", [IMAGES, VIDEOS], ids=["images", "videos"])
+def test_times_of_another_shape_raise_and_name_the_three(shape, x):
+    denoiser, t = Denoiser(lambda x, t, cond: x, Cosine()), torch.full(shape, 0.5)
+    for call in (lambda: denoiser(torch.zeros(x), t), lambda: denoiser.loss(torch.zeros(x), t=t)):
+        with pytest.raises(ValueError, match=r"time \(\), one per sample \(4,\) or one per frame"):
+            call()
+
+
+def test_one_time_per_channel_of_an_image_is_refused():
+    with pytest.raises(ValueError, match="one per frame"):
+        Denoiser(lambda x, t, cond: x, Cosine())(torch.zeros(IMAGES), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, F64])
+@pytest.mark.parametrize("shape", [(), (4,), (4, 5)])
+def test_a_network_gets_times_that_are_not_rounded(dtype, shape):
+    seen = []
+    denoiser = Denoiser(lambda x, t, cond: seen.append(t) or x, Flow(), "flow")
+    t, x = torch.full(shape, 0.999, dtype=F64), torch.ones(VIDEOS, dtype=dtype)
+    assert denoiser(x, t).dtype == dtype
+    denoiser.loss(x, t=t)
+    for got in seen:
+        assert got.dtype == (F64 if dtype == F64 else torch.float32)
+        assert got.shape == (shape or (4,)) and (got - 0.999).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("t", [0.5, 0.95, torch.full((4,), 0.95)], ids=str)
+def test_half_precision_is_solved_in_float32(dtype, t):
+    x = torch.randn(IMAGES).to(dtype)
+    out = Denoiser(lambda x, t, cond: 0.5 * x, Cosine(), "eps")(x, t)
+    exact = Denoiser(lambda x, t, cond: 0.5 * x, Cosine(), "eps")(x.double(), t)
+    assert_close(out.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_eps_prediction_at_alpha_0_warns_once_and_names_the_cure():
+    x = torch.ones(1, 1, 4, 4)
+    denoiser = Denoiser(lambda x, t, cond: 0 * x, Flow(), "eps")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        denoiser(x, torch.tensor(0.999))
+        clipped(denoiser)(x, torch.tensor(1.0))
+        clipped(guided(denoiser, torch.zeros(1), 0.0, 2.0))(x, torch.tensor(1.0))
+        Denoiser(lambda x, t, cond: 0 * x, Flow(), "v")(x, torch.tensor(1.0))
+        assert not caught
+        for _ in range(2):
+            denoiser(x, torch.tensor(1.0))
+    assert len(caught) == 1 and "clipped" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("schedule", [VE(), VE(5.0), lambda t: (1 + 0 * t, 3 * t)])
+def test_a_schedule_too_large_for_a_network_is_refused(schedule):
+    with pytest.raises(ValueError, match="Cosine, Flow or Discrete"):
+        Denoiser(nn.Identity(), schedule)
+
+
+class Scaled(nn.Module):
+    def forward(self, x, t, cond=None):
+        return x * t.view(-1, *[1] * (x.ndim - 1))
+
+
+def test_a_denoiser_can_be_traced_exported_compiled_and_mapped():
+    denoiser, x, t = Denoiser(Scaled(), Flow(), "eps"), torch.randn(3, 1, 4, 4), torch.rand(3)
+    want = denoiser(x, t)
+    assert_close(torch.export.export(denoiser, (x, t / 2)).module()(x, t), want)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                            # deprecated, but ONNX uses it
+        assert_close(torch.jit.trace(denoiser, (x, t / 2))(x, t), want)
+    assert_close(torch.func.vmap(lambda x, t: denoiser(x[None], t)[0])(x, t), want)
+    assert_close(torch.compile(denoiser, backend="eager", fullgraph=True)(x, t), want)
+    guide = guided(denoiser, torch.zeros(3), 0.0, 2.0, interval=(0.2, 0.6))
+    assert_close(torch.compile(guide, backend="eager", fullgraph=True)(x, t), guide(x, t))

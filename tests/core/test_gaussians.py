@@ -277,7 +277,7 @@ def test_least_error_of_a_diagonal_gaussian_is_the_mean_over_its_elements():
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@every_schedule
+@pytest.mark.parametrize("schedule", (SCHEDULES | {"ve": VE(1.5, 2.0)}).values(), ids=SCHEDULES)
 @pytest.mark.parametrize("t", [0.15, 0.5, 0.9])
 def test_least_loss_is_the_loss_measured(prediction, schedule, t):
     """Denoiser.loss, with the exact denoiser's x0 turned into each prediction by its own (p, q)."""
@@ -314,3 +314,18 @@ def test_least_loss_is_the_loss_measured(prediction, schedule, t):
 def test_bad_arguments_raise(bad):
     with pytest.raises(ValueError):
         bad()
+
+
+@every_schedule
+def test_one_time_per_frame_is_each_frame_at_its_time(schedule):
+    x, t = torch.randn(2, 3, 1, 4, 4, dtype=F64), torch.rand(2, 3, dtype=F64)
+    denoise, flow = gaussian_denoiser(schedule, 0.3, 0.6), gaussian_flow(schedule, 0.3, 0.6)
+    frames, times = x.flatten(0, 1), t.flatten()
+    assert_close(denoise(x, t), denoise(frames, times).view_as(x))
+    assert_close(flow(x, t, t / 2), flow(frames, times, times / 2).view_as(x))
+
+
+@pytest.mark.parametrize("name", ["mixture", "data", "ar1"])
+def test_denoisers_that_mix_frames_refuse_one_time_per_frame(name):
+    with pytest.raises(ValueError, match=r"not one per frame \(4, 5\)"):
+        DENOISERS[name](Flow())(torch.zeros(4, 5, 3, 2, 4), torch.full((4, 5), 0.5))

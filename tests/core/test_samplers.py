@@ -4,9 +4,13 @@ from math import log2
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
+from minidiff import samplers
+from minidiff.denoiser import Denoiser
 from minidiff.gaussians import gaussian_denoiser, gaussian_flow
+from minidiff.guidance import guided
 from minidiff.samplers import (
     SAMPLERS,
     State,
@@ -134,7 +138,7 @@ def test_eta_one_by_drawing():
     betas = torch.linspace(0.05, 0.4, 10, dtype=F64)
     bar = torch.cumprod(1 - betas, 0)
     beta, bar_t, bar_s = betas[6], bar[6], bar[5]
-    out = ddim_step(schedule, x, x0, torch.tensor(0.7, dtype=F64), torch.tensor(0.6, dtype=F64), 1.0)
+    out = ddim_step(schedule, x, x0, 0.7, 0.6, 1.0)
     mean = (bar_s.sqrt() * beta / (1 - bar_t) * x0
             + (1 - beta).sqrt() * (1 - bar_s) / (1 - bar_t) * x)
     assert out.mean().item() == pytest.approx(mean[0].item(), abs=5e-3)
@@ -157,7 +161,7 @@ def test_any_eta_lands_on_the_right_noise_level(schedule, eta):
 
 
 @every_schedule
-def test_two_jumps_with_the_same_guess_are_one(schedule):
+def test_two_steps_with_the_same_guess_are_one(schedule):
     x, x0 = noise(2, 3, 4)
     t, s, r = torch.tensor([0.9, 0.4, 0.15], dtype=F64)
     twice = ddim_step(schedule, ddim_step(schedule, x, x0, t, s), x0, s, r)
@@ -165,7 +169,7 @@ def test_two_jumps_with_the_same_guess_are_one(schedule):
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_a_jump_to_the_data_is_the_guess_and_draws_nothing(eta):
+def test_a_step_to_the_data_is_the_guess_and_draws_nothing(eta):
     x, x0 = noise(2, 3, 4)
     t, s = torch.tensor([0.4, 0.0], dtype=F64)
     assert torch.equal(ddim_step(Cosine(), x, x0, t, s, eta, randn_like=None), x0)
@@ -238,8 +242,8 @@ def test_n_steps_give_n_plus_one_states_from_the_noise_to_the_data(sampler, n, d
 def test_guesses_are_asked_for_as_often_as_promised(sampler):
     asked = []
     last(sampler(lambda x, t: asked.append(t.item()) or x, Flow(), noise(1, 3), timesteps(4)))
-    heuns = [1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
-    assert asked == (heuns if sampler is heun else [1, 0.75, 0.5, 0.25])
+    twice = [1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+    assert asked == (twice if sampler.calls_per_step == 2 else [1, 0.75, 0.5, 0.25])
 
 
 @every_sampler
@@ -277,7 +281,7 @@ def test_same_seed_same_trajectory(sampler):
         return torch.stack([s.x for s in sampler(half, Cosine(), noise(2, 3), timesteps(5))])
     first, again, other = run(0), run(0), run(1)
     assert torch.equal(first, again)
-    assert torch.equal(first, other) == (sampler not in (ddpm, euler_ancestral))
+    assert torch.equal(first, other) == (not sampler.stochastic)
 
 
 def test_noise_can_be_passed_in():
@@ -289,6 +293,17 @@ def test_noise_can_be_passed_in():
     assert torch.equal(a, b) and not torch.isclose(a, c).any()
     d = last(ddim(half, Cosine(), noise(2, 3), timesteps(5), eta=1.0, randn_like=draw(0)))
     assert torch.equal(a, d)
+
+
+def test_samplers_say_what_they_do():
+    assert {n: (f.calls_per_step, f.stochastic) for n, f in SAMPLERS.items()} == {
+        "ddpm": (1, True), "ddim": (1, False), "heun": (2, False), "dpmpp_2m": (1, False),
+        "euler": (1, False), "euler_ancestral": (1, True)}
+
+
+def test_the_public_names_are_all_there():
+    assert set(samplers.__all__) == {*SAMPLERS, "SAMPLERS", "State", "ddim_step", "last"}
+    assert all(hasattr(samplers, name) for name in samplers.__all__)
 
 
 def test_the_two_names():
@@ -308,7 +323,7 @@ def test_dpmpp_2m_forgets_the_batch_before():
 @every_sampler
 def test_each_sample_goes_its_own_way(sampler):
     x = noise(3, 4, 5)
-    zero = {"randn_like": torch.zeros_like} if sampler is ddpm else {}
+    zero = {"randn_like": torch.zeros_like} if sampler.stochastic else {}
     together = last(sampler(half, Cosine(), x, timesteps(6), **zero))
     alone = torch.cat([last(sampler(half, Cosine(), row[None], timesteps(6), **zero)) for row in x])
     assert_close(together, alone, rtol=0, atol=1e-14)
@@ -333,13 +348,132 @@ def test_unsuitable_etas_raise(eta):
 
 
 @pytest.mark.parametrize("s", [0.6, float("nan")])
-def test_a_jump_away_from_the_data_raises(s):
+def test_a_step_away_from_the_data_raises(s):
     with pytest.raises(ValueError, match="must not exceed"):
         ddim_step(Flow(), noise(1, 3), noise(1, 3), 0.5, s)
 
 
 @every_schedule
-def test_a_jump_takes_numbers(schedule):
+def test_a_step_takes_numbers(schedule):
     x, x0 = noise(2, 3, 4)
     t, s = torch.tensor([0.7, 0.3], dtype=F64)
     assert torch.equal(ddim_step(schedule, x, x0, 0.7, 0.3), ddim_step(schedule, x, x0, t, s))
+
+
+def frame_times():
+    """Times t >= s for 3 clips of 4 frames: frames that step, wait in noise, wait, and are done."""
+    t = torch.tensor([[0.9, 1.0, 0.4, 0.0], [0.8, 1.0, 0.2, 0.0], [0.7, 0.6, 0.5, 0.3]], dtype=F64)
+    s = torch.tensor([[0.5, 1.0, 0.4, 0.0], [0.0, 0.9, 0.1, 0.0], [0.1, 0.2, 0.3, 0.0]], dtype=F64)
+    return t, s
+
+
+@every_schedule
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_a_step_with_several_times_is_each_step_alone(schedule, eta, dtype):
+    x, x0 = noise(2, 3, 4, 1, 2, 2, dtype=dtype)
+    t, s = frame_times()
+    out = ddim_step(schedule, x, x0, t, s, eta, torch.ones_like)
+    assert out.dtype == dtype and torch.equal(out[t == s], x[t == s])
+    close = dict(rtol=0, atol=1e-12 if dtype == F64 else 3e-5)
+    for i in range(3):
+        for k in range(4):
+            alone = ddim_step(schedule, x[i, k], x0[i, k], t[i, k], s[i, k], eta, torch.ones_like)
+            assert_close(out[i, k], alone, **close)
+    out = ddim_step(schedule, x, x0, t[:, 2], s[:, 2], eta, torch.ones_like)              # (B,)
+    rows = [ddim_step(schedule, *v, eta, torch.ones_like)
+            for v in zip(x, x0, t[:, 2], s[:, 2], strict=True)]
+    assert_close(out, torch.stack(rows), **close)
+    mixed = ddim_step(schedule, x, x0, t[:, 0], 0.0 * s, eta, torch.ones_like)      # (B,) to (B, T)
+    assert_close(mixed, x0, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2,), (4,), (3, 3), (3, 4, 1)])
+def test_a_step_with_times_of_another_shape_raises(shape):
+    x, t = torch.zeros(3, 4, 1, 2, 2), torch.full(shape, 0.5)
+    for pair in ((t, 0.1), (0.9, t)):
+        with pytest.raises(ValueError, match=r"time \(\), one per sample \(3,\) or one per frame"):
+            ddim_step(Flow(), x, x, *pair)
+
+
+def staggered(n, shape):
+    """A grid on which each of several times falls from 1 to 0 in n steps, after 0 to 2 others."""
+    delay = torch.arange(torch.Size(shape).numel()).view(shape) % 3
+    step = torch.arange(n + 1 + delay.max()).view(-1, *[1] * len(shape)) - delay
+    return timesteps(n)[step.clamp(0, n)]
+
+
+@every_sampler
+@every_schedule
+@pytest.mark.parametrize("shape", [(3,), (3, 4)])
+def test_each_sample_or_frame_may_have_a_grid_of_its_own(sampler, schedule, shape):
+    """A frame that waits, then steps, becomes what it becomes alone."""
+    zero = {"randn_like": torch.zeros_like} if sampler.stochastic else {}
+    x = schedule(torch.ones((), dtype=F64))[1] * noise(3, 4, 1, 2, 2)
+    denoise, ts = gaussian_denoiser(schedule, 0.3, 0.6), staggered(5, shape)
+    states = list(sampler(denoise, schedule, x, ts, **zero))
+    assert len(states) == 8 and all(torch.equal(a.t, b) for a, b in zip(states, ts, strict=True))
+    alone = last(sampler(denoise, schedule, x, timesteps(5), **zero))
+    assert_close(states[-1].x, alone, rtol=1e-9, atol=1e-9)
+
+
+@every_sampler
+def test_times_may_be_a_list_an_array_or_in_float32(sampler):
+    zero, x = {"randn_like": torch.zeros_like} if sampler.stochastic else {}, noise(2, 3)
+    want = last(sampler(half, Flow(), x, timesteps(4), **zero))
+    grid = timesteps(4)
+    for ts in (grid.tolist(), grid.numpy(), grid.float(), list(grid)):
+        states = list(sampler(half, Flow(), x, ts, **zero))
+        assert torch.equal(states[-1].x, want) and states[0].t.dtype == F64
+    with pytest.raises(ValueError, match="falling"):
+        next(sampler(half, Flow(), x, 0.5))
+    with pytest.raises(ValueError, match="one per sample"):
+        next(sampler(half, Flow(), x, [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+
+
+class Net(nn.Module):
+    def forward(self, x, t, cond=None):
+        return x * t[:, None]
+
+
+class NetWithoutCondition(nn.Module):
+    def forward(self, x, t):
+        return x * t[:, None]
+
+
+@every_sampler
+def test_a_network_alone_is_refused_with_a_sentence(sampler):
+    for denoise in (Net(), NetWithoutCondition(), lambda x, t: Net()(x, t), lambda x: x, None):
+        with pytest.raises(ValueError, match="Denoiser"):
+            next(sampler(denoise, Flow(), noise(2, 3), timesteps(2)))
+    for wrong in (lambda x, t: x[:1], lambda x, t: None, lambda x, t: 0.0, lambda x, t: (x, x)):
+        with pytest.raises(ValueError, match="must return a tensor like x"):
+            next(sampler(wrong, Flow(), noise(2, 3), timesteps(2)))
+    x = noise(2, 3)
+    assert last(sampler(Denoiser(Net(), Flow(), "flow"), Flow(), x, timesteps(2))).shape == x.shape
+    failing = guided(lambda x, t, cond: x.view(-1, 7), torch.zeros(2), torch.zeros(()), 2.0)
+    with pytest.raises(RuntimeError, match="invalid"):                  # a denoiser's own error
+        next(sampler(failing, Flow(), x, timesteps(2)))
+
+
+@every_sampler
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_the_last_state_can_be_differentiated(sampler, shape):
+    """Against finite differences in float64, for the noise and for a parameter of the denoiser."""
+    given = noise(8, 2, 3, 1, 2, 2)
+    ts = timesteps(3) if shape == () else staggered(3, shape)
+
+    def sample(x, weight):
+        draws = iter(given)
+        fixed = {"randn_like": lambda x: next(draws)} if sampler.stochastic else {}
+        steps = sampler(lambda x, t: (weight * x).tanh(), Cosine(), x, ts, differentiable=True,
+                        **fixed)
+        return last(steps)
+    x = noise(2, 3, 1, 2, 2, seed=1).requires_grad_()
+    weight = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(sample, (x, weight), fast_mode=True)
+    out = sample(x, weight)
+    assert out.requires_grad and out.isfinite().all() and torch.is_grad_enabled()
+    with torch.no_grad():
+        assert not sample(x, weight).requires_grad
+    assert torch.is_grad_enabled()

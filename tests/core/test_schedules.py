@@ -3,14 +3,17 @@ from math import pi
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
+from minidiff.runtime.tracing import values_can_be_checked
 from minidiff.schedules import (
     VE,
     Cosine,
     Discrete,
     Flow,
     add_noise,
+    append_dims,
     coefficients,
     half_log_snr,
     log_snr_timesteps,
@@ -180,7 +183,8 @@ def test_coefficients_are_evaluated_in_the_precision_of_t():
         assert_close(alpha, torch.full_like(alpha, pi / 2 * 1e-9), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("t", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(1)])
+@pytest.mark.parametrize("t", [torch.zeros(2), torch.zeros(3, 1), torch.zeros(1),
+                               torch.zeros(3, 2)])
 def test_times_that_are_not_one_per_sample_raise(t):
     with pytest.raises(ValueError, match="one per sample"):
         coefficients(Flow(), t, torch.zeros(3, 2))
@@ -198,3 +202,37 @@ def test_times_outside_0_to_1_raise(t):
 def test_noise_of_another_shape_raises():
     with pytest.raises(ValueError, match="shape"):
         add_noise(Flow(), torch.zeros(2, 3), torch.zeros(3), torch.tensor(0.5))
+
+
+@every_schedule
+def test_add_noise_per_frame_is_add_noise_of_each_frame(schedule):
+    x0, noise, t = *torch.randn(2, 4, 5, 3, 2, 2, dtype=F64), torch.rand(4, 5, dtype=F64)
+    frames = add_noise(schedule, x0.flatten(0, 1), noise.flatten(0, 1), t.flatten())
+    assert_close(add_noise(schedule, x0, noise, t), frames.view_as(x0), rtol=0, atol=1e-14)
+
+
+def test_append_dims():
+    clip, image = torch.zeros(4, 5, 3, 2, 2), torch.zeros(4, 3, 2, 2)
+    assert append_dims(torch.zeros(()), clip).shape == ()
+    assert append_dims(torch.zeros(4), clip).shape == (4, 1, 1, 1, 1)
+    assert append_dims(torch.zeros(4, 5), clip).shape == (4, 5, 1, 1, 1)
+    assert append_dims(torch.zeros(4, 1).expand(4, 5), clip).shape == (4, 5, 1, 1, 1)
+    for t, x in (((4, 3), image), ((5,), clip), ((4, 4), clip), ((5, 4), clip), ((4, 5, 3), clip)):
+        with pytest.raises(ValueError, match="one per frame"):
+            append_dims(torch.zeros(t), x)
+
+
+def test_values_are_not_checked_while_a_graph_is_traced():
+    t, x = torch.rand(3), torch.zeros(3, 2)
+
+    def alpha(t, x):
+        return coefficients(Flow(), t, x)[0]
+
+    class Module(torch.nn.Module):
+        def forward(self, t, x):
+            return alpha(t, x)
+    assert_close(torch.export.export(Module(), (t / 2, x)).module()(t, x), (1 - t)[:, None])
+    assert_close(torch.func.vmap(alpha)(t, x), 1 - t)
+    with FakeTensorMode():
+        assert alpha(torch.zeros(3), torch.zeros(3, 2)).shape == (3, 1)
+    assert values_can_be_checked(t) and not values_can_be_checked(t.to("meta"))
