@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from minidiff import load
 from minidiff.recipes import get_recipe, vae_objective
 from minidiff.schedules import Flow, add_noise
 from minidiff.training.training_run import TrainingRun
@@ -190,7 +191,8 @@ def test_a_training_on_latents_begins_with_a_trained_vae(tmp_path, settings):
     recipe = get_recipe("mmnist64-vae", channels=[32], bottleneck_channels=32, batch=4, **settings)
     with pytest.raises(ValueError, match="--begin mmnist64-vae"):
         TrainingRun(tmp_path / "run", recipe, steps=1)
-    recipe = get_recipe("mmnist64-vae", batch=4, refiner_channels=[64, 96, 128], **settings)
+    refiner = load("mmnist64-vae").metadata["recipe"]["model"]["net"]["refiner_channels"]
+    recipe = get_recipe("mmnist64-vae", batch=4, refiner_channels=refiner, **settings)
     run = TrainingRun(tmp_path / "other", recipe, steps=1, init_from="mmnist64-vae")
     assert run.state.model.has_latent_stats()
     run.close()
