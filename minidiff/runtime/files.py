@@ -163,3 +163,48 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
         raise ValueError(f"{path} holds another network: {len(wrong)} of its tensors do not fit, "
                          f"{wrong[0]} for one.")
     module.load_state_dict({names[k]: v for k, v in tensors.items()})
+
+
+@torch.no_grad()
+def load_into_larger(net: nn.Module, tensors: dict[str, Tensor],
+                     path: Path | str = "The file") -> list[str]:
+    """Copy the weights of a network into one that has more modules or more input channels.
+
+    Tensors that are not given stay as they were initialised, and the weights of additional input
+    channels are 0; so additions that start as the identity do not change the output. Returns the
+    names of both kinds of tensors. Raises ValueError, which names the tensor, if one cannot fit;
+    net is then unchanged.
+    """
+    own, new, fitted = module_weights(net), [], {}
+    if unknown := sorted(tensors.keys() - own.keys()):
+        raise ValueError(f"{path} does not fit into this network: it has no tensor {unknown[0]}"
+                         f"{f', nor {len(unknown) - 1} more' if unknown[1:] else ''}.")
+    for name, mine in own.items():
+        given = tensors.get(name)
+        if given is None or given.shape != mine.shape:
+            new.append(name)
+        if given is not None:
+            fitted[name] = given if given.shape == mine.shape else widened(net, name, mine, given)
+            if fitted[name] is None:
+                raise ValueError(f"{path} does not fit into this network: {name} is "
+                                 f"{tuple(given.shape)} there and {tuple(mine.shape)} here, and "
+                                 "only input channels may be added.")
+    load_weights(net, own | fitted, Path(path))
+    return new
+
+
+def widened(net: nn.Module, name: str, mine: Tensor, given: Tensor) -> Tensor | None:
+    """A weight (out, in, ...) with more inputs, all of them 0 but the given ones; None: no fit.
+
+    The given inputs are the first ones, unless the module has a method `input_positions`.
+    """
+    n = given.shape[1] if given.ndim > 1 else 0
+    module = net.get_submodule(name.rpartition(".")[0])
+    is_weight = isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and mine.ndim == given.ndim
+    if not is_weight or not 0 < n < mine.shape[1] or (
+            mine.shape[:1] + mine.shape[2:] != given.shape[:1] + given.shape[2:]):
+        return None
+    larger = torch.zeros_like(mine)
+    positions = module.input_positions(n) if hasattr(module, "input_positions") else slice(n)
+    larger[:, positions] = given.to(larger)
+    return larger

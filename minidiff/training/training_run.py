@@ -96,7 +96,8 @@ class TrainingRun:
         check_parameters(recipe, self.device)
         self.prepare()
         self.initial_model = None if init_from is None else self.load_initial_weights(init_from)
-        check_batch(recipe, self.state, self.digits, self.vae, self.device)
+        self.check_latent_stats()
+        check_batch(recipe, self.state, self.dataset, self.vae, self.device)
         self.total_steps = steps or self.steps_within(minutes)
 
     def check_unused(self) -> None:
@@ -146,16 +147,25 @@ class TrainingRun:
                 self.state.model.freeze_encoder()
         self.settings = dict(objective=build_objective(self.recipe), seed=self.seed)
 
+    def check_latent_stats(self) -> None:
+        """Raises ValueError if a VAE's training needs trained latents and there are none."""
+        model, training = self.state.model, self.recipe.training
+        needs = [key for key in ("decoder_only", "latent_noise") if training.get(key)]
+        if isinstance(model, VAE) and needs and not model.has_latent_stats():
+            raise ValueError(f"{needs[0]} needs the encoder of a trained VAE, whose latents have a "
+                             "known mean and standard deviation: begin with one, such as "
+                             "--begin mmnist64-vae.")
+
     def load_initial_weights(self, name: str | Path) -> dict:
         """Take over a trained model's weights; returns what is noted about that model.
 
         Layers that it lacks keep their fresh weights: attention, for example, begins as the
-        identity.
+        identity. Additional input channels begin with weights of 0.
         """
         tensors, metadata = files.load_tensors(checkpoint_path(name))
         weights = with_new_names(tensors, metadata)[0]
         for model in (self.state.model, self.state.ema.model):
-            files.load_weights(model, files.module_weights(model) | weights, Path(name))
+            files.load_into_larger(model, weights, Path(name))
         return {"model": str(name), "sha256": files.digest(tensors),
                 **{k: metadata.get(k) for k in ("digits", "seed", "steps", "clips", "minutes")}}
 

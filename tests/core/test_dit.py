@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from minidiff.denoiser import Denoiser
 from minidiff.dit import ATTENTION_PATTERNS, DepthwiseConv, DiT
 from minidiff.layers import apply_rope, rope_angles, without_temporal_attention
+from minidiff.runtime.files import load_into_larger
 from minidiff.schedules import Flow
 
 TIMES = torch.tensor([0.3, 0.6])
@@ -211,3 +212,51 @@ def test_unfit_settings_are_refused(settings, words):
 def test_unfit_inputs_are_refused(shape, cond, words):
     with pytest.raises(ValueError, match=words):
         small(patch=(2, 4, 4), vocab_size=9)(torch.zeros(shape), TIMES, cond)
+
+
+# Times, dtypes, growing
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_one_time_for_each_frame(clip, patch):
+    net = awake(small("none", patch=(patch, 4, 4)))
+    per_frame, want = TIMES[:, None].repeat(1, 4), net(clip, TIMES)
+    assert_close(net(clip, per_frame), want)
+    one = torch.tensor(0.5, dtype=torch.float64)
+    assert_close(net(clip, one), net(clip, one.float().expand(2)))
+    per_frame[:, 2] = 0.9
+    touched = (net(clip, per_frame) - want).abs().amax((0, 2, 3, 4)) > 1e-4
+    assert touched.tolist() == [False, False, True, patch == 2]
+
+
+def test_a_patch_of_several_frames_gets_the_mean_embedding_of_their_times(clip):
+    net = awake(small(patch=(2, 4, 4)))
+    t = torch.rand(2, 4, generator=torch.Generator().manual_seed(3))
+    emb = net.embed_condition(t, None)[0]
+    assert emb.shape == (2, 2, 16)
+    mean = net.time_embedding(t).view(2, 2, 2, 16).mean(2)
+    assert_close(emb, torch.nn.functional.silu(mean))
+    assert net(clip, t).shape == clip.shape
+    assert_close(net(clip[:, :1], t[:, :1]), net(clip[:, :1], t[:, 0]))
+
+
+def test_unfit_times_are_refused(clip):
+    with pytest.raises(ValueError, match=r"one per frame \(2, 4\)"):
+        small()(clip, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("time", ATTENTION_PATTERNS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_it_runs_in_any_floating_dtype(clip, dtype, time):
+    net = awake(small(time))
+    want, out = net(clip, TIMES), net.to(dtype)(clip.to(dtype), TIMES)
+    assert out.dtype == dtype
+    assert_close(out.float(), want, rtol=0, atol=0.1 if dtype.itemsize == 2 else 1e-4)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_network_grows_from_a_smaller_one(clip, patch):
+    old = awake(small(patch=(patch, 4, 4)))
+    net = small(patch=(patch, 4, 4), in_channels=3, out_channels=1)
+    assert load_into_larger(net, old.state_dict()) == ["patch_embed.weight"]
+    more = torch.cat([clip, torch.randn(2, 4, 2, 16, 16)], 2)
+    assert_close(net(more, TIMES), old(clip, TIMES))

@@ -10,9 +10,13 @@ from minidiff.layers import (
     TemporalConv,
     TimeEmbedding,
     attention,
+    fused_attention,
     position_embedding,
+    prefers_fused,
     without_temporal_attention,
+    written_attention,
 )
+from minidiff.runtime.files import load_into_larger
 from minidiff.schedules import Flow
 from minidiff.unet import TIME_MODES
 
@@ -146,12 +150,31 @@ def test_class_and_null_are_different_conditions(clip):
     assert (net(clip, t, torch.tensor([3, 3])) - net(clip, t)).abs().max() > 1e-3
 
 
-def test_attention_is_torchs():
-    q, k, v = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64).unbind(0)
-    mask = torch.ones(6, 6, dtype=torch.bool).tril()
-    for m in (None, mask):
-        torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
-        assert_close(attention(q, k, v, m), torchs)
+@pytest.mark.parametrize("shape", [(6, 8), (3, 6, 8), (2, 4, 6, 8), (2, 3, 4, 6, 8)])
+@pytest.mark.parametrize("way", [attention, fused_attention, written_attention])
+def test_attention_is_its_formula(way, shape):
+    q, k, v = torch.randn(3, *shape, dtype=torch.float64).unbind(0)
+    for mask in (None, torch.ones(6, 6, dtype=torch.bool).tril()):
+        scores = torch.einsum("...id,...jd->...ij", q, k) / 8**0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        want = torch.einsum("...ij,...jd->...id", scores.softmax(-1), v)
+        assert_close(way(q, k, v, mask), want)
+
+
+@pytest.mark.parametrize(("tokens", "dtype", "gradients", "able", "fused"), [
+    (8, torch.float32, False, False, False), (8, torch.float32, True, False, False),
+    (64, torch.float32, False, False, True), (64, torch.float32, True, False, True),
+    (8, torch.bfloat16, True, False, True), (512, torch.bfloat16, True, False, True),
+    (8, torch.bfloat16, False, True, False), (256, torch.bfloat16, False, True, True),
+    (512, torch.bfloat16, True, True, False), (2048, torch.bfloat16, True, True, True)])
+def test_the_faster_attention_is_chosen(monkeypatch, tokens, dtype, gradients, able, fused):
+    monkeypatch.setattr(layers, "cpu_has_bf16", lambda: able)
+    q = torch.zeros(1, 1, tokens, 8, dtype=dtype, requires_grad=gradients)
+    assert prefers_fused(q, q, q) == fused
+    with torch.no_grad():
+        assert prefers_fused(q, q, q) == (tokens >= layers.FUSED_FROM[able, dtype.itemsize == 2,
+                                                                      False])
 
 
 def test_attention_in_parts_is_the_same(monkeypatch):
@@ -159,7 +182,7 @@ def test_attention_in_parts_is_the_same(monkeypatch):
     mask, looks = torch.ones(6, 6, dtype=torch.bool).tril(), torch.randn(5, 2, 6, 8).double()
 
     def answers() -> tuple[torch.Tensor, torch.Tensor]:
-        out = attention(*q.unbind(0), mask)
+        out = written_attention(*q.unbind(0), mask)
         return out.detach(), torch.autograd.grad((out * looks).sum(), q)[0]
     whole, calls = answers(), []
     softmax = torch.Tensor.softmax
@@ -224,3 +247,80 @@ def test_unfit_conditions_are_refused(clip, cond, words):
 def test_an_unconditional_network_takes_no_condition(clip):
     with pytest.raises(ValueError, match="without classes"):
         UNet((32, 32), emb_dim=32)(clip, torch.rand(2), torch.tensor([1, 2]))
+
+
+# Times, dtypes, growing
+
+@pytest.mark.parametrize("time", TIME_MODES)
+def test_one_time_for_each_frame(clip, time):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    per_frame, want = t[:, None].repeat(1, 4), net(clip, t)
+    assert_close(net(clip, per_frame), want)
+    one = torch.tensor(0.5, dtype=torch.float64)
+    assert_close(net(clip, one), net(clip, one.float().expand(2)))
+    per_frame[:, 2] = 0.9
+    touched = (net(clip, per_frame) - want).abs().amax((0, 2, 3, 4)) > 1e-4
+    seen = {"none": [0, 0, 1, 0], "causal": [0, 0, 1, 1]}.get(time, [1, 1, 1, 1])
+    assert touched.tolist() == [bool(s) for s in seen]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 1), (4,)])
+def test_unfit_times_are_refused(clip, shape):
+    with pytest.raises(ValueError, match=r"one per sample \(2,\) or one per frame \(2, 4\)"):
+        small()(clip, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("time", ["full", "causal"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_it_runs_in_any_floating_dtype(clip, dtype, time):
+    net, t = awake(small(time)), torch.tensor([0.3, 0.6])
+    want, out = net(clip, t), net.to(dtype)(clip.to(dtype), t)
+    assert out.dtype == dtype
+    assert_close(out.float(), want, rtol=0, atol=0.1 if dtype.itemsize == 2 else 1e-4)
+
+
+def test_a_network_of_bfloat16_tells_near_times_apart(clip):
+    net = awake(small()).bfloat16()
+    x = clip.bfloat16()
+    late = [net(x, torch.full((2,), t)) for t in (0.998, 0.9992)]          # one bfloat16 number
+    assert (late[0] - late[1]).abs().max() > 0
+
+
+def test_another_default_dtype_changes_no_embedding():
+    want = layers.position_embedding((3, 4), 32), layers.rope_angles((2, 3, 4), 8)
+    emb = layers.sinusoidal_embedding(torch.tensor([0.3]), 8)
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = layers.position_embedding((3, 4), 32), layers.rope_angles((2, 3, 4), 8)
+        assert torch.equal(layers.sinusoidal_embedding(torch.tensor([0.3]).float(), 8), emb)
+        net = awake(small()).eval()
+        assert net(torch.zeros(1, 2, 1, 16, 16), torch.rand(1)).isfinite().all()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(want, got, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_network_grows_from_a_smaller_one(clip):
+    old, t = awake(small()), torch.tensor([0.3, 0.6])
+    net = small(in_channels=3, out_channels=1)
+    new = load_into_larger(net, old.state_dict())
+    assert new == ["conv_in.weight"]
+    more = torch.cat([clip, torch.randn(2, 4, 2, 16, 16)], 2)
+    assert_close(net(more, t), old(clip, t))
+
+
+def test_what_cannot_grow_is_refused_by_name():
+    old = small().state_dict()
+    net = small(in_channels=3)                                  # more outputs too
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(ValueError, match=r"conv_out\.weight"):
+        load_into_larger(net, old)
+    with pytest.raises(ValueError, match=r"no tensor elsewhere\.weight"):
+        load_into_larger(small(), old | {"elsewhere.weight": torch.zeros(1)})
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+def test_a_network_without_the_argument_cannot_leave_temporal_attention_out():
+    with pytest.raises(ValueError, match="Linear cannot leave out"):
+        without_temporal_attention(torch.nn.Linear(1, 1))

@@ -3,15 +3,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from minidiff.recipes import vae_objective
+from minidiff import load
+from minidiff.recipes import get_recipe, vae_objective
 from minidiff.schedules import Flow, add_noise
+from minidiff.training.training_run import TrainingRun
 from minidiff.vae import VAE
 
 
 def small(**settings) -> VAE:
     """A VAE whose zero-initialised layers were woken up, so that it answers."""
     torch.manual_seed(0)
-    vae = VAE(**({"channels": (16, 32), "bottleneck_channels": 32, "latent_channels": 4} | settings)).eval()
+    usual = dict(channels=(16, 32), bottleneck_channels=32, latent_channels=4)
+    vae = VAE(**(usual | settings)).eval()
     with torch.no_grad():
         for p in vae.parameters():
             if not p.any():
@@ -118,7 +121,8 @@ def test_a_refining_decoder_begins_as_the_plain_one(clips):
 
 
 def test_a_refining_decoder_looks_at_the_whole_clip_and_at_the_noise():
-    vae, z = small(refiner_channels=(32, 32), depth=1), torch.zeros(1, 8, 4, 4, 4, requires_grad=True)
+    vae = small(refiner_channels=(32, 32), depth=1)
+    z = torch.zeros(1, 8, 4, 4, 4, requires_grad=True)
     vae.decode_unclipped(z)[0, 0].sum().backward()
     assert (z.grad != 0).all()                                 # the last frames' latents as well
     z = torch.randn(2, 2, 4, 4, 4)
@@ -171,3 +175,51 @@ def test_a_refining_decoder_says_which_sizes_it_can_halve(clips):
 def test_unfit_latents_are_refused():
     with pytest.raises(ValueError, match=r"\(B, 4, h, w\)"):
         small().decode(torch.zeros(1, 3, 2, 2))
+
+
+def test_latents_without_statistics_cannot_be_noised(clips):
+    vae = small()
+    assert not vae.has_latent_stats()
+    with pytest.raises(ValueError, match="fit_latent_stats"):
+        vae.loss(clips, t=torch.zeros(3))
+    vae.fit_latent_stats(clips)
+    assert vae.has_latent_stats() and vae.loss(clips, t=torch.zeros(3)).isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [dict(decoder_only=True), dict(latent_noise=0.2)])
+def test_a_training_on_latents_begins_with_a_trained_vae(tmp_path, settings):
+    recipe = get_recipe("mmnist64-vae", channels=[32], bottleneck_channels=32, batch=4, **settings)
+    with pytest.raises(ValueError, match="--begin mmnist64-vae"):
+        TrainingRun(tmp_path / "run", recipe, steps=1)
+    refiner = load("mmnist64-vae").metadata["recipe"]["model"]["net"]["refiner_channels"]
+    recipe = get_recipe("mmnist64-vae", batch=4, refiner_channels=refiner, **settings)
+    run = TrainingRun(tmp_path / "other", recipe, steps=1, init_from="mmnist64-vae")
+    assert run.state.model.has_latent_stats()
+    run.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_it_runs_in_any_floating_dtype(clips, dtype):
+    vae = small(refiner_channels=(32,))
+    vae.fit_latent_stats(clips)
+    t, noise = torch.tensor([0.0, 0.1, 0.2]), torch.randn(3, 2, 4, 2, 3)
+    z = vae.encode(clips)
+    want = vae.decode(z, t), vae.loss(clips, noise, t)
+    vae, x = vae.to(dtype), clips.to(dtype)
+    got = vae.decode(z.to(dtype), t), vae.loss(x, noise, t)
+    assert vae.encode(x).dtype == got[0].dtype == dtype
+    for a, b in zip(got, want, strict=True):
+        assert_close(a.float(), b, rtol=0, atol=0.1 if dtype.itemsize == 2 else 1e-4)
+    assert vae.loss(x).isfinite().all()
+
+
+def test_the_noise_of_the_loss_is_float32_whatever_the_default(clips):
+    vae, losses = small(), []
+    for default in (torch.float32, torch.float64):
+        torch.set_default_dtype(default)
+        try:
+            torch.manual_seed(5)
+            losses.append(vae.loss(clips))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert torch.equal(*losses)

@@ -134,9 +134,10 @@ TWICE = "a 3 moving left and a 3 moving left"
 
 
 def test_equal_phrases_of_a_prompt_are_numbered():
-    phrases, prompt_index = split_prompt(prompts.encode(
-        [TWICE, "a 3 moving left", "a 3 and a 7 and a 3 and a 3"]), AND)
-    assert number_among_equals(phrases, prompt_index).tolist() == [0, 1, 0, 0, 0, 1, 2]
+    ids = [[prompts.TOKEN_IDS[word] for word in text.split()] for text in (
+        "a 3 and a 3 and a 7 and a 3", "a 3 and a 7 and a 7 and a 1")]
+    phrases, prompt_index = split_prompt(torch.tensor(ids), AND)
+    assert number_among_equals(phrases, prompt_index).tolist() == [0, 1, 0, 2, 0, 0, 1, 0]
 
 
 def test_only_the_number_tells_equal_phrases_apart(clip):
