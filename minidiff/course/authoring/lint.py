@@ -21,7 +21,7 @@ from minidiff.course.student.notation import undeclared
 
 CELL_RANGE = 45, 60                                          # that a student gets
 EXERCISE_RANGE = 4, 6
-MAX_WORDS, MAX_CELL_WORDS, MAX_CODE_LINES, MAX_BYTES = 2500, 150, 300, 600_000
+MAX_WORDS, MAX_CELL_WORDS, MAX_CODE_LINES, MAX_BYTES = 2500, 150, 320, 600_000
 FENCED = re.compile(r"```.*?```|~~~.*?~~~", re.S)
 CODE_SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.S)
 FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$")
