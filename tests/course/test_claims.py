@@ -114,8 +114,8 @@ def test_every_shipped_table_is_whole_and_says_how_where_and_when(name):
     rows, (how, where, *_) = load_table(name), table_provenance(name).splitlines()
     assert rows and len({tuple(row) for row in rows}) == 1
     assert all(isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
-    assert how.split()[:2] == ["python", f"benchmarks/{name}.py"]
-    assert (BENCHMARKS / f"{name}.py").is_file()
+    assert how.split()[:3] == ["python", "-m", f"benchmarks.studies.{name}"]
+    assert (BENCHMARKS / "studies" / f"{name}.py").is_file()
     assert re.match(r"20\d\d-\d\d-\d\d, \w.*, \d+ threads, Python 3\.\S+, torch \d", where)
 
 

@@ -75,14 +75,14 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence]) -> Markdow
 
 
 def load_table(name: str) -> list[dict]:
-    """The rows of a table that `python benchmarks/NAME.py` made, numbers as floats, "" as None.
+    """The rows of a table that `python -m benchmarks.studies.NAME` made; "" becomes None.
 
     Raises FileNotFoundError that says how it is made.
     """
     path = TABLES / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"There is no table {name!r}; make it, in a clone of the project: "
-                                f"python benchmarks/{name}.py")
+                                f"python -m benchmarks.studies.{name}")
     lines = path.read_text(encoding="utf-8").splitlines()
     return [{k: parse_cell(v) for k, v in row.items()}
             for row in csv.DictReader(line for line in lines if not line.startswith("#"))]
