@@ -77,8 +77,12 @@ def test_what_is_exact_needs_no_interval():
 
 
 def test_verdicts_are_a_table_in_the_claims_order():
-    rows = [exact_claim(9, "b", 1, True), exact_claim(10, "c", 1, True), exact_claim(2, "a", 1, True),
-            exact_claim(9, "a", 1, True)]
+    rows = [
+        exact_claim(9, "b", 1, True),
+        exact_claim(10, "c", 1, True),
+        exact_claim(2, "a", 1, True),
+        exact_claim(9, "a", 1, True),
+    ]
     lines = claims_table(rows).data.splitlines()
     assert {line.count("|") for line in lines} == {6}
     assert [line.split(" | ")[:2] for line in lines[2:]] == [
@@ -96,7 +100,7 @@ def test_a_table_makes_means_of_values_and_leaves_words():
 # Stored tables
 
 def test_a_missing_table_says_how_it_is_made():
-    with pytest.raises(FileNotFoundError, match=r"python benchmarks/nothing\.py"):
+    with pytest.raises(FileNotFoundError, match=r"python -m benchmarks\.studies\.nothing"):
         load_table("nothing")
 
 
@@ -147,7 +151,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "TABLES", tmp_path)
     assert [(r["sampler"], r["calls"]) for r in load_table("some")] == wanted
     assert load_table("some")[0]["score"] == 1.3333
-    assert len(table_provenance("some").splitlines()) == 3 and table_provenance("some").endswith("a note")
+    assert len(table_provenance("some").splitlines()) == 3 and table_provenance("some").endswith(
+        "a note"
+    )
 
 
 def test_rows_that_another_command_adds_stand_below_it(tmp_path, monkeypatch):
