@@ -409,7 +409,7 @@ def show(**output):
     (lambda c: c.pop(), "has 44 cells"), (lambda c: c.extend([prose("x")] * 16), "has 61 cells"),
     (lambda c: [c[i].update(prose("word " * 149)) for i in range(14, 34)], "words of prose"),
     (say("word " * 151), "cell 21: 151 words are too many"),
-    (write("x = 1\n" * 300), "lines of code"),
+    (write("x = 1\n" * 330), "lines of code"),
     (lambda c: c.__setitem__(slice(2, 5), [prose("x")] * 3), "has 3 exercises"),
     (lambda c: c[3]["metadata"].update(tags=[]), "c90-double in cell 3 without its hint"),
     (lambda c: c.insert(4, prose("between")), "c90-double in cell 3 without its check"),
