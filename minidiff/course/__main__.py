@@ -136,7 +136,7 @@ def grade(args) -> int:
 
 def progress(args) -> int:
     from minidiff.course.student import saved_work, session
-    if not saved_work.saved_work_folder().exists():       # then it is beside the notebooks, if at all
+    if not saved_work.saved_work_folder().exists():     # then it is beside the notebooks, if at all
         os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")
     print(session.progress())
     return 0

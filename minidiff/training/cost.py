@@ -126,7 +126,7 @@ def widest(settings: dict) -> int:
     return max((v for row in values for v in row if isinstance(v, int)), default=0)
 
 
-def check_batch(recipe: Recipe, state: TrainState, few: digits.Digits, vae: VAE | None,
+def check_batch_memory(recipe: Recipe, state: TrainState, few: Dataset, vae: VAE | None,
                 device="cpu") -> None:
     """Raise MemoryError if a training step of the recipe needs more memory than is free here.
 

@@ -29,7 +29,7 @@ from minidiff.runtime.folders import check_free_space, clear_drafts, lock_folder
 from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.seeds import MAX_SEED, check_seed
 from minidiff.train import Record, TrainState, defer_interrupts, steps_within, train
-from minidiff.training.cost import check_batch, check_parameters, disk_space
+from minidiff.training.cost import check_batch_memory, check_parameters, disk_space
 from minidiff.training.log import CSVLogger, read_log
 from minidiff.vae import VAE
 
@@ -97,7 +97,7 @@ class TrainingRun:
         self.prepare()
         self.initial_model = None if init_from is None else self.load_initial_weights(init_from)
         self.check_latent_stats()
-        check_batch(recipe, self.state, self.dataset, self.vae, self.device)
+        check_batch_memory(recipe, self.state, self.dataset, self.vae, self.device)
         self.total_steps = steps or self.steps_within(minutes)
 
     def check_unused(self) -> None:

@@ -38,7 +38,9 @@ def run_again(path: Path) -> list[str]:
                 result = shell.run_cell(source, store_history=True)
             error = result.error_before_exec or result.error_in_exec
             if error is not None:
-                when = order if number in seen or order != "twice in a row" else "for the first time"
+                when = (
+                    order if number in seen or order != "twice in a row" else "for the first time"
+                )
                 failures.append(f"{path.name}, cell {number}, run {when}: "
                                 f"{type(error).__name__}: {error}")
                 print(failures[-1], flush=True)

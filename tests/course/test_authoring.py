@@ -183,13 +183,19 @@ def test_an_edited_solution_becomes_canonical():
         cell["metadata"] |= {"collapsed": True, "execution": {"iopub.execute_input": "now"}}
     edited["cells"][3]["source"] = "other hints"
     edited["cells"].append(code("  \n"))
-    assert notebook_files.dump_notebook(builder.normalise_solution(edited)) == notebook_files.dump_notebook(builder.normalise_solution(solution))
+    assert notebook_files.dump_notebook(
+        builder.normalise_solution(edited)
+    ) == notebook_files.dump_notebook(builder.normalise_solution(solution))
     again = builder.normalise_solution(builder.normalise_solution(edited))
-    assert notebook_files.dump_notebook(again) == notebook_files.dump_notebook(builder.normalise_solution(edited))
+    assert notebook_files.dump_notebook(again) == notebook_files.dump_notebook(
+        builder.normalise_solution(edited)
+    )
 
 
 def test_ids_come_from_content_and_differ():
-    made = builder.normalise_solution(notebook(prose("same"), prose("same"), code("same"), prose("other")))
+    made = builder.normalise_solution(
+        notebook(prose("same"), prose("same"), code("same"), prose("other"))
+    )
     ids = [c["id"] for c in made["cells"]]
     assert len(set(ids)) == 4
     moved = builder.normalise_solution(notebook(prose("new"), prose("other"), prose("same")))
@@ -326,7 +332,9 @@ def test_a_right_solution_has_no_faults():
 
 
 def leaks_of(solution: dict, edition: dict) -> list[str]:
-    return validation.find_leaks(validation.hidden_lines(solution, "90_tiny.ipynb"), edition, solution, "it")
+    return validation.find_leaks(
+        validation.hidden_lines(solution, "90_tiny.ipynb"), edition, solution, "it"
+    )
 
 
 @pytest.mark.parametrize("secret", [
@@ -401,7 +409,7 @@ def show(**output):
     (lambda c: c.pop(), "has 44 cells"), (lambda c: c.extend([prose("x")] * 16), "has 61 cells"),
     (lambda c: [c[i].update(prose("word " * 149)) for i in range(14, 34)], "words of prose"),
     (say("word " * 151), "cell 21: 151 words are too many"),
-    (write("x = 1\n" * 300), "lines of code"),
+    (write("x = 1\n" * 330), "lines of code"),
     (lambda c: c.__setitem__(slice(2, 5), [prose("x")] * 3), "has 3 exercises"),
     (lambda c: c[3]["metadata"].update(tags=[]), "c90-double in cell 3 without its hint"),
     (lambda c: c.insert(4, prose("between")), "c90-double in cell 3 without its check"),

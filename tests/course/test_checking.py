@@ -74,7 +74,10 @@ def test_cases_are_the_same_every_time_and_belong_to_the_caller(exercise):
     first, again = exercise.cases(), exercise.cases()
     assert [c.description for c in first] == [c.description for c in again] and len(first) >= 3
     for a, b in zip(first, again):
-        assert all(observation.is_unchanged(x, observation.clone_argument(y)) for x, y in zip(a.args, b.args))
+        assert all(
+            observation.is_unchanged(x, observation.clone_argument(y))
+            for x, y in zip(a.args, b.args)
+        )
 
 
 @every_exercise
@@ -192,9 +195,12 @@ MISBEHAVED = {
     "changes its argument": in_place,
     "your function changes its argument x,": puts_back,
     "expected": lambda x: 2 * x + 0.01,
-    "the package's own minidiff.schedules.as_times": observation.import_dotted("minidiff.schedules.as_times"),
-    "calls, or is, the package's own minidiff.schedules.as_times:":
-        lambda x: observation.import_dotted("minidiff.schedules.as_times")(2 * x),
+    "the package's own minidiff.schedules.as_times": observation.import_dotted(
+        "minidiff.schedules.as_times"
+    ),
+    "calls, or is, the package's own minidiff.schedules.as_times:": lambda x: (
+        observation.import_dotted("minidiff.schedules.as_times")(2 * x)
+    ),
 }
 
 
@@ -255,7 +261,11 @@ def test_a_generator_is_run_and_an_endless_one_cut():
     def forever(n):
         while True:
             yield 0.0
-    assert verdict.check_function(lambda n: (float(k) for k in range(n)), listed, right).status == "passed"
+
+    assert (
+        verdict.check_function(lambda n: (float(k) for k in range(n)), listed, right).status
+        == "passed"
+    )
     assert "10000" in verdict.check_function(forever, listed, right).message
 
 

@@ -42,7 +42,10 @@ def test_a_size_over_budget_is_offered_down_with_a_sentence():
 def test_the_smallest_is_chosen_with_a_warning_when_none_fits():
     found = choose_size((2.0, GIB), {"full": 600, "small": 60}, (1, 4))
     assert (found.choice, found.steps) == ("small", 60)
-    assert found.explanation.startswith("Warning: here even “small”") and "budget: 60 s" in found.explanation
+    assert (
+        found.explanation.startswith("Warning: here even “small”")
+        and "budget: 60 s" in found.explanation
+    )
     found = choose_size((0.001, 5 * GIB), {"full": 600, "small": 60}, (1, 4))
     assert found.choice == "small" and "need about 5.0 GiB (budget: 4 GiB)" in found.explanation
     assert "smaller batch" in found.explanation
@@ -63,7 +66,9 @@ def test_memory_that_is_not_known_forbids_nothing():
 
 
 def test_a_number_is_minutes_and_no_budget_is_the_profiles(monkeypatch):
-    assert compute_card_module.parse_budget(2) == Budget(2, compute_card_module.BUDGETS["smoke"].gib)
+    assert compute_card_module.parse_budget(2) == Budget(
+        2, compute_card_module.BUDGETS["smoke"].gib
+    )
     assert compute_card_module.parse_budget((2, 3)) == Budget(2, 3)
     assert compute_card_module.parse_budget(None) == compute_card_module.BUDGETS["smoke"]
     monkeypatch.setenv("MINIDIFF_PROFILE", "cpu")
@@ -101,7 +106,10 @@ def test_three_steps_are_timed_after_one_to_warm_up(monkeypatch):
         for batch in training_batches(PLAN, SOURCE, 5):
             given.append(batch)
             yield batch
-    found = compute_card(TrainState(build_model(PLAN.model)), batches(), {"a": 10}, build_objective(PLAN))
+
+    found = compute_card(
+        TrainState(build_model(PLAN.model)), batches(), {"a": 10}, build_objective(PLAN)
+    )
     assert found.seconds == 3.0 and len(given) <= 5              # 2, 9 and 3: the median
 
 
@@ -122,7 +130,9 @@ def drawing(model, x0, cond, g):
 
 
 def test_a_run_is_trained_the_same_with_the_card_and_without():
-    seen = trained(lambda run: compute_card(run, training_batches(PLAN, SOURCE, 5), {"a": 3}, drawing))
+    seen = trained(
+        lambda run: compute_card(run, training_batches(PLAN, SOURCE, 5), {"a": 3}, drawing)
+    )
     want = trained(lambda run: None)
     assert all(torch.equal(seen[k], v) for k, v in want.items())
 
@@ -130,8 +140,12 @@ def test_a_run_is_trained_the_same_with_the_card_and_without():
 def test_memory_grows_with_the_batch():
     def weighed(batch: int) -> int:
         plan = get_recipe("tiny", channels=[32], batch=batch)
-        return compute_card(TrainState(build_model(plan.model)), training_batches(plan, SOURCE, 0), {"a": 3},
-                            build_objective(plan)).bytes
+        return compute_card(
+            TrainState(build_model(plan.model)),
+            training_batches(plan, SOURCE, 0),
+            {"a": 3},
+            build_objective(plan),
+        ).bytes
     two, four, eight = map(weighed, (2, 4, 8))
     assert 1.6 < (eight - four) / (four - two) < 2.4
 
@@ -139,8 +153,12 @@ def test_memory_grows_with_the_batch():
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_training_too_short_to_probe_gets_a_sentence(n):
     with pytest.raises(ValueError, match="at least two batches"):
-        compute_card(TrainState(build_model(PLAN.model)), islice(training_batches(PLAN, SOURCE, 0), n), {"a": 3},
-                     build_objective(PLAN))
+        compute_card(
+            TrainState(build_model(PLAN.model)),
+            islice(training_batches(PLAN, SOURCE, 0), n),
+            {"a": 3},
+            build_objective(PLAN),
+        )
 
 
 def test_it_reads_well_as_text_and_as_a_table():

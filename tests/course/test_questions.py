@@ -39,8 +39,12 @@ def texts(shown: list) -> str:
 def test_a_choice_is_recorded_before_anything_is_shown(monkeypatch):
     order = []
     keep = saved_work.save_facts
-    monkeypatch.setattr(saved_work, "save_facts", lambda *a, **k: (order.append("kept"), keep(*a, **k)))
-    monkeypatch.setattr(questions, "display_or_print", lambda thing: order.append(str(thing).split()[0]))
+    monkeypatch.setattr(
+        saved_work, "save_facts", lambda *a, **k: (order.append("kept"), keep(*a, **k))
+    )
+    monkeypatch.setattr(
+        questions, "display_or_print", lambda thing: order.append(str(thing).split()[0])
+    )
     predict("c99-guess", lambda: order.append("run") or "result", 2)
     assert order == ["kept", "PREDICT", "run", "result", "AS"]
     assert saved_work.load_facts("c99-guess")["choice"] == 2
@@ -66,7 +70,11 @@ def test_without_a_choice_nothing_is_given_away(shown):
     assert predict("c99-guess", lambda: shown.append("run")) is None
     assert "What is x < 1?" in texts(shown) and "1. noise" in texts(shown)
     assert "Set choice to a number, 1 to 2" in texts(shown)
-    assert "run" not in shown and "blur." not in texts(shown) and not saved_work.load_facts("c99-guess")
+    assert (
+        "run" not in shown
+        and "blur." not in texts(shown)
+        and not saved_work.load_facts("c99-guess")
+    )
 
 
 def test_none_returned_is_not_displayed(shown):
@@ -178,7 +186,9 @@ def live(monkeypatch):
 
 def test_a_button_does_what_a_written_choice_does(shown, live):
     calls = []
-    predict("c99-guess", lambda: calls.append(saved_work.load_facts("c99-guess")["choice"]) or "picture")
+    predict(
+        "c99-guess", lambda: calls.append(saved_work.load_facts("c99-guess")["choice"]) or "picture"
+    )
     choose, _ = buttons(shown)
     assert [b.tooltip for b in choose] == list(ASKED["c99-guess"].choices) and not calls
     shown.clear()

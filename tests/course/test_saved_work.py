@@ -42,37 +42,54 @@ KEPT = {
     "a def": (DEF, CHECK),
     "a lambda": (LAMBDA, CHECK),
     "a lambda in the call": (
-        f"verdict = course.check({ID!r}, lambda x, eps, a, s: (x - s * eps) / a)",),
+        f"verdict = course.check({ID!r}, lambda x, eps, a, s: (x - s * eps) / a)",
+    ),
     "the second lambda of a line": (
-        "wrong, mine = (lambda x, eps, a, s: x - s * eps), (lambda x, eps, a, s: (x - s * eps) / a)",
-        f"verdict = course.check({ID!r}, mine)"),
+        "wrong, mine = (lambda x, eps, a, s: x - s * eps), "
+        "(lambda x, eps, a, s: (x - s * eps) / a)",
+        f"verdict = course.check({ID!r}, mine)",
+    ),
     "a lambda at the end of a list of several lines": (
-        f"verdict = course.check({ID!r}, [\n    1,\n    lambda x, eps, a, s: (\n        x - s * eps)"
-        " / a][-1])",),
+        f"verdict = course.check({ID!r}, [\n    1,\n"
+        "    lambda x, eps, a, s: (\n        x - s * eps) / a][-1])",
+    ),
     "a helper that is a lambda": (
         "part = lambda a, b: a * b",
-        DEF.replace("sigma * eps", "part(sigma, eps)"), CHECK),
+        DEF.replace("sigma * eps", "part(sigma, eps)"),
+        CHECK,
+    ),
     "functools.partial": (
         "from functools import partial\ndef general(power, x, eps, a, s):\n"
         "    return (x - s * eps) / a**power\n",
-        f"verdict = course.check({ID!r}, partial(general, 1))"),
+        f"verdict = course.check({ID!r}, partial(general, 1))",
+    ),
     "functools.partial of a lambda with a keyword": (
         "import functools\nx0_from_eps = functools.partial(\n"
-        "    lambda x, eps, a, s, power: (x - s * eps) / a**power, power=1)", CHECK),
+        "    lambda x, eps, a, s, power: (x - s * eps) / a**power, power=1)",
+        CHECK,
+    ),
     "a class of another cell": (
         "class Scale:\n    def __init__(self, by):\n        self.by = by\n\n"
         "    def __call__(self, x):\n        return self.by * x\n",
-        DEF.replace("sigma * eps", "Scale(sigma)(eps)"), CHECK),
+        DEF.replace("sigma * eps", "Scale(sigma)(eps)"),
+        CHECK,
+    ),
     "a dataclass and its parent": (
         "from dataclasses import dataclass\nclass Parent:\n    def of(self, x):\n"
         "        return self.by * x\n",
         "@dataclass\nclass Scale(Parent):\n    by: float\n",
-        DEF.replace("sigma * eps", "Scale(sigma).of(eps)"), CHECK),
+        DEF.replace("sigma * eps", "Scale(sigma).of(eps)"),
+        CHECK,
+    ),
     "a function of torch": (
-        "from torch import mul\n" + DEF.replace("sigma * eps", "mul(sigma, eps)"), CHECK),
+        "from torch import mul\n" + DEF.replace("sigma * eps", "mul(sigma, eps)"),
+        CHECK,
+    ),
     "a dtype and an infinite number": (
         "import torch\nKIND, END = torch.float64, float('inf')\n"
-        + DEF.replace("return", "assert x.dtype != KIND or END > 1\n    return"), CHECK),
+        + DEF.replace("return", "assert x.dtype != KIND or END > 1\n    return"),
+        CHECK,
+    ),
     "another name": (DEF.replace("x0_from_eps", "mine"), CHECK.replace("x0_from_eps", "mine")),
     "a decorator": ("import torch\n@torch.enable_grad()\n" + DEF, CHECK),
 }
@@ -137,8 +154,13 @@ for cell in sys.argv[1:]:
     ids=["def", "lambda", "line", "capture", "class", "the newest"])
 def test_what_stands_below_a_magic_is_kept_too(cells, home):
     cells = ["from minidiff import course", *cells, CHECK, "assert 'Not kept' not in repr(verdict)"]
-    subprocess.run([sys.executable, "-c", NOTEBOOK, *cells], check=True, cwd=home, env=os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "IPYTHONDIR": str(home)})
+    subprocess.run(
+        [sys.executable, "-c", NOTEBOOK, *cells],
+        check=True,
+        cwd=home,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "IPYTHONDIR": str(home)},
+    )
     assert course.check(ID, course.pick(ID)).status == "passed"
 
 
@@ -150,13 +172,27 @@ def write(home, content: str | bytes | dict) -> None:
     (home / "mine.json").write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-@pytest.mark.parametrize("entry", [
-    None, 3, "x", [], {}, {"source": 1, "entry": "f"}, {"source": "f = 1", "entry": "f"},
-    {"source": DEF}, {"source": DEF, "entry": "gone"}, {"source": "def f(:", "entry": "f"},
-    {"source": "f = 1 / 0", "entry": "f"}, {"source": "\0", "entry": "f"}, {"source": "f", "entry": ""},
-    {"source": "import minidiff.viz as viz\n" + DEF, "entry": "x0_from_eps"},
-    {"source": "from minidiff.text import encode as encode\n" + DEF, "entry": "x0_from_eps"},
-    {"source": "from minidiff.layers import attend as attend\n" + DEF, "entry": "x0_from_eps"}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        3,
+        "x",
+        [],
+        {},
+        {"source": 1, "entry": "f"},
+        {"source": "f = 1", "entry": "f"},
+        {"source": DEF},
+        {"source": DEF, "entry": "gone"},
+        {"source": "def f(:", "entry": "f"},
+        {"source": "f = 1 / 0", "entry": "f"},
+        {"source": "\0", "entry": "f"},
+        {"source": "f", "entry": ""},
+        {"source": "import minidiff.viz as viz\n" + DEF, "entry": "x0_from_eps"},
+        {"source": "from minidiff.text import encode as encode\n" + DEF, "entry": "x0_from_eps"},
+        {"source": "from minidiff.layers import attend as attend\n" + DEF, "entry": "x0_from_eps"},
+    ],
+)
 def test_a_damaged_or_old_entry_stops_no_chapter(entry, home, capsys):
     write(home, {"functions": {ID: entry}, "facts": {}})
     assert course.pick(ID) is REFERENCE
@@ -184,7 +220,9 @@ def test_a_damaged_fact_stops_no_question(facts, home, capsys):
 def test_a_file_that_is_damaged_as_a_whole_is_named(content, home, capsys):
     write(home, content)
     for call in (course.progress, lambda: saved_work.load_function(ID)):
-        with pytest.raises(ValueError, match=r"mine\.json cannot be read .*delete it to begin anew"):
+        with pytest.raises(
+            ValueError, match=r"mine\.json cannot be read .*delete it to begin anew"
+        ):
             call()
     assert course.pick(ID) is REFERENCE and "mine.json" in capsys.readouterr().out
     verdict = run_cells(DEF, CHECK)["verdict"]
@@ -209,7 +247,9 @@ def test_what_pick_returned_is_never_judged_kept_or_counted(home, capsys):
     "import torch\nmine = torch.enable_grad()(picked)",
     "mine = course.pick('c02-step')"])
 def test_the_reference_is_known_under_any_name(cell, home):
-    space = run_cells(f"picked = course.pick({ID!r})", cell, f"verdict = course.check({ID!r}, mine)")
+    space = run_cells(
+        f"picked = course.pick({ID!r})", cell, f"verdict = course.check({ID!r}, mine)"
+    )
     assert space["verdict"].status == "not attempted"
     assert "reference" in space["verdict"].message and not (home / "mine.json").exists()
 

@@ -34,9 +34,15 @@ class Mistake(NamedTuple):
 
 def answer(reference: Callable, *wrong: WrongAnswer | Mistake) -> Answer:
     """A right answer and its wrong ones, the mistakes among them made into functions."""
-    return Answer(reference, tuple(
-        w if isinstance(w, WrongAnswer) else WrongAnswer(w.name, apply_mistake(reference, w), w.diagnosis, w.hint)
-        for w in wrong))
+    return Answer(
+        reference,
+        tuple(
+            w
+            if isinstance(w, WrongAnswer)
+            else WrongAnswer(w.name, apply_mistake(reference, w), w.diagnosis, w.hint)
+            for w in wrong
+        ),
+    )
 
 
 def apply_mistake(reference: Callable, mistake: Mistake) -> Callable:

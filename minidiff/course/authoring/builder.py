@@ -79,7 +79,9 @@ def make_editions(root: Path) -> dict[Path, bytes]:
     if wrong:
         raise ValueError("\n".join(wrong))
     solutions = {name: normalise_solution(notebook) for name, notebook in solutions.items()}
-    students = {name: student_edition(notebook, course.install) for name, notebook in solutions.items()}
+    students = {
+        name: student_edition(notebook, course.install) for name, notebook in solutions.items()
+    }
     hidden = [s for name, notebook in solutions.items() for s in hidden_lines(notebook, name)]
     for name in students:
         wrong += find_leaks(hidden, students[name], solutions[name], f"notebooks/{name}")
@@ -173,10 +175,12 @@ def prepend_install(source: str, install: str) -> str:
     """
     action = f'%pip install --quiet "{install}"'
     if is_placeholder(install):
-        action = ("raise ImportError(\n"
-                  '        "minidiff is not installed here. Ask who gave you this notebook for the "\n'
-                  '        "address of the course, run  %pip install ADDRESS  in a cell above, and "\n'
-                  '        "run this cell again.") from None')
+        action = (
+            "raise ImportError(\n"
+            '        "minidiff is not installed here. Ask who gave you this notebook for the "\n'
+            '        "address of the course, run  %pip install ADDRESS  in a cell above, and "\n'
+            '        "run this cell again.") from None'
+        )
     return ("try:                  # on Colab: Runtime > Change runtime type gives a GPU\n"
             "    import minidiff  # noqa: F401\n"
             "except ImportError:\n"

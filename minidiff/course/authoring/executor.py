@@ -15,7 +15,7 @@ import minidiff
 from minidiff.course.authoring import builder, notebook_files
 from minidiff.course.student import saved_work
 
-MAX_OUTPUT_BYTES = 300_000                               # bytes of one kind of one output that are kept
+MAX_OUTPUT_BYTES = 300_000                           # bytes of one kind of one output that are kept
 CELL_TIME_LIMIT = 900                                   # that one cell may take
 WIDGET = "application/vnd.jupyter.widget-view+json"         # dead without its kernel
 
@@ -75,7 +75,12 @@ def run_notebook(path: Path, settings: dict[str, str]) -> dict:
     package = str(Path(minidiff.__file__).parents[1])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     env = os.environ | {"MINIDIFF_STRICT": "1", "PYTHONPATH": paths} | settings
-    notebook = nbformat.reads(notebook_files.dump_notebook(builder.normalise_solution(notebook_files.read_notebook(path))).decode(), 4)
+    notebook = nbformat.reads(
+        notebook_files.dump_notebook(
+            builder.normalise_solution(notebook_files.read_notebook(path))
+        ).decode(),
+        4,
+    )
     client = NotebookClient(notebook, timeout=CELL_TIME_LIMIT, kernel_name="python3",
                             coalesce_streams=True, store_widget_state=False,
                             resources={"metadata": {"path": str(path.parent)}})
@@ -103,8 +108,9 @@ def clean_outputs(cell: dict) -> list[tuple[str, int]]:
     """
     kept, large = [], []
     for output in cell.get("outputs", []):
-        parts = compress_images(output.get("data", {})) | ({"text": output["text"]} if "text" in output
-                                                else {})
+        parts = compress_images(output.get("data", {})) | (
+            {"text": output["text"]} if "text" in output else {}
+        )
         sizes = {kind: len(json.dumps(value)) for kind, value in parts.items()}
         heavy = [kind for kind, size in sizes.items() if size > MAX_OUTPUT_BYTES]
         large += [(kind, sizes[kind]) for kind in heavy]

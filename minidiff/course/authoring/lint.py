@@ -1,6 +1,7 @@
 """The chapters' template as rules: how long, in which order, in whose notation, and fit to publish.
 
-What would break a build is `validation.validate_solution`; here is what would make a chapter a worse one.
+`validation.validate_solution` finds faults that break a build; these rules find faults that make a
+chapter worse.
 """
 import re
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from minidiff.course.student.notation import undeclared
 
 CELL_RANGE = 45, 60                                          # that a student gets
 EXERCISE_RANGE = 4, 6
-MAX_WORDS, MAX_CELL_WORDS, MAX_CODE_LINES, MAX_BYTES = 2500, 150, 300, 600_000
+MAX_WORDS, MAX_CELL_WORDS, MAX_CODE_LINES, MAX_BYTES = 2500, 150, 320, 600_000
 FENCED = re.compile(r"```.*?```|~~~.*?~~~", re.S)
 CODE_SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.S)
 FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$")
@@ -138,7 +139,8 @@ def lint_points(notebook: dict, name: str, shown: int) -> Iterator[str]:
 def lint_prose(cell: dict) -> Iterator[str]:
     source = cell["source"]
     if is_prose(cell) and count_words(source) > MAX_CELL_WORDS:
-        yield f"{count_words(source)} words are too many for one cell; {MAX_CELL_WORDS} are the most"
+        yield (f"{count_words(source)} words are too many for one cell; "
+               f"{MAX_CELL_WORDS} are the most")
     open_text = CODE_SPAN.sub(" ", FENCED.sub(" ", source))
     yield from lint_images(open_text)
     if re.search(r"!\[\s*\]\(", open_text):

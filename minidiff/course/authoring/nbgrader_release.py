@@ -51,14 +51,16 @@ def write_release(root: Path, folder: Path) -> list[Path]:
     folder, course = Path(folder), load_outline(root)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty; a release needs a new folder.")
-    builder.make_editions(root)                                   # nothing leaks, or nothing is written
+    builder.make_editions(root)                               # nothing leaks, or nothing is written
     written = []
     for path in notebook_files.solutions_in(root):
         made = builder.nbgrader_edition(read_notebook(path), course.install)
         written.append(folder / "source" / path.stem / path.name)
         notebook_files.write_notebook(written[-1], notebook_files.dump_notebook(made))
     header = builder.make_notebook([{"cell_type": "markdown", "metadata": {}, "source": HEADER}])
-    notebook_files.write_notebook(folder / "source" / "header.ipynb", notebook_files.dump_notebook(header))
+    notebook_files.write_notebook(
+        folder / "source" / "header.ipynb", notebook_files.dump_notebook(header)
+    )
     write_text(folder / "nbgrader_config.py", CONFIG)
     write_text(folder / "README.md", readme(course, written))
     return written

@@ -49,7 +49,9 @@ def load_outline(root: Path) -> CourseOutline:
     path = Path(root) / "solutions" / "course.yml"
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chapters = [ChapterEntry(number=number, **about) for number, about in read["chapters"].items()]
+        chapters = [
+            ChapterEntry(number=number, **about) for number, about in read["chapters"].items()
+        ]
         found = CourseOutline(read["title"], read["install"], chapters)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path} needs title, install and chapters, each chapter with slug, "

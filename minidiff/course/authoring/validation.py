@@ -19,10 +19,18 @@ from minidiff.course.authoring.notebook_files import (
 )
 from minidiff.course.checking.exercise import Exercise
 
-TAGS = (*EXERCISE_TAGS, *sorted(INSTRUCTOR_TAGS), "predict", "bughunt", "widget", "train", "nbval-check-output",
-        "nbval-ignore-output")
+TAGS = (
+    *EXERCISE_TAGS,
+    *sorted(INSTRUCTOR_TAGS),
+    "predict",
+    "bughunt",
+    "widget",
+    "train",
+    "nbval-check-output",
+    "nbval-ignore-output",
+)
 REGION_TAGS = {"SOLUTION": {"exercise", "predict", "bughunt"}, "HIDDEN TESTS": {"check"}}
-MIN_SECRET_LENGTH = 12                                  # non-blank characters from which on a line can leak
+MIN_SECRET_LENGTH = 12                          # non-blank characters from which on a line can leak
 
 
 def validate_solution(solution: dict, name: str) -> list[str]:
@@ -47,7 +55,9 @@ def validate_cell(cell: dict, tags: list[str], seen: set) -> Iterator[str]:
         yield f"unknown tag {unknown[0]!r}; there are {', '.join(TAGS)} and ex:ID"
     if sum(t.startswith("ex:") for t in tags) > 1:
         yield "it belongs to more than one exercise"
-    kinds = [t for t in (*EXERCISE_TAGS, *sorted(INSTRUCTOR_TAGS), "predict", "bughunt") if t in tags]
+    kinds = [
+        t for t in (*EXERCISE_TAGS, *sorted(INSTRUCTOR_TAGS), "predict", "bughunt") if t in tags
+    ]
     if len(kinds) > 1:
         yield f"it cannot be both {kinds[0]!r} and {kinds[1]!r}"
     if regions and cell["cell_type"] != "code":
@@ -100,7 +110,11 @@ def validate_hint_cell(cell: dict, exercise: Exercise, seen: set) -> Iterator[st
         yield "hints must be a Markdown cell"
 
 
-TAG_VALIDATORS = {"exercise": validate_exercise_cell, "check": validate_check_cell, "hint": validate_hint_cell}
+TAG_VALIDATORS = {
+    "exercise": validate_exercise_cell,
+    "check": validate_check_cell,
+    "hint": validate_hint_cell,
+}
 
 
 # What must not leak
@@ -129,7 +143,9 @@ def find_leaks(hidden: list[HiddenLine], edition: dict, solution: dict, name: st
         collapse_whitespace(line.text) for cell in solution["cells"]
         if not INSTRUCTOR_TAGS & {*cell["metadata"].get("tags", [])}
         for line in parse_regions(cell["source"]) if not line.region)
-    told = "\n".join(collapse_whitespace(line) for text in all_strings(edition) for line in text.split("\n"))
+    told = "\n".join(
+        collapse_whitespace(line) for text in all_strings(edition) for line in text.split("\n")
+    )
     return [f"{name} would tell {s.text!r}, which only {s.where} may." for s in hidden
             if s.text in told and s.text not in open_text]
 

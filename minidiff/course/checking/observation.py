@@ -113,7 +113,7 @@ def time_limit(seconds: float):
         while not done.is_set():
             with suppress(TimeLimitExceeded), lock:
                 done.set()
-        with suppress(TimeLimitExceeded):                    # one that was asked for but has not come yet
+        with suppress(TimeLimitExceeded):              # one that was asked for but has not come yet
             for _ in range(100):
                 pass
 

@@ -155,7 +155,9 @@ def tensor_difference(actual: object, expected: Tensor | float, subject: str) ->
     if c.shape != w.shape:
         return f"{subject} returns shape {tuple(c.shape)}, expected {tuple(w.shape)}."
     if exact and c.device != w.device:
-        return f"{subject} returns a tensor on {c.device}, expected {w.device}: stay with the input."
+        return (
+            f"{subject} returns a tensor on {c.device}, expected {w.device}: stay with the input."
+        )
     tolerance = TOLERANCE.get(w.dtype if exact else torch.float32, 0)
     error = (c.double().nan_to_num(1e30) - w.double().nan_to_num(1e30)).abs()
     if error.numel() and error.max() > tolerance * max(max_finite(w), 1e-12):

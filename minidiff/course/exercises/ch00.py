@@ -11,7 +11,9 @@ def unit_cases() -> list[Case]:
                   (seeded_randn(seed, *shape, dtype=dtype).clamp(-1, 1),))
              for seed, (shape, dtype) in enumerate(
                  (s, d) for s in ((2, 1, 4, 4), (7,)) for d in DTYPES)]
-    cases.append(Case("x (3, 5), all of it inside -0.5 ... 0.5", (seeded_randn(8, 3, 5).clamp(-.5, .5),)))
+    cases.append(
+        Case("x (3, 5), all of it inside -0.5 ... 0.5", (seeded_randn(8, 3, 5).clamp(-0.5, 0.5),))
+    )
     cases.append(Case("x (4, 6), from about -3 to 3", (2 * seeded_randn(9, 4, 6),)))
     return cases
 
@@ -20,8 +22,10 @@ def mix_cases() -> list[Case]:
     cases = []
     for seed, (alpha, dtype) in enumerate((a, d) for a in (1.0, 0.8, 0.3, 0.0) for d in DTYPES):
         sigma = (1 - alpha**2) ** 0.5
-        x0, eps = seeded_randn(seed, 2, 3, 1, 4, 4, dtype=dtype), seeded_randn(seed + 50, 2, 3, 1, 4, 4,
-                                                                 dtype=dtype)
+        x0, eps = (
+            seeded_randn(seed, 2, 3, 1, 4, 4, dtype=dtype),
+            seeded_randn(seed + 50, 2, 3, 1, 4, 4, dtype=dtype),
+        )
         cases.append(Case(f"clips (2, 3, 1, 4, 4), alpha = {alpha}, sigma = {sigma:.2g}, "
                           f"{dtype_name(dtype)}", (x0, eps, alpha, sigma)))
     return cases

@@ -14,7 +14,10 @@ def chain_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate(product(((5,), (2, 1, 3, 3), (2, 3, 1, 2, 2)), DTYPES)):
         betas = torch.tensor([0.05, 0.3, 0.6], dtype=dtype)
-        x0, noises = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 50, 3, *shape, dtype=dtype)
+        x0, noises = (
+            seeded_randn(seed, *shape, dtype=dtype),
+            seeded_randn(seed + 50, 3, *shape, dtype=dtype),
+        )
         cases.append(Case(f"x0 {shape}, 3 betas, {dtype_name(dtype)}", (x0, betas, noises)))
     return cases
 
@@ -25,7 +28,10 @@ def noise_cases() -> list[Case]:
         ((3, 5, 1, 4, 2), "clips"), ((4, 4, 1, 5, 3), "clips, as many as frames in each")
     schedules = (Cosine(), DTYPES[0]), (Flow(), DTYPES[1]), (Discrete.linear(), DTYPES[1])
     for seed, ((shape, what), (schedule, dtype)) in enumerate(product(shapes, schedules)):
-        x0, noise = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 50, *shape, dtype=dtype)
+        x0, noise = (
+            seeded_randn(seed, *shape, dtype=dtype),
+            seeded_randn(seed + 50, *shape, dtype=dtype),
+        )
         each = torch.linspace(0.1, 0.8, shape[0], dtype=dtype)
         for t, times in ((each, "a time for each"), (each[1], "one time for all")):
             cases.append(Case(f"{type(schedule).__name__}, {what}, x0 {shape}, {times}, "
@@ -43,7 +49,9 @@ def ends(dtype: torch.dtype) -> Callable:
 
 def cosine_cases() -> list[Case]:
     times = torch.tensor(0.3), torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
-    cases = [Case(f"t {tuple(t.shape)}, {dtype_name(d)}", (t.to(d),)) for t in times for d in DTYPES]
+    cases = [
+        Case(f"t {tuple(t.shape)}, {dtype_name(d)}", (t.to(d),)) for t in times for d in DTYPES
+    ]
     return cases + [Case(f"both ends, {dtype_name(d)}", (), call=ends(d)) for d in DTYPES]
 
 
@@ -75,7 +83,10 @@ def gaussian_cases() -> list[Case]:
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
         mean, std = (v.to(dtype, copy=True) if isinstance(v, torch.Tensor) else v
                      for v in (mean, std))
-        x0, eps = mean + std * seeded_randn(seed, 3, 5, dtype=dtype), seeded_randn(seed + 50, 3, 5, dtype=dtype)
+        x0, eps = (
+            mean + std * seeded_randn(seed, 3, 5, dtype=dtype),
+            seeded_randn(seed + 50, 3, 5, dtype=dtype),
+        )
         kind = f"mean {mean}, std {std}" if isinstance(mean, float) else "a std for each of 5 axes"
         cases.append(Case(f"{type(schedule).__name__}, t = {t}, {kind}, {dtype_name(dtype)}",
                           (alpha * x0 + sigma * eps, mean, std, alpha, sigma)))

@@ -15,7 +15,10 @@ def mixtures(shape: tuple[int, ...], times: tuple[float, ...]) -> Iterator[tuple
     for seed, (schedule, t, dtype) in enumerate(
             (s, t, d) for s in (Cosine(), Flow()) for t in times for d in DTYPES):
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
-        x0, eps = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 100, *shape, dtype=dtype)
+        x0, eps = (
+            seeded_randn(seed, *shape, dtype=dtype),
+            seeded_randn(seed + 100, *shape, dtype=dtype),
+        )
         says = f"{type(schedule).__name__}, t = {t}, shape {shape}, {dtype_name(dtype)}"
         yield says, x0, eps, alpha * x0 + sigma * eps, alpha, sigma
 
@@ -29,7 +32,10 @@ def loss_cases() -> list[Case]:
     cases = []
     for seed, (shape, dtype) in enumerate((s, d) for s in ((4, 1, 6, 6), (3, 5, 1, 4, 4))
                                            for d in DTYPES):
-        x0, noise = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 9, *shape, dtype=dtype)
+        x0, noise = (
+            seeded_randn(seed, *shape, dtype=dtype),
+            seeded_randn(seed + 9, *shape, dtype=dtype),
+        )
         t = torch.linspace(0.1, 0.9, shape[0], dtype=dtype)
         cases.append(Case(f"x0 {shape}, {dtype_name(dtype)}", (half, Cosine(), x0, t, noise)))
     return cases
@@ -64,8 +70,12 @@ def step_cases() -> list[Case]:
             (f, t, s, d) for f in (Cosine(), Flow()) for t, s in steps for d in DTYPES):
         x, x0, noise = (seeded_randn(seed + k, 2, 1, 4, 4, dtype=dtype) for k in (0, 50, 100))
         here, there = (torch.tensor(v, dtype=torch.float64) for v in (t, s))
-        cases.append(Case(f"{type(schedule).__name__}, from t = {t} to s = {s}, {dtype_name(dtype)}",
-                          (schedule, x, x0, here, there, noise)))
+        cases.append(
+            Case(
+                f"{type(schedule).__name__}, from t = {t} to s = {s}, {dtype_name(dtype)}",
+                (schedule, x, x0, here, there, noise),
+            )
+        )
     return cases
 
 

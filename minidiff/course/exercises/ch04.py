@@ -24,8 +24,13 @@ def join_cases() -> list[Case]:
         grid = tuple(n // p for n, p in zip((shape[1], *shape[3:]), patch, strict=True))
         size = shape[2] * patch[0] * patch[1] * patch[2]
         tokens = seeded_randn(seed, shape[0], grid[0] * grid[1] * grid[2], size, dtype=dtype)
-        cases.append(Case(f"tokens {tuple(tokens.shape)}, patches of "
-                          f"{'x'.join(map(str, patch))}, {dtype_name(dtype)}", (tokens, patch, grid)))
+        cases.append(
+            Case(
+                f"tokens {tuple(tokens.shape)}, patches of "
+                f"{'x'.join(map(str, patch))}, {dtype_name(dtype)}",
+                (tokens, patch, grid),
+            )
+        )
     return cases
 
 
@@ -52,8 +57,12 @@ def heads_cases() -> list[Case]:
         for layer, w in ((qkv, weight), (out, last)):
             layer.weight.copy_(w)
             layer.bias.copy_(seeded_randn(seed + 90, len(w), dtype=dtype) / 3)
-        cases.append(Case(f"h {tuple(h.shape)}, {heads} head{'s' * (heads > 1)}, {dtype_name(dtype)}",
-                          (h, qkv, out, heads, lean, softly)))
+        cases.append(
+            Case(
+                f"h {tuple(h.shape)}, {heads} head{'s' * (heads > 1)}, {dtype_name(dtype)}",
+                (h, qkv, out, heads, lean, softly),
+            )
+        )
     return cases
 
 
@@ -76,7 +85,10 @@ def block_cases() -> list[Case]:
     cases = []
     for seed, (B, N, D, dtype) in enumerate(((2, 3, 4, DTYPES[0]), (3, 5, 6, DTYPES[1]),
                                              (1, 2, 8, DTYPES[1]))):
-        h, emb = seeded_randn(seed, B, N, D, dtype=dtype), seeded_randn(seed + 30, B, 5, dtype=dtype)
+        h, emb = (
+            seeded_randn(seed, B, N, D, dtype=dtype),
+            seeded_randn(seed + 30, B, 5, dtype=dtype),
+        )
         modulate = nn.Linear(5, 6 * D, dtype=dtype).requires_grad_(False)
         modulate.weight.copy_(seeded_randn(seed + 60, 6 * D, 5, dtype=dtype))
         modulate.bias.copy_(seeded_randn(seed + 90, 6 * D, dtype=dtype))

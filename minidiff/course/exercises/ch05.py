@@ -18,7 +18,10 @@ def posteriors() -> list[tuple[str, Tensor, Tensor]]:
     """Means and log variances (B, T, C, h, w), and what they are in words."""
     found = []
     for seed, (shape, dtype) in enumerate((s, d) for s in SHAPES for d in DTYPES):
-        mean, log_var = seeded_randn(seed, *shape, dtype=dtype), seeded_randn(seed + 20, *shape, dtype=dtype) - 1
+        mean, log_var = (
+            seeded_randn(seed, *shape, dtype=dtype),
+            seeded_randn(seed + 20, *shape, dtype=dtype) - 1,
+        )
         found.append((f"mean and log_var {shape}, {dtype_name(dtype)}", mean, log_var))
     return found
 
@@ -59,9 +62,14 @@ def loss_cases() -> list[Case]:
 
 def pairs_cases() -> list[Case]:
     shapes = (2, 4, 1, 2, 3), (1, 6, 3, 2, 2), (3, 2, 2, 3, 3), (2, 8, 2, 2, 2), (2, 1, 2, 3, 2)
-    even = [Case(f"{shape[1]} frame{'s' * (shape[1] > 1)}, {shape[2]} channel"
-                 f"{'s' * (shape[2] > 1)}, {dtype_name(dtype)}", (seeded_randn(i, *shape, dtype=dtype),))
-            for i, (shape, dtype) in enumerate(zip(shapes, DTYPES * 3))]
+    even = [
+        Case(
+            f"{shape[1]} frame{'s' * (shape[1] > 1)}, {shape[2]} channel"
+            f"{'s' * (shape[2] > 1)}, {dtype_name(dtype)}",
+            (seeded_randn(i, *shape, dtype=dtype),),
+        )
+        for i, (shape, dtype) in enumerate(zip(shapes, DTYPES * 3))
+    ]
     return [*even, Case("3 frames", (seeded_randn(9, 2, 3, 2, 2, 2),), raises=True)]
 
 

@@ -150,8 +150,13 @@ def guided_cases() -> list[Case]:
     for seed, ((cond, null, what), t, scale) in enumerate(product(told, times, (0.0, 3.5))):
         shape, dtype = ((3, 2, 4, 5), (3, 2, 3, 4, 4))[seed % 2], DTYPES[seed // 2 % 2]
         x = seeded_randn(seed, *shape, dtype=dtype)
-        cases.append(Case(f"{what}, x {shape}, t {tuple(t.shape)}, scale {scale}, {dtype_name(dtype)}",
-                          (), call=guidance(x, t.to(dtype), cond, null, scale)))
+        cases.append(
+            Case(
+                f"{what}, x {shape}, t {tuple(t.shape)}, scale {scale}, {dtype_name(dtype)}",
+                (),
+                call=guidance(x, t.to(dtype), cond, null, scale),
+            )
+        )
     cases.append(Case(f"classes, scale 1, {dtype_name(dtype)}", (), call=guidance(
         x[:3], t.to(dtype), classes, torch.full((3,), 10), 1.0)))
     return cases
@@ -212,7 +217,10 @@ def cross_cases() -> list[Case]:
     for seed, ((B, N, D, L, W, heads), dtype) in enumerate(product(
             ((2, 6, 8, 5, 3, 2), (1, 4, 12, 4, 12, 3), (3, 5, 4, 7, 6, 1), (2, 3, 8, 3, 8, 4)),
             DTYPES)):
-        h, words = seeded_randn(seed, B, N, D, dtype=dtype), seeded_randn(seed + 30, B, L, W, dtype=dtype)
+        h, words = (
+            seeded_randn(seed, B, N, D, dtype=dtype),
+            seeded_randn(seed + 30, B, L, W, dtype=dtype),
+        )
         query, key, value = (linear(seed + k, c, D, dtype) for k, c in ((60, D), (70, W), (80, W)))
         cases.append(Case(f"{N} places of width {D}, {L} words of width {W}, heads {heads}, "
                           f"{dtype_name(dtype)}", (2 * h, words, query, key, value, heads)))

@@ -70,7 +70,8 @@ def looks_with(model: nn.Module, temporal: Callable, attend: Callable,
 
     attend: (q, k, v) -> like v; causal: the same, for the layers of a model that sees no future.
     """
-    layers = [m.temporal_attention for m in model.modules() if isinstance(m, SpatioTemporalMixer) and m.temporal_attention is not None]
+    mixers = [m for m in model.modules() if isinstance(m, SpatioTemporalMixer)]
+    layers = [m.temporal_attention for m in mixers if m.temporal_attention is not None]
     for layer in layers:
         layer.__class__ = Looks
         layer.temporal, layer.attend, layer.causal = temporal, attend, causal or attend
@@ -230,10 +231,12 @@ def guess_cases() -> list[Case]:
         alpha, sigma = Flow()(torch.tensor(t, dtype=dtype))
         x = seeded_randn(seed, 2, T, *((), (1, 2, 2))[seed % 2], dtype=dtype)
         cases.append(Case(f"x {tuple(x.shape)}, r = {r}, variance {scale:g}, t = {t}, "
-                          f"{dtype_name(dtype)}", (x, scale * covariance(T, r, dtype), alpha, sigma)))
+                          f"{dtype_name(dtype)}",
+                              (x, scale * covariance(T, r, dtype), alpha, sigma)))
     mixed = seeded_randn(40, 4, 4, dtype=torch.float64)
     cases.append(Case("frames of unequal variance, t = 0.5",
-                      (seeded_randn(41, 3, 4, 5, dtype=torch.float64), mixed @ mixed.T + torch.eye(4),
+                      (seeded_randn(41, 3, 4, 5,
+                          dtype=torch.float64), mixed @ mixed.T + torch.eye(4),
                        *Flow()(torch.tensor(0.5, dtype=torch.float64)))))
     return cases
 
@@ -257,7 +260,8 @@ def attention_cases() -> list[Case]:
     cases = []
     for seed, ((B, T, C, H, W, heads), dtype) in enumerate(product(
             ((2, 3, 4, 2, 2, 2), (3, 4, 6, 2, 3, 1), (2, 4, 8, 2, 2, 4)), DTYPES)):
-        x, pos = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 30, T, C, dtype=dtype)
+        x, pos = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 30, T, C,
+            dtype=dtype)
         cases.append(Case(f"{B} clips of {T} frames of {H}x{W}, width {C}, heads {heads}, "
                           f"{dtype_name(dtype)}",
                           (2 * x, T, pos, layer, linear(seed + 50, C, 3 * C, dtype),
@@ -282,7 +286,8 @@ def conv_cases() -> list[Case]:
     cases = []
     for seed, ((B, T, C, H, W), causal, dtype) in enumerate(product(
             ((2, 4, 3, 2, 3), (3, 2, 2, 3, 3)), (False, True), DTYPES)):
-        x, bias = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 40, C, dtype=dtype)
+        x, bias = seeded_randn(seed, B * T, C, H, W, dtype=dtype), seeded_randn(seed + 40, C,
+            dtype=dtype)
         weight = seeded_randn(seed + 20, C, C, 3, dtype=dtype)
         cases.append(Case(f"{B} clips of {T} frames, {C} channels, "
                           f"{'the past only' if causal else 'both sides'}, {dtype_name(dtype)}",
@@ -306,7 +311,8 @@ def made_longer(start: Tensor, T: int, length: int, known: int) -> Callable:
 
 
 def rollout_cases() -> list[Case]:
-    return [Case(f"from {have} frames to {length}, windows of {T}, {known} known, {dtype_name(dtype)}",
+    return [Case(f"from {have} frames to {length}, windows of {T}, {known} known, "
+                 f"{dtype_name(dtype)}",
                  call=made_longer(seeded_randn(seed, 2, have, 3, dtype=dtype), T, length, known))
             for seed, ((have, T, length, known), dtype) in enumerate(product(
                 ((8, 8, 32, 4), (5, 5, 12, 1), (6, 4, 9, 3)), DTYPES))]
@@ -340,7 +346,8 @@ EXERCISES = (
          "q, k, v = rearrange(qkv(norm(h) + pos), '... t (three n d) -> three ... n t d', three=3, "
          "n=heads); h = rearrange(attend(q, k, v), '... n t d -> ... t (n d)'); return x + "
          "rearrange(out(h), 'b h w t c -> (b t) c h w')."),
-        attention_cases, ("minidiff.layers.Attention.forward", "minidiff.unet.SpatioTemporalMixer.forward")),
+        attention_cases, ("minidiff.layers.Attention.forward",
+            "minidiff.unet.SpatioTemporalMixer.forward")),
     Exercise(
         "c07-temporal-conv", "temporal_conv", "Three taps through time", 2, 12, 2,
         ("At every place there is a row of T frames with C channels: the shape that F.conv1d "

@@ -16,7 +16,10 @@ def jumps() -> Iterator[tuple]:
     """Steps to try: (says, schedule, x, x0, t, s), both schedules, the last step among them."""
     for seed, (schedule, (t, s), dtype) in enumerate(
             (f, jump, d) for f in (Cosine(), Flow()) for jump in JUMPS for d in DTYPES):
-        x, x0 = seeded_randn(seed, 2, 1, 4, 4, dtype=dtype), seeded_randn(seed + 50, 2, 1, 4, 4, dtype=dtype)
+        x, x0 = (
+            seeded_randn(seed, 2, 1, 4, 4, dtype=dtype),
+            seeded_randn(seed + 50, 2, 1, 4, 4, dtype=dtype),
+        )
         here, there = (torch.tensor(v, dtype=torch.float64) for v in (t, s))
         yield (f"{type(schedule).__name__}, from t = {t} to s = {s}, {dtype_name(dtype)}",
                schedule, x, x0, here, there)
@@ -60,7 +63,10 @@ def both(f, ts: Tensor, schedule, x: Tensor, y: Tensor) -> list:
 def two_m_cases() -> list[Case]:
     cases = []
     for seed, (schedule, n) in enumerate((s, n) for s in (Cosine(), Flow()) for n in (1, 4)):
-        x, y = seeded_randn(seed, 2, 3, dtype=torch.float64), seeded_randn(seed + 50, 2, 3, dtype=torch.float64)
+        x, y = (
+            seeded_randn(seed, 2, 3, dtype=torch.float64),
+            seeded_randn(seed + 50, 2, 3, dtype=torch.float64),
+        )
         grids = {"uniform in t": timesteps(n)} | ({} if n == 1 else {
             "uniform in log-SNR": log_snr_timesteps(schedule, n, 0.02, 0.98)})
         cases += [Case(f"{type(schedule).__name__}, {n} step{'s' * (n > 1)} {kind}, two batches",

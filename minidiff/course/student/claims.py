@@ -34,8 +34,13 @@ def mean_difference(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     return first[0] - second[0], (first[1]**2 + second[1]**2)**0.5
 
 
-def claim(number: int, statement: str, measured: Tensor | Sequence[float], within: float | None = None,
-          threshold: float = 0.0) -> Claim:
+def claim(
+    number: int,
+    statement: str,
+    measured: Tensor | Sequence[float],
+    within: float | None = None,
+    threshold: float = 0.0,
+) -> Claim:
     """A claim put to the test: it holds if the whole interval is above `level`, fails if below.
 
     measured: values (N,), or a mean and half its interval. within: the claim is that the mean is
@@ -75,7 +80,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence]) -> Markdow
 
 
 def load_table(name: str) -> list[dict]:
-    """The rows of a table that `python -m benchmarks.studies.NAME` made, numbers as floats, "" as None.
+    """The rows of a table that `python -m benchmarks.studies.NAME` made; "" becomes None.
 
     Raises FileNotFoundError that says how it is made.
     """

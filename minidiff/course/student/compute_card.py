@@ -93,7 +93,7 @@ def compute_card(run: TrainState, batches: Iterable[tuple], sizes: Sizes,
     budget: (minutes, GiB), or minutes; the profile's unless given. Raises ValueError for bad sizes
     or budgets, or fewer than two batches.
     """
-    choose_size((1, 1), sizes, budget)                                  # a bad size is told before probing
+    choose_size((1, 1), sizes, budget)                           # a bad size is told before probing
     with torch.random.fork_rng():
         found = measure_step_cost(copy.deepcopy(run), batches, objective)
     return choose_size((found.seconds, found.bytes), sizes, budget)
@@ -149,7 +149,8 @@ def over_budget_reason(seconds: float, size: int | None, budget: Budget) -> str:
     """What a size has too much of, in words; empty if it fits."""
     reasons = []
     if seconds > 60 * budget.minutes:
-        reasons.append(f"take about {format_duration(seconds)} (budget: {format_duration(60 * budget.minutes)})")
+        allowed = format_duration(60 * budget.minutes)
+        reasons.append(f"take about {format_duration(seconds)} (budget: {allowed})")
     if size is not None and size > GIB * budget.gib:
         reasons.append(f"need about {format_bytes(size)} (budget: {budget.gib:g} GiB)")
     return " and ".join(reasons)

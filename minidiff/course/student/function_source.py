@@ -76,7 +76,8 @@ class Definitions:
                     self.add_value(needed, space[needed], space)
             self.texts[own] = text
         alias = f"{name} = {own}"
-        if name == own or self.known.get(name, alias) != alias and name == self.subject:
+        taken = self.known.get(name, alias) != alias and name == self.subject
+        if name == own or taken:
             return own                                        # something else is called `name`
         if self.is_new(name, alias):
             self.texts[name] = alias

@@ -39,17 +39,21 @@ LEDGER = (
     NotationRow(r"\sigma_t", "sigma", "how much noise is in $x_t$", "like t, 0 or more",
         r"DDPM $\sqrt{1 - \bar\alpha_t}$; DDIM $\sqrt{1 - \alpha_t}$ (its $\sigma_t$ is the new "
         r"noise of a step); EDM $\sigma$; rectified flow $1 - t$"),
-    NotationRow(r"\sigma_{\max}", "sigma_max", "the most noise of the variance exploding schedule", "80",
+    NotationRow(r"\sigma_{\max}", "sigma_max", "the most noise of the variance exploding schedule",
+                "80",
         r"EDM $\sigma_{\max}$"),
     NotationRow(r"\rho", "rho", "how a variance exploding schedule bends", "7",
         r"EDM $\rho$"),
     NotationRow(r"\beta_i", "betas", "variance that step i of DDPM's table adds", "(N,), in (0, 1)",
         r"DDPM, improved DDPM $\beta_t$"),
-    NotationRow(r"\bar\alpha_i", "alpha_bar", r"share of variance left after i steps, $\alpha_t^2$", "(N,)",
+    NotationRow(r"\bar\alpha_i", "alpha_bar", r"share of variance left after i steps, $\alpha_t^2$",
+                "(N,)",
         r"DDPM $\bar\alpha_t$; DDIM $\alpha_t$"),
-    NotationRow(r"\mathrm{SNR}", "snr", r"signal-to-noise ratio, $\alpha_t^2 / \sigma_t^2$", "like t",
+    NotationRow(r"\mathrm{SNR}", "snr", r"signal-to-noise ratio, $\alpha_t^2 / \sigma_t^2$",
+                "like t",
         r"VDM $\mathrm{SNR}(t)$"),
-    NotationRow(r"\lambda_t", "half_log_snr", r"half its logarithm, $\log(\alpha_t / \sigma_t)$", "like t",
+    NotationRow(r"\lambda_t", "half_log_snr", r"half its logarithm, $\log(\alpha_t / \sigma_t)$",
+                "like t",
         r"DPM-Solver $\lambda_t$; VDM $-\gamma / 2$; elsewhere often the whole log-SNR"),
     # predictions and losses
     NotationRow("F", "out", "what the network says, $p\\,x_0 + q\\,\\epsilon$", "like $x_0$",
@@ -69,7 +73,8 @@ LEDGER = (
     NotationRow(r"\theta", "net.parameters()", "the network's weights", "", r"all: $\theta$"),
     NotationRow(r"\mathcal{L}", "loss", "the loss", "(B,) or ()",
         r"DDPM $L_\text{simple}$; flow matching $\mathcal{L}_\text{CFM}$"),
-    NotationRow("E_t", "mse", "the least mean squared error of any $x_0$ guessed from $x_t$", "like t",
+    NotationRow("E_t", "mse", "the least mean squared error of any $x_0$ guessed from $x_t$",
+                "like t",
         r"I-MMSE (Guo 2005) $\mathrm{mmse}$"),
     # probability
     NotationRow(r"\mathbb{E}", "mean", "expected value", ""),
@@ -78,12 +83,14 @@ LEDGER = (
         "DDPM $q$ (forward) and $p_\\theta$ (reverse); score SDE $p_t$"),
     NotationRow(r"\mathcal{Q}", "posterior", "the VAE's guess where a clip's latent lies", "",
         r"VAE $q_\phi(z \mid x)$"),
-    NotationRow(r"\mu", "mean", "mean of data whose distribution is known", "broadcasts against $x_0$",
+    NotationRow(r"\mu", "mean", "mean of data whose distribution is known",
+                "broadcasts against $x_0$",
         r"all: $\mu$; DDPM's $\tilde\mu_t$ is a step's mean"),
     NotationRow(r"\tilde\mu", "", "mean of a reverse step", "like $x_0$", r"DDPM $\tilde\mu_t$"),
     NotationRow(r"\tilde\sigma", "std", "standard deviation of a step's new noise", "like t",
         r"DDPM $\sqrt{\tilde\beta_t}$; DDIM $\sigma_t$"),
-    NotationRow(r"\Sigma", "covariance", "covariance of data whose distribution is known", "(D, D)"),
+    NotationRow(r"\Sigma", "covariance", "covariance of data whose distribution is known",
+                "(D, D)"),
     NotationRow("a", "std", "standard deviation of data whose distribution is known", "0 or more",
         r"EDM $\sigma_\text{data}$"),
     NotationRow("g", "gain", "how far a guess trusts what it sees", "like t",
@@ -91,7 +98,8 @@ LEDGER = (
     NotationRow("r", "rho", "correlation of neighbouring frames", "in [-1, 1]",
         r"AR(1) $\phi$ or $\rho$"),
     NotationRow("f_k", "clips[:, k]", "frame k of a clip", "(B, C, H, W)", "often $x^k$"),
-    NotationRow(r"\omega_k", "weights", "weight of component k of a mixture", "(M,)", r"often $\pi_k$"),
+    NotationRow(r"\omega_k", "weights", "weight of component k of a mixture", "(M,)",
+                r"often $\pi_k$"),
     NotationRow("M", "len(means)", "how many components, or data", "", "often $K$ or $N$"),
     NotationRow("I", "eye", "identity matrix", ""),
     NotationRow(r"\mathbb{R}", "", "the real numbers", ""),
@@ -102,10 +110,12 @@ LEDGER = (
     NotationRow("c", "cond", "condition: a digit, or a prompt's tokens", "(B,) or (B, L)",
         r"guidance paper $\mathbf{c}$; DiT, latent diffusion $y$"),
     NotationRow(r"\varnothing", "null", "no condition", "like c", r"all: $\varnothing$"),
-    NotationRow("w", "scale", "guidance scale: 0 without condition, 1 with, more = further", "0 or more",
+    NotationRow("w", "scale", "guidance scale: 0 without condition, 1 with, more = further",
+                "0 or more",
         "guidance paper $1 + w$; Imagen $w$; DiT, latent diffusion $s$"),
     # networks
-    NotationRow("h", "h", "what a layer knows: features, one row a place", "(B, N, D) or (N, C, H, W)",
+    NotationRow("h", "h", "what a layer knows: features, one row a place",
+                "(B, N, D) or (N, C, H, W)",
         "DDPM $h$; transformers $x$"),
     NotationRow(r"\tau", "emb", "time and condition as one vector", "(B, D)",
         r"DiT $c$; latent diffusion's $\tau$ is the encoded prompt; DDIM's $\tau$ are times"),
@@ -120,24 +130,30 @@ LEDGER = (
     NotationRow(r"\delta", "shift", "shift by a condition", "(B, D)", r"DiT, FiLM $\beta$"),
     NotationRow("A_j", "weight[..., j]", "weights of tap j of a convolution through time", "(C, C)",
         "often $w_j$, here guidance"),
-    NotationRow(r"\phi", "angles", "angle of a position, in embeddings and rotations", "(..., D / 2)",
+    NotationRow(r"\phi", "angles", "angle of a position, in embeddings and rotations",
+                "(..., D / 2)",
         r"RoPE $m\theta$"),
     # latents
     NotationRow("z", "z", "latent: a clip in few numbers", "(B, T / 2, c, h, w)",
         r"VAE, latent diffusion $z$; DDPM's $z$ is our $\epsilon$"),
     NotationRow(r"\bar z", "mean", "where the encoder puts a clip's latent", "like z",
         r"VAE $\mu$; latent diffusion $\mathcal{E}(x)$"),
-    NotationRow(r"\varsigma", "(log_var / 2).exp()", "how unsure the encoder is of it", "like z, above 0",
+    NotationRow(r"\varsigma", "(log_var / 2).exp()", "how unsure the encoder is of it",
+                "like z, above 0",
         r"VAE $\sigma$"),
     NotationRow(r"\tilde x", "", "a clip after the VAE, there and back", "like $x_0$",
         r"latent diffusion $\tilde x$"),
     NotationRow(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.0001",
         r"beta-VAE $\beta$, which is a table of variances here"),
     # shapes and indices
-    NotationRow("B", "B", "clips in a batch", ""), NotationRow("T", "T", "frames of a clip", "", "DDPM: steps"),
-    NotationRow("C", "C", "channels", ""), NotationRow("H", "H", "height", ""), NotationRow("W", "W", "width", ""),
-    NotationRow("N", "N", "tokens, or rows of a table", ""), NotationRow("D", "D", "width of a token", ""),
-    NotationRow("L", "L", "words of a prompt", ""), NotationRow("P", "patch", "side of a patch", ""),
+    NotationRow("B", "B", "clips in a batch", ""),
+    NotationRow("T", "T", "frames of a clip", "", "DDPM: steps"),
+    NotationRow("C", "C", "channels", ""), NotationRow("H", "H", "height", ""),
+    NotationRow("W", "W", "width", ""),
+    NotationRow("N", "N", "tokens, or rows of a table", ""),
+    NotationRow("D", "D", "width of a token", ""),
+    NotationRow("L", "L", "words of a prompt", ""),
+    NotationRow("P", "patch", "side of a patch", ""),
     NotationRow("i", "i", "an index", ""), NotationRow("j", "j", "another index", ""),
     NotationRow("k", "k", "number of a frame or of a component", ""),
     NotationRow("m", "m", "number of another frame or component", ""),
@@ -148,14 +164,15 @@ ACCENTS = {r"\hat", r"\bar", r"\tilde", r"\vec", r"\dot", r"\ddot", r"\widehat",
 FONTS = {r"\mathcal", r"\mathbb", r"\mathbf", r"\boldsymbol", r"\bm", r"\mathit", r"\mathfrak",
          r"\mathsf"}
 TEXT_COMMANDS = {r"\mathrm", r"\text", r"\textit", r"\textbf", r"\operatorname", r"\operatorname*"}
-IGNORED_COMMANDS = {r"\begin", r"\end", r"\label", r"\tag", r"\color", r"\hspace"}   # and their argument
+# with their arguments
+IGNORED_COMMANDS = {r"\begin", r"\end", r"\label", r"\tag", r"\color", r"\hspace"}
 GREEK_NAMES = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi "
     "Sigma Upsilon Phi Psi Omega ell varnothing emptyset")             # neither pi nor e: numbers
 GREEK = {"\\" + name for name in GREEK_NAMES.split()}
 TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\d+(?:\.\d+)?|\S")
-RUNNING_INDICES = {"", "t", "k", "i"}             # the indices of rows that stand for a letter at any index
+RUNNING_INDICES = {"", "t", "k", "i"}  # the indices of rows that stand for a letter at any index
 
 
 class Symbol(NamedTuple):
@@ -202,7 +219,8 @@ def parse_letter(tokens: list[str], i: int) -> tuple[str, list[str], int]:
     if head in ACCENTS | FONTS:
         inside, after = parse_argument(tokens, i + 1)
         cut = inside.index("_") if "_" in inside else len(inside)
-        return normalise_latex([head, "{", *inside[:cut], "}"]), parse_argument(inside, cut + 1)[0], after
+        symbol = normalise_latex([head, "{", *inside[:cut], "}"])
+        return symbol, parse_argument(inside, cut + 1)[0], after
     is_letter = head in GREEK or (len(head) == 1 and head.isalpha() and head != "e")
     return head if is_letter else "", [], i + 1
 
@@ -228,7 +246,8 @@ def normalise_latex(tokens: list[str]) -> str:
         head, i = tokens[i], i + 1
         if head in ACCENTS | FONTS | TEXT_COMMANDS:
             inside, i = parse_argument(tokens, i)
-            text += (r"\mathrm" if head in TEXT_COMMANDS else head) + f"{{{normalise_latex(inside)}}}"
+            command = r"\mathrm" if head in TEXT_COMMANDS else head
+            text += f"{command}{{{normalise_latex(inside)}}}"
         elif head not in "{}":
             text += head
     return text
@@ -242,8 +261,9 @@ ANY_INDEX_LETTERS = {s.letter for s in DECLARED if s.index in RUNNING_INDICES}
 
 def undeclared(latex: str) -> list[str]:
     """The symbols of a formula (without its dollars) that have no row in the ledger, each once."""
-    return list(dict.fromkeys(str(s) for s in symbols(latex)
-                              if s not in DECLARED and (s.named or s.letter not in ANY_INDEX_LETTERS)))
+    return list(dict.fromkeys(
+        str(s) for s in symbols(latex)
+        if s not in DECLARED and (s.named or s.letter not in ANY_INDEX_LETTERS)))
 
 
 class Notation:

@@ -90,12 +90,18 @@ def bughunt_verdict(question: Question, choice: int | None) -> Verdict:
     """The verdict on a bug hunt's choice; nothing is shown or kept. Raises ValueError as above."""
     chosen = validate_choice(question, choice)
     if chosen is None:
-        return Verdict(question.id, "not attempted", "Which bug is it? " + choice_instructions(question))
+        return Verdict(
+            question.id, "not attempted", "Which bug is it? " + choice_instructions(question)
+        )
     right, why = choice_explanations(question)
     if chosen == right:
         return Verdict(question.id, "passed", why[chosen - 1], question.points)
-    return Verdict(question.id, "failed", f"Not {quote_choice(question, chosen)}. {why[chosen - 1]}",
-                   mistake=question.choices[chosen - 1])
+    return Verdict(
+        question.id,
+        "failed",
+        f"Not {quote_choice(question, chosen)}. {why[chosen - 1]}",
+        mistake=question.choices[chosen - 1],
+    )
 
 
 def find_question(id: str, kind: str) -> Question:
@@ -137,7 +143,9 @@ def record_choice(question: Question, choice: int) -> None:
         saved_work.save_facts(question.id, choice=choice, first=first,
                        right=choice == choice_explanations(question)[0])
     except (ValueError, OSError) as e:
-        display_or_print(MessagePanel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",)))
+        display_or_print(
+            MessagePanel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",))
+        )
 
 
 def recorded_choice(question: Question) -> int | None:
@@ -170,11 +178,23 @@ def show_answer(question: Question, run: Callable[[], object], choice: int) -> N
     right, why = choice_explanations(question)
     says = f"You chose {quote_choice(question, choice)}."
     if choice == right:
-        display_or_print(MessagePanel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE))
+        display_or_print(
+            MessagePanel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE)
+        )
     else:
         says += " Good: a surprise is where something can be learnt."
-        display_or_print(MessagePanel("A SURPRISE", question.id, (says, why[choice - 1], "What happens is "
-                   f"{quote_choice(question, right)}. {why[right - 1]}"), colour=ORANGE))
+        display_or_print(
+            MessagePanel(
+                "A SURPRISE",
+                question.id,
+                (
+                    says,
+                    why[choice - 1],
+                    f"What happens is {quote_choice(question, right)}. {why[right - 1]}",
+                ),
+                colour=ORANGE,
+            )
+        )
 
 
 def show_buttons(question: Question, run: Callable[[], object]) -> None:

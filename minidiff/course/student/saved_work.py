@@ -93,7 +93,7 @@ def define(id: str, source: str, entry: str) -> Callable:
     """The function `entry` that a source defines. Raises what running the source raises."""
     file, space = f"<yours: {id}>", {"__name__": KEPT_MODULE, CELLS: [source]}
     code = compile(source, file, "exec")
-    linecache.cache[file] = len(source), None, source.splitlines(True), file    # for errors, inspect
+    linecache.cache[file] = len(source), None, source.splitlines(True), file   # for errors, inspect
     exec(code, space)
     if not callable(space.get(entry)):
         raise ValueError(f"it does not define a function {entry}")

@@ -17,7 +17,6 @@ from minidiff.course.student.function_source import loaded_names
 from minidiff.training import profiles
 from minidiff.visual import figures
 
-
 CHECKED_NOW: list[str] = []                       # the exercises whose check is running
 
 
