@@ -22,7 +22,7 @@ from minidiff.evaluation.metrics import MIN_CLIPS
 from minidiff.evaluation.references import reference_for, reference_name
 from minidiff.runtime import distributed, files
 from minidiff.runtime.folders import check_output_file
-from minidiff.runtime.machine import available_memory, check_memory
+from minidiff.runtime.memory import available_memory, check_memory
 from minidiff.runtime.precision import has_bf16
 from minidiff.training import profiles
 from minidiff.training.cost import measure_recipe_cost
@@ -158,7 +158,7 @@ def sample(args) -> None:
 
 
 def check_sample_size(model: pipeline.Pipeline, args) -> None:
-    """Raise MemoryError or OSError, before long work, if the clips do not fit in memory or disk.
+    """Raise ValueError or OSError, before long work, if the clips do not fit in memory or disk.
 
     The clips are kept in float32, three times while they are put together and written; a batch
     needs at least 64 such numbers a pixel inside the network.

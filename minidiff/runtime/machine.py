@@ -1,4 +1,4 @@
-"""The machine that a result was computed on, in words, and how much memory it has left."""
+"""The machine that a result was computed on, in words."""
 import platform
 from datetime import date
 from pathlib import Path
@@ -30,23 +30,3 @@ def machine_description(device: torch.device | str = "cpu") -> str:
     """One line on when and where a result was computed: date, device, threads, versions."""
     return (f"{date.today()}, {device_name(device)}, "
             f"Python {platform.python_version()}, torch {torch.__version__}")
-
-
-def available_memory(device: torch.device | str = "cpu") -> int | None:
-    """Bytes that are free on the device, or None if the system does not tell."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as f:
-            fields = dict(line.split(":") for line in f)
-        return 1024 * int(fields["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def check_memory(needed: float, what: str, advice: str, device: torch.device | str = "cpu") -> None:
-    """Raise MemoryError, before anything is made, if `needed` bytes are not free on the device."""
-    free = available_memory(device)
-    if free is not None and needed > free:
-        raise MemoryError(f"{what} needs about {needed / 2**30:,.1f} GiB of memory, "
-                          f"{free / 2**30:,.1f} GiB are free here; {advice}.")

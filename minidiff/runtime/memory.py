@@ -1,36 +1,36 @@
-"""Memory: what a request needs is compared with what the machine has, before the work begins."""
-import os
+"""Memory: what a request needs is compared with what is free, before the work begins."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 
-def total_bytes(device: torch.device | str = "cpu") -> int | None:
-    """The memory of a device in bytes, or None if the system does not tell."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+def available_memory(device: torch.device | str = "cpu") -> int | None:
+    """Bytes that are free on the device, or None if the system does not tell."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):                       # Windows has no sysconf
+        with open("/proc/meminfo") as f:
+            fields = dict(line.split(":") for line in f)
+        return 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
         return None
 
 
-def check_memory(needed: int, what: str, advice: str, device: torch.device | str = "cpu") -> None:
-    """Raises ValueError, with `what` and `advice` in the sentence, if `needed` bytes are too many.
+def check_memory(needed: float, what: str, advice: str, device: torch.device | str = "cpu") -> None:
+    """Raises ValueError, with `what` and `advice` in the sentence, if `needed` bytes are not free.
 
-    needed: an estimate in bytes. Without knowledge of the machine, 64 GiB are the limit.
+    needed: an estimate in bytes. Where the system does not tell what is free, 64 GiB are the limit.
     """
-    limit = total_bytes(device) or 2**36
-    if needed > limit:
-        raise ValueError(f"{what} would need about {format_bytes(needed)} of memory, but there are "
-                         f"{format_bytes(limit)}; {advice}.")
+    free = available_memory(device) or 2**36
+    if needed > free:
+        raise ValueError(f"{what} would need about {gibibytes(needed)} of memory, but "
+                         f"{gibibytes(free)} are free; {advice}.")
 
 
-def format_bytes(n: int) -> str:
-    """Bytes in words: "3.2 GB"."""
-    return f"{n / 1e9:,.0f} GB" if n >= 1e10 else f"{n / 1e9:.1f} GB"
+def gibibytes(n: float) -> str:
+    """Bytes in words: "3.2 GiB"."""
+    return f"{n / 2**30:,.1f} GiB"
 
 
 @contextmanager

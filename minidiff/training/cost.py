@@ -6,10 +6,11 @@ from typing import NamedTuple
 import torch
 
 from minidiff.data import digits
+from minidiff.data.batches import Dataset
 from minidiff.pipeline import load_recipe_vae
 from minidiff.recipes import Recipe, build_model, build_objective, frame_sizes, training_batches
 from minidiff.runtime.distributed import world_size
-from minidiff.runtime.machine import check_memory
+from minidiff.runtime.memory import check_memory
 from minidiff.runtime.muon import Muon
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
@@ -106,7 +107,7 @@ class SavedTensors:
 
 
 def check_parameters(recipe: Recipe, device="cpu") -> None:
-    """Raise MemoryError if the recipe's model is too large to be trained here.
+    """Raises ValueError if the recipe's model is too large to be trained here.
 
     The model is built without memory (on torch's meta device): its weights, gradients, averages
     and two momenta are counted, four bytes each. Narrow and shallow models are not looked at: they
@@ -128,7 +129,7 @@ def widest(settings: dict) -> int:
 
 def check_batch_memory(recipe: Recipe, state: TrainState, few: Dataset, vae: VAE | None,
                 device="cpu") -> None:
-    """Raise MemoryError if a training step of the recipe needs more memory than is free here.
+    """Raises ValueError if a training step of the recipe needs more memory than is free here.
 
     One forward pass of a single clip of the largest size counts the bytes of each clip. So a
     recipe whose network cannot take its clips fails here, too, before anything is written.

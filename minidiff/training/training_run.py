@@ -55,7 +55,7 @@ class TrainingRun:
     Raises FileExistsError if the folder already holds a training or a model and `resume` is off,
     FileNotFoundError if there is nothing to resume, ValueError for a budget that is not positive or
     already spent, or for another recipe's folder, BlockingIOError if the folder is in use,
-    MemoryError or OSError if memory or disk are too small. A run that is refused, or that fails
+    ValueError or OSError if memory or disk are too small. A run that is refused, or that fails
     before its first step is done, leaves nothing in the folder.
     """
 
