@@ -280,12 +280,13 @@ def steps_within(seconds: float, state: TrainState, batches: Iterable,
 
 
 def median_duration(steps: Iterable, warm_up: int,
-                    clock: Callable[[], float] = time.perf_counter) -> float:
+                    clock: Callable[[], float] | None = None) -> float:
     """The median time of an iterable's items, in seconds of the clock, but for the first few.
 
     clock: `time.process_time` counts the processor's time only. Raises ValueError if no item is
     left to be timed.
     """
+    clock = clock or time.perf_counter
     durations, began = [], clock()
     for _ in steps:
         durations.append(clock() - began)
