@@ -87,7 +87,8 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     plain, led = (model(3, autoguidance=w, exact=True, steps=4).tensor for w in (0.0, 2.0))
     assert (plain - led).abs().max() > 1e-4
     forward, calls = UNet.forward, []
-    monkeypatch.setattr(UNet, "forward", lambda *args: calls.append(args[2][0]) or forward(*args))
+    monkeypatch.setattr(UNet, "forward", lambda *args, **more: calls.append(args[2][0])
+                        or forward(*args, **more))
     model(3, autoguidance=2.0, steps=8)
     times = timesteps(8, model.sampling["shift"])[:-1]
     assert len(calls) == 8 + sum(t >= 0.5 for t in times) < 16    # one more while t >= .5

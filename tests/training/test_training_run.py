@@ -108,7 +108,7 @@ def test_nan_in_the_data_leaves_the_last_good_state(tmp_path):
     run = fit(tmp_path)
     steps = run.steps()
     next(steps)
-    run.digits.images.fill_(float("nan"))
+    run.dataset.digits.images.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="NaN in the data"):
         list(steps)
     run.close()
@@ -191,7 +191,7 @@ def test_a_recipe_that_cannot_make_a_step_leaves_nothing(tmp_path, settings):
 
 def test_a_first_step_that_fails_leaves_nothing_and_the_corrected_run_works(tmp_path):
     run = fit(tmp_path / "new", steps=1)
-    run.digits.images.fill_(float("nan"))
+    run.dataset.digits.images.fill_(float("nan"))
     with pytest.raises(FloatingPointError):
         list(run.steps())
     run.close()
