@@ -150,5 +150,5 @@ def test_another_way_through_time_trains_another_ball(id):
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():
     model = minidiff.load("mmnist32")
     space = definitions("00_welcome.ipynb", model=model, ch=size(steps=1))
-    tried = playground(space["asked"], digit=(0, 9, 1), guidance=(0.0, 6.0, 0.5)).try_all()
+    tried = playground(space["sample"], digit=(0, 9, 1), guidance=(0.0, 6.0, 0.5)).try_all()
     assert {v["digit"] for v in tried} >= {0, 9} and {v["guidance"] for v in tried} >= {0.0, 6.0}
