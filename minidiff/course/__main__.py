@@ -85,7 +85,7 @@ def build(args) -> int:
 
 
 def check(args) -> int:
-    """Prints where notebooks/ differs from what build writes; returns the exit code, 0 if nowhere."""
+    """Prints the differences of notebooks/ from what build writes; returns the exit code."""
     from minidiff.course.authoring import builder
     return print_problems(builder.find_drift(find_root(Path())),
                           "notebooks/ is what build makes of solutions/.")
