@@ -141,10 +141,10 @@ def sources() -> list[Path]:
 
 @pytest.mark.parametrize("top", ["minidiff", "benchmarks", "examples"])
 def test_everything_public_has_a_docstring(top):
-    """But for `forward`, and for the course's answers: their docstrings stand in the exercises."""
+    """But for `forward`."""
     missing = [f"{path.relative_to(ROOT)}: {name}" for path in sorted((ROOT / top).rglob("*.py"))
                for name, node, nested in definitions(path)
-               if not nested and name.split(".")[-1] != "forward" and path.parent.name != "answers"
+               if not nested and name.split(".")[-1] != "forward"
                and not any(part.startswith("_") for part in name.split("."))
                and not ast.get_docstring(node)]
     assert not missing, "\n".join(missing)

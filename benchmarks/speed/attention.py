@@ -80,6 +80,7 @@ def print_table(threads: int, cases: list[Case], repeats: int) -> None:
 
 
 def main() -> None:
+    """Reads the command line and prints a table for each number of threads."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     p.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line's parser, with a subparser for each command."""
     top = argparse.ArgumentParser(
         "minidiff.course", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The course's notebooks: made, checked, run, handed out and graded.")
@@ -73,6 +74,7 @@ def find_root(folder: Path) -> Path:
 
 
 def build(args) -> int:
+    """Writes notebooks/ and the canonical solutions/; returns the exit code 0."""
     from minidiff.course.authoring import builder, notebook_files
     root = find_root(Path())
     print_warnings(root)
@@ -83,12 +85,14 @@ def build(args) -> int:
 
 
 def check(args) -> int:
+    """Prints the differences of notebooks/ from what build writes; returns the exit code."""
     from minidiff.course.authoring import builder
     return print_problems(builder.find_drift(find_root(Path())),
                           "notebooks/ is what build makes of solutions/.")
 
 
 def lint(args) -> int:
+    """Prints what breaks the template in the solutions; returns the exit code, 0 if nothing."""
     from minidiff.course.authoring import lint
     print_warnings(find_root(Path()))
     return print_problems(lint.lint(find_root(Path())), "The solutions follow the template.")
@@ -102,6 +106,7 @@ def print_warnings(root: Path) -> None:
 
 
 def print_problems(sentences: list[str], fine: str) -> int:
+    """Prints a sentence for each problem, or `fine` if there is none; returns the exit code."""
     for sentence in sentences:
         print(sentence, file=sys.stderr)
     if not sentences:
@@ -110,6 +115,7 @@ def print_problems(sentences: list[str], fine: str) -> int:
 
 
 def execute(args) -> int:
+    """Runs solutions and stores their outputs; returns the exit code 0."""
     from minidiff.course.authoring import executor
     for ran in executor.execute(find_root(Path()), args.names, args.profile,
                                 args.home):
@@ -120,6 +126,7 @@ def execute(args) -> int:
 
 
 def release(args) -> int:
+    """Writes the chapters for nbgrader into a folder; returns the exit code 0."""
     from minidiff.course.authoring.nbgrader_release import write_release
     written = write_release(find_root(Path()), args.nbgrader)
     print(f"{len(written)} chapters in {args.nbgrader}; {args.nbgrader / 'README.md'} goes on.")
@@ -127,6 +134,7 @@ def release(args) -> int:
 
 
 def grade(args) -> int:
+    """Grades notebooks and returns the exit code 0. Raises FileNotFoundError for a missing one."""
     from minidiff.course.grading import grader
     if missing := [p for p in args.notebooks if not p.exists()]:
         raise FileNotFoundError(f"There is no notebook {missing[0]}.")
@@ -135,6 +143,7 @@ def grade(args) -> int:
 
 
 def progress(args) -> int:
+    """Prints the student's points so far; returns the exit code 0."""
     from minidiff.course.student import saved_work, session
     if not saved_work.saved_work_folder().exists():     # then it is beside the notebooks, if at all
         os.environ["MINIDIFF_HOME"] = str(find_root(Path()) / "notebooks" / ".minidiff")

@@ -220,7 +220,7 @@ def clip_and_times():
     return torch.randn(3, 4, 1, 4, 4, dtype=F64), t
 
 
-def told(x, t, cond):
+def conditional(x, t, cond):
     """A denoiser whose answer depends on every frame's time and on the condition."""
     alpha, _ = coefficients(Cosine(), t, x)
     return alpha * x.sin() + cond.view(-1, *[1] * (x.ndim - 1)) * x.cos()
@@ -230,8 +230,8 @@ def told(x, t, cond):
 @pytest.mark.parametrize("interval", [None, (0.3, 0.6), (0.97, 1.0)])
 def test_guidance_with_one_time_per_frame_is_guidance_of_each_frame(interval, rescale):
     (x, t), cond = clip_and_times(), torch.tensor([1.0, 2.0, 3.0], dtype=F64)
-    out = guided(told, cond, torch.zeros(()), 2.5, interval, rescale)(x, t)
-    frames = guided(told, cond.repeat_interleave(4), torch.zeros(()), 2.5, interval, rescale)
+    out = guided(conditional, cond, torch.zeros(()), 2.5, interval, rescale)(x, t)
+    frames = guided(conditional, cond.repeat_interleave(4), torch.zeros(()), 2.5, interval, rescale)
     assert_close(out, frames(x.flatten(0, 1), t.flatten()).view_as(x))
 
 
@@ -239,7 +239,7 @@ def test_autoguidance_clipping_and_inpainting_take_one_time_per_frame():
     x, t = clip_and_times()
 
     def strong(x, t):
-        return told(x, t, torch.ones(len(x), dtype=F64))
+        return conditional(x, t, torch.ones(len(x), dtype=F64))
     out = autoguided(strong, weak, 2.0, (0.3, 0.6))(x, t)
     frames = autoguided(strong, weak, 2.0, (0.3, 0.6))(x.flatten(0, 1), t.flatten())
     assert_close(out, frames.view_as(x))
@@ -253,7 +253,7 @@ def test_autoguidance_clipping_and_inpainting_take_one_time_per_frame():
 @pytest.mark.parametrize("interval", [None, (0.8, 0.9)])
 def test_guidance_refuses_times_of_another_shape(shape, interval):
     x, t = torch.zeros(3, 4, 1, 4, 4), torch.full(shape, 0.5)
-    for denoise in (guided(told, torch.zeros(3), torch.zeros(()), 2.0, interval),
+    for denoise in (guided(conditional, torch.zeros(3), torch.zeros(()), 2.0, interval),
                     autoguided(lambda x, t: x, lambda x, t: x, 2.0, interval)):
         with pytest.raises(ValueError, match="one per frame"):
             denoise(x, t)

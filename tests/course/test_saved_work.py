@@ -188,7 +188,7 @@ def write(home, content: str | bytes | dict) -> None:
         {"source": "f = 1 / 0", "entry": "f"},
         {"source": "\0", "entry": "f"},
         {"source": "f", "entry": ""},
-        {"source": "import minidiff.viz as viz\n" + DEF, "entry": "x0_from_eps"},
+        {"source": "import minidiff.gone as gone\n" + DEF, "entry": "x0_from_eps"},
         {"source": "from minidiff.text import encode as encode\n" + DEF, "entry": "x0_from_eps"},
         {"source": "from minidiff.layers import attend as attend\n" + DEF, "entry": "x0_from_eps"},
     ],

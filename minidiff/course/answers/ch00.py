@@ -5,10 +5,12 @@ from minidiff.course.answers import Mistake, answer
 
 
 def to_unit(x: Tensor) -> Tensor:
+    """Pixels from [-1, 1] to [0, 1]; values beyond are clipped."""
     return ((x + 1) / 2).clamp(0, 1)
 
 
 def mix(x0: Tensor, eps: Tensor, alpha: float, sigma: float) -> Tensor:
+    """Data and noise, added with their weights."""
     return alpha * x0 + sigma * eps
 
 

@@ -8,6 +8,7 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def noising_chain(x0: Tensor, betas: Tensor, noises: Tensor) -> Tensor:
+    """The data and every later state of the chain, (N + 1, *shape)."""
     x, seen = x0, [x0]
     for beta, noise in zip(betas, noises):
         x = (1 - beta).sqrt() * x + beta.sqrt() * noise
@@ -16,15 +17,18 @@ def noising_chain(x0: Tensor, betas: Tensor, noises: Tensor) -> Tensor:
 
 
 def add_noise(schedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Noised data at times (), or (B,) with one for each sample."""
     alpha, sigma = (c.view(-1, *[1] * (x0.ndim - 1)) for c in schedule(t))
     return alpha * x0 + sigma * noise
 
 
 def cosine(t: Tensor) -> tuple[Tensor, Tensor]:
+    """The cosine schedule: (alpha, sigma) at each time."""
     return torch.sin(pi / 2 * (1 - t)), torch.sin(pi / 2 * t)
 
 
 def same_noise(schedule, other, t: Tensor) -> Tensor:
+    """The times at which the other schedule has the same SNR, by bisection."""
     alpha, sigma = schedule(t)
     low, high = torch.zeros_like(t), torch.ones_like(t)
     for _ in range(40):
@@ -36,15 +40,18 @@ def same_noise(schedule, other, t: Tensor) -> Tensor:
 
 
 def clip_noise(eps: Tensor, shared: Tensor, rho: float) -> Tensor:
+    """Noise of clips with variance 1 and correlation rho between frames."""
     return rho**0.5 * shared[:, None] + (1 - rho)**0.5 * eps
 
 
 def gaussian_guess(x: Tensor, mean, std, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The posterior mean of a Gaussian's sample, given its noised value."""
     gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
     return mean + gain * (x - alpha * mean)
 
 
 def in_place(x0: Tensor, betas: Tensor, noises: Tensor) -> Tensor:
+    """A wrong chain: it changes the data in place."""
     x, seen = x0, [x0]
     for beta, noise in zip(betas, noises):
         x *= (1 - beta).sqrt()

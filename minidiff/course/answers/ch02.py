@@ -8,27 +8,32 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def noise_loss(net, schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """Each sample's mean squared error of the predicted noise, (B,)."""
     alpha, sigma = (c.view(-1, *[1] * (x0.ndim - 1)) for c in schedule(t))
     x = alpha * x0 + sigma * noise
     return (net(x, t) - noise).square().flatten(1).mean(1)
 
 
 def target(kind: str, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The network's target for one of the four kinds of prediction."""
     p, q = {"eps": (0, 1), "x0": (1, 0), "v": (-sigma, alpha), "flow": (-1, 1)}[kind]
     return p * x0 + q * eps
 
 
 def x0_from_eps(x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The data that a guess of the noise implies."""
     return (x - sigma * eps) / alpha
 
 
 def handful_guess(x: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The posterior mean of finite data: a softmax over the N clips."""
     distance = torch.cdist(x.flatten(1), alpha * data.flatten(1)).square()       # (B, N)
     weights = torch.softmax(-distance / (2 * sigma**2), 1)
     return (weights @ data.flatten(1)).view_as(x)
 
 
 def ddpm_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+    """One DDPM step from time t to time s."""
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     eps = (x - a_t * x0) / s_t
     std = s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).sqrt()
@@ -36,12 +41,14 @@ def ddpm_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, noise: Tens
 
 
 def reverse(denoise, schedule, x: Tensor, ts: Tensor, noises: Tensor) -> Tensor:
+    """The whole reverse process over the grid ts."""
     for k, (t, s) in enumerate(pairwise(ts)):
         x = ddpm_step(schedule, x, denoise(x, t), t, s, noises[k])
     return x
 
 
 def by_hand(x: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """A wrong posterior mean: its softmax underflows far from the data."""
     distance = torch.cdist(x.flatten(1), alpha * data.flatten(1)).square()
     weights = torch.exp(-distance / (2 * sigma**2))
     return (weights / weights.sum(1, keepdim=True) @ data.flatten(1)).view_as(x)

@@ -10,36 +10,42 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def split_scales(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The image at half size, and the detail that this loses."""
     coarse = F.avg_pool2d(x, 2)
     grown = F.interpolate(coarse, scale_factor=2)
     return coarse, x - grown
 
 
 def time_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sinusoidal features (B, dim) of the times (B,)."""
     freqs = torch.exp(-log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
     angles = 1000 * t[:, None] * freqs
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def scale_and_shift(h: Tensor, emb: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Features (B, C, H, W), scaled and shifted by a linear layer of the embedding."""
     scale, shift = F.linear(emb, weight, bias)[:, :, None, None].chunk(2, 1)
     return h * (1 + scale) + shift
 
 
 def residual_block(x: Tensor, emb: Tensor, norm: Callable, conv1: Callable, modulate: Callable,
                    conv2: Callable, skip: Callable) -> Tensor:
+    """A residual block with the time's modulation between its convolutions."""
     h = conv1(F.silu(norm(x)))
     h = modulate(norm(h), emb)
     return skip(x) + conv2(F.silu(h))
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention over (..., N, D)."""
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     return scores.softmax(-1) @ v
 
 
 def unet_pass(x: Tensor, downs: Sequence[Callable], middle: Callable, ups: Sequence[Callable],
               shrink: Callable, grow: Callable) -> Tensor:
+    """A U-Net: down, middle and up, with a skip connection at each level."""
     skips = []
     for down in downs:
         x = down(x)
@@ -52,11 +58,13 @@ def unet_pass(x: Tensor, downs: Sequence[Callable], middle: Callable, ups: Seque
 
 
 def unguarded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A wrong attention: its exponentials overflow for large scores."""
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).exp()
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
 def over_channels(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A wrong attention: it compares channels, not tokens."""
     weights = (q.transpose(-1, -2) @ k / q.shape[-1] ** 0.5).softmax(-1)
     return v @ weights.transpose(-1, -2)
 

@@ -9,11 +9,13 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def cut(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """Videos (B, T, C, H, W) as tokens (B, N, D), one for each patch."""
     a, b, c = patch
     return rearrange(x, "n (t a) k (h b) (w c) -> n (t h w) (a b c k)", a=a, b=b, c=c)
 
 
 def join(tokens: Tensor, patch: tuple[int, int, int], grid: tuple[int, int, int]) -> Tensor:
+    """Tokens back as videos; the inverse of cutting."""
     (t, h, w), (a, b, c) = grid, patch
     return rearrange(tokens, "n (t h w) (a b c k) -> n (t a) k (h b) (w c)",
                      t=t, h=h, w=w, a=a, b=b, c=c)
@@ -21,17 +23,20 @@ def join(tokens: Tensor, patch: tuple[int, int, int], grid: tuple[int, int, int]
 
 def self_attention(h: Tensor, qkv: Callable, out: Callable, heads: int, turn: Callable,
                    attention: Callable) -> Tensor:
+    """Multi-head self-attention of tokens (B, N, D), with rotated queries and keys."""
     q, k, v = rearrange(qkv(h), "b n (three heads d) -> three b heads n d", three=3, heads=heads)
     found = attention(turn(q), turn(k), v)
     return out(rearrange(found, "b heads n d -> b n (heads d)"))
 
 
 def rotate(x: Tensor, phi: Tensor) -> Tensor:
+    """Rotates each pair of channels by its angle."""
     a, b = x.chunk(2, -1)
     return torch.cat([a * phi.cos() - b * phi.sin(), a * phi.sin() + b * phi.cos()], -1)
 
 
 def grid_angles(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor:
+    """Rotation angles (N, pairs) of all places, with some pairs for each axis."""
     places = torch.cartesian_prod(*(torch.arange(n) for n in grid))
     angles = [places[:, k, None] * torch.logspace(0, -2, shares[k]) for k in range(3)]
     return torch.cat(angles, -1)
@@ -39,28 +44,33 @@ def grid_angles(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Ten
 
 def dit_block(h: Tensor, emb: Tensor, modulate: Callable, norm: Callable, attend: Callable,
               mlp: Callable) -> Tensor:
+    """A DiT block: attention and MLP, each with adaLN-Zero."""
     shift, scale, gate, shift2, scale2, gate2 = modulate(emb)[:, None].chunk(6, -1)
     h = h + gate * attend(norm(h) * (1 + scale) + shift)
     return h + gate2 * mlp(norm(h) * (1 + scale2) + shift2)
 
 
 def reshaped(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """A wrong cut: it keeps the memory's order and so mixes patches."""
     return x.reshape(len(x), -1, x.shape[2] * patch[0] * patch[1] * patch[2])
 
 
 def reshaped_back(tokens: Tensor, patch: tuple[int, int, int],
                   grid: tuple[int, int, int]) -> Tensor:
+    """A wrong join: it keeps the memory's order and so mixes patches."""
     T, H, W = (n * p for n, p in zip(grid, patch, strict=True))
     return tokens.reshape(len(tokens), T, -1, H, W)
 
 
 def neighbours(x: Tensor, phi: Tensor) -> Tensor:
+    """A wrong rotation: it pairs channels 2k and 2k + 1."""
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
     turned = a * phi.cos() - b * phi.sin(), a * phi.sin() + b * phi.cos()
     return torch.stack(turned, -1).flatten(-2)
 
 
 def numbered(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor:
+    """Wrong angles: they number the places and so forget the axes."""
     places = torch.arange(grid[0] * grid[1] * grid[2])
     return torch.cat([places[:, None] * torch.logspace(0, -2, n) for n in shares], -1)
 

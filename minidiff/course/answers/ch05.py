@@ -8,15 +8,18 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def draw(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
+    """A sample of the posterior, by the reparameterisation trick."""
     return mean + (log_var / 2).exp() * eps
 
 
 def kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """Each sample's KL divergence from a standard normal, a mean over the latent."""
     each = (mean.square() + log_var.exp() - log_var - 1) / 2
     return each.flatten(1).mean(1)
 
 
 def vae_loss(x: Tensor, encode: Callable, decode: Callable, eps: Tensor, beta: float) -> Tensor:
+    """Each sample's error of pixels and gradients, and the weighted KL divergence."""
     mean, log_var = encode(x)
     error = decode(draw(mean, log_var, eps)) - x
     terms = error, error.diff(dim=-1), error.diff(dim=-2)
@@ -24,6 +27,7 @@ def vae_loss(x: Tensor, encode: Callable, decode: Callable, eps: Tensor, beta: f
 
 
 def pair_frames(x: Tensor) -> Tensor:
+    """Two frames as channels of one. Raises ValueError for an odd number above 1."""
     if x.shape[1] == 1:
         x = torch.cat([x, x], 1)
     if x.shape[1] % 2:
@@ -32,12 +36,14 @@ def pair_frames(x: Tensor) -> Tensor:
 
 
 def calibration(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Each channel's mean and std (C, 1, 1) over all latents."""
     mean = z.mean((0, 1, 3, 4))[:, None, None]
     std = z.std((0, 1, 3, 4))[:, None, None]
     return mean, std.clamp(min=1e-6)
 
 
 def blur_and_shimmer(error: Tensor, path: Tensor, band: Callable) -> tuple[Tensor, Tensor]:
+    """Each clip's error along the path, split into a constant and a changing part."""
     ways = path.flatten(0, 1).tolist()
     back = torch.stack([torch.roll(frame, (-y, -x), (-2, -1))
                         for frame, (y, x) in zip(error.flatten(0, 1), ways)])
@@ -47,15 +53,18 @@ def blur_and_shimmer(error: Tensor, path: Tensor, band: Callable) -> tuple[Tenso
 
 
 def reversed_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """A wrong divergence: its two distributions are exchanged."""
     each = ((1 + mean.square()) / log_var.exp() + log_var - 1) / 2
     return each.flatten(1).mean(1)
 
 
 def one_scale(z: Tensor) -> tuple[Tensor, Tensor]:
+    """A wrong calibration: one mean and std for all channels."""
     return z.mean(), z.std()
 
 
 def band_first(error: Tensor, path: Tensor, band: Callable) -> tuple[Tensor, Tensor]:
+    """A wrong split: it filters before it follows the path."""
     ways = path.flatten(0, 1).tolist()
     back = torch.stack([torch.roll(frame, (-y, -x), (-2, -1))
                         for frame, (y, x) in zip(band(error.flatten(0, 1)), ways)])

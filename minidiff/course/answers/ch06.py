@@ -7,11 +7,13 @@ from minidiff.course.answers import Mistake, WrongAnswer, answer
 
 
 def drop(cond: Tensor, null: int, p: float, chance: Tensor) -> Tensor:
+    """The conditions, some of them replaced by the null."""
     gone = (chance < p).view(-1, *[1] * (cond.ndim - 1))
     return torch.where(gone, null, cond)
 
 
 def guided(denoise, cond: Tensor, null: Tensor, scale: float):
+    """Classifier-free guidance, both guesses in one call of the network."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         twice = torch.cat([t, t]) if t.ndim else t
         x0, x0_null = denoise(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
@@ -20,18 +22,21 @@ def guided(denoise, cond: Tensor, null: Tensor, scale: float):
 
 
 def only_between(inside, outside, low: float, high: float):
+    """The first denoiser at times in the interval, the second outside it."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         return inside(x, t) if low <= t <= high else outside(x, t)
     return guess
 
 
 def rescaled(guess: Tensor, x0: Tensor, amount: float) -> Tensor:
+    """A guess whose std is brought back, in part or in full, to that of the conditional guess."""
     axes = tuple(range(1, x0.ndim))
     whole = guess * x0.std(axes, keepdim=True) / guess.std(axes, keepdim=True)
     return (1 - amount) * guess + amount * whole
 
 
 def encode(prompt: str, vocabulary: tuple[str, ...], length: int) -> Tensor:
+    """A prompt's token ids, padded with 0. Raises ValueError for unknown or too many words."""
     words = prompt.lower().split()
     if unknown := [w for w in words if w not in vocabulary]:
         raise ValueError(f"Not in the vocabulary: {', '.join(unknown)}.")
@@ -43,6 +48,7 @@ def encode(prompt: str, vocabulary: tuple[str, ...], length: int) -> Tensor:
 
 def cross_attention(h: Tensor, words: Tensor, query, key, value,
                     heads: int) -> tuple[Tensor, Tensor]:
+    """Multi-head attention of places to words, and its maps (B, heads, N, L)."""
     q, k, v = (rearrange(y, "b n (h d) -> b h n d", h=heads)
                for y in (query(h), key(words), value(words)))
     maps = (q @ k.transpose(-1, -2) / q.shape[-1]**0.5).softmax(-1)
@@ -52,6 +58,7 @@ def cross_attention(h: Tensor, words: Tensor, query, key, value,
 # Wrong in more than one place
 
 def two_calls(denoise, cond: Tensor, null: Tensor, scale: float):
+    """Wasteful guidance: it calls the network twice."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         x0, x0_null = denoise(x, t, cond), denoise(x, t, null)
         return x0_null + scale * (x0 - x0_null)
@@ -59,11 +66,13 @@ def two_calls(denoise, cond: Tensor, null: Tensor, scale: float):
 
 
 def blend(cond: Tensor, null: int, p: float, chance: Tensor) -> Tensor:
+    """A wrong drop: it mixes each condition with the null."""
     cond = cond.float()
     return (1 - p) * cond + p * null
 
 
 def first_channel(denoise, cond: Tensor, null: Tensor, scale: float):
+    """Wrong guidance: it guides the first channel only."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         twice = torch.cat([t, t]) if t.ndim else t
         x0, x0_null = denoise(torch.cat([x, x]), twice, torch.cat([cond, null])).chunk(2)
@@ -73,6 +82,7 @@ def first_channel(denoise, cond: Tensor, null: Tensor, scale: float):
 
 
 def by_dictionary(prompt: str, vocabulary: tuple[str, ...], length: int) -> Tensor:
+    """A wrong encoding: an unknown word raises KeyError."""
     places = {word: i for i, word in enumerate(vocabulary)}
     ids = [places[w] for w in prompt.lower().split()]
     if len(ids) > length:

@@ -9,11 +9,13 @@ from minidiff.course.answers.ch01 import gaussian_guess
 
 
 def steady(path: Tensor) -> Tensor:
+    """Each path's steadiness in (0, 1], (B,), from its accelerations."""
     jolts = path.diff(dim=1).diff(dim=1).norm(dim=-1)
     return (-2 * jolts).exp().mean(1)
 
 
 def clip_guess(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The posterior mean of clips with a known covariance (T, T) of their frames."""
     variances, axes = torch.linalg.eigh(covariance)
     y = torch.einsum("bt...,tk->bk...", x, axes)
     std = variances.clamp(min=0).sqrt().view(-1, *[1] * (x.ndim - 2))
@@ -23,6 +25,7 @@ def clip_guess(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> T
 
 def temporal_attention(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int,
                        attend) -> Tensor:
+    """Attention through time at each pixel, of folded frames (B T, C, H, W)."""
     h = rearrange(x, "(b t) c h w -> b h w t c", t=T)
     q, k, v = rearrange(qkv(norm(h) + pos), "... t (three n d) -> three ... n t d", three=3,
                         n=heads)
@@ -31,18 +34,21 @@ def temporal_attention(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: in
 
 
 def temporal_conv(x: Tensor, T: int, norm, weight: Tensor, bias: Tensor, causal: bool) -> Tensor:
+    """A convolution through time at each pixel, causal or centred."""
     h = rearrange(F.silu(norm(x)), "(b t) c h w -> (b h w) c t", t=T)
     h = F.conv1d(F.pad(h, (2, 0) if causal else (1, 1)), weight, bias)
     return x + rearrange(h, "(b h w) c t -> (b t) c h w", h=x.shape[-2], w=x.shape[-1])
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention in which no frame sees a later one."""
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
     return scores.masked_fill(future, -torch.inf).softmax(-1) @ v
 
 
 def rollout(extend, clip: Tensor, length: int, known: int) -> Tensor:
+    """A clip made longer, window by window, up to the given length."""
     while clip.shape[1] < length:
         window = extend(clip[:, -known:])
         clip = torch.cat([clip, window[:, known:]], 1)
@@ -52,16 +58,19 @@ def rollout(extend, clip: Tensor, length: int, known: int) -> Tensor:
 # Wrong in more than one place
 
 def each_frame_alone(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """A wrong posterior mean: it ignores the correlation of frames."""
     std = covariance.diagonal().sqrt().view(-1, *[1] * (x.ndim - 2))
     return gaussian_guess(x, 0, std, alpha, sigma)
 
 
 def noise_in_all(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """A wrong posterior mean: it gives all frames the same noise."""
     seen = alpha**2 * covariance + sigma**2
     return torch.einsum("ts,bs...->bt...", alpha * covariance @ torch.linalg.pinv(seen), x)
 
 
 def over_space(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    """A wrong attention: it mixes the places of each frame, not the frames."""
     h = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)
     q, k, v = rearrange(qkv(norm(h) + pos[:, None]), "... t (three n d) -> three ... n t d",
                         three=3, n=heads)
@@ -70,6 +79,7 @@ def over_space(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, atten
 
 
 def all_with_all(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    """A wrong attention: it mixes all places of all frames."""
     H, W = x.shape[-2:]
     h = rearrange(x, "(b t) c h w -> b (t h w) c", t=T)
     h = norm(h) + pos.repeat_interleave(H * W, 0)
@@ -79,6 +89,7 @@ def all_with_all(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, att
 
 
 def through_batch(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
+    """A wrong attention: it mixes the clips of a batch."""
     h = rearrange(x, "(b t) c h w -> t h w b c", t=T)
     h = norm(h) + pos[:, None, None, None]
     q, k, v = rearrange(qkv(h), "... t (three n d) -> three ... n t d", three=3, n=heads)
@@ -87,17 +98,20 @@ def through_batch(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, at
 
 
 def mask_on_weights(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A wrong causal attention: it masks after the softmax."""
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
     return weights.tril() @ v
 
 
 def along_rows(x: Tensor, T: int, norm, weight: Tensor, bias: Tensor, causal: bool) -> Tensor:
+    """A wrong convolution: it mixes the pixels of a row, not the frames."""
     h = rearrange(F.silu(norm(x)), "n c h w -> (n h) c w")
     h = F.conv1d(F.pad(h, (2, 0) if causal else (1, 1)), weight, bias)
     return x + rearrange(h, "(n h) c w -> n c h w", n=len(x))
 
 
 def by_one_window(extend, clip: Tensor, length: int, known: int) -> Tensor:
+    """A wrong rollout: it adds one window only."""
     if clip.shape[1] < length:
         window = extend(clip[:, -known:])
         clip = torch.cat([clip, window[:, known:]], 1)

@@ -10,6 +10,7 @@ from minidiff.schedules import half_log_snr
 
 
 def ddim_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """One DDIM step from time t to time s."""
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     eps = (x - a_t * x0) / s_t
     return a_s * x0 + s_s * eps
@@ -17,6 +18,7 @@ def ddim_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor) -> Tensor:
 
 def eta_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float,
              noise: Tensor) -> Tensor:
+    """A step between DDIM, eta = 0, and DDPM, eta = 1."""
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     eps = (x - a_t * x0) / s_t
     std = eta * s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).sqrt()
@@ -24,12 +26,14 @@ def eta_step(schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, eta: float,
 
 
 def order(steps: Tensor, errors: Tensor) -> Tensor:
+    """The order of a solver: minus the slope of log errors over log steps."""
     n, error = steps.double().log(), errors.double().log()
     n = n - n.mean()
     return -(n * error).sum() / (n * n).sum()
 
 
 def heun_step(denoise, schedule, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """One step of Heun: two calls of the network, one if it ends at t = 0."""
     (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
     x0 = denoise(x, t)
     y = ddim_step(schedule, x, x0, t, s)
@@ -41,6 +45,7 @@ def heun_step(denoise, schedule, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
 
 
 def two_m(denoise, schedule, x: Tensor, ts: Tensor):
+    """DPM-Solver++(2M) as a generator of states, one call of the network a step."""
     u = before = None
     for t, s in pairwise(ts):
         x0 = guess = denoise(x, t)
@@ -54,6 +59,7 @@ def two_m(denoise, schedule, x: Tensor, ts: Tensor):
 
 
 def log_snr_grid(n: int, t_min: float, t_max: float) -> Tensor:
+    """n times evenly spaced in log-SNR on the flow schedule, then an exact 0."""
     ends = torch.tensor([t_max, t_min], dtype=torch.float64)
     first, final = -torch.logit(ends)
     ts = torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64))

@@ -119,6 +119,7 @@ def nbgrader_edition(solution: dict, install: str = "") -> dict:
 
 
 def make_edition(solution: dict, install: str, keep_solutions: bool) -> dict:
+    """A notebook for students, from a solution. Raises ValueError for an invalid solution."""
     if wrong := validate_solution(solution, "the notebook"):
         raise ValueError("\n".join(wrong))
     cells = []

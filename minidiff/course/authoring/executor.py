@@ -64,6 +64,7 @@ def select_solutions(root: Path, names: list[str]) -> list[Path]:
 
 
 def matches_name(path: Path, name: str) -> bool:
+    """Whether `name` is this notebook's file name, its stem or its two-digit number."""
     return Path(name).name in (path.name, path.stem, path.stem[:2])
 
 

@@ -70,6 +70,7 @@ def lint_notebook(notebook: dict, chapter: str) -> Iterator[str]:
 
 
 def tags_of(cell: dict) -> set[str]:
+    """The tags of a cell."""
     return {*cell["metadata"].get("tags", [])}
 
 
@@ -87,6 +88,7 @@ def lint_size(cells: list[tuple[int, dict]], chapter: str) -> Iterator[str]:
 
 
 def is_prose(cell: dict) -> bool:
+    """Whether a cell is Markdown that students read, hints left out."""
     return cell["cell_type"] == "markdown" and not ({"hint"} | INSTRUCTOR_TAGS) & tags_of(cell)
 
 
@@ -120,6 +122,7 @@ def lint_exercises(cells: list[tuple[int, dict]], chapter: str) -> Iterator[str]
 
 
 def lint_setup(cells: list[tuple[int, dict]], chapter: str) -> Iterator[str]:
+    """Yields a sentence unless exactly one cell starts the chapter, under its own number."""
     starts = [c for _, c in cells if is_setup(c)]
     if len(starts) != 1:
         yield f"has {len(starts)} cells with course.start; one is the set-up cell"
@@ -137,6 +140,7 @@ def lint_points(notebook: dict, name: str, shown: int) -> Iterator[str]:
 
 
 def lint_prose(cell: dict) -> Iterator[str]:
+    """Yields a sentence for each fault of a Markdown cell: length, pictures, formulas, paths."""
     source = cell["source"]
     if is_prose(cell) and count_words(source) > MAX_CELL_WORDS:
         yield (f"{count_words(source)} words are too many for one cell; "
@@ -164,12 +168,14 @@ def lint_formulas(text: str) -> Iterator[str]:
 
 
 def latex_count(latex: str, token: str) -> int:
+    """How often a token occurs in LaTeX, escaped braces and bars left out."""
     plain = re.sub(r"\\[\\{}|]", " ", latex)
     return len(re.findall(re.escape(token) + r"(?![A-Za-z])" if token[0] == "\\"
                           else re.escape(token), plain))
 
 
 def lint_code(cell: dict) -> Iterator[str]:
+    """Yields a sentence for each fault of a code cell: installs, paths, errors, pictures."""
     if INSTALL_COMMAND.search(cell["source"]):
         yield "nothing is installed from a notebook; build puts that into the set-up cell"
     yield from lint_paths(cell["source"])
@@ -193,11 +199,13 @@ def output_texts(output: dict) -> Iterator[tuple[str, str]]:
 
 
 def lint_images(html: str) -> Iterator[str]:
+    """Yields a sentence if an HTML picture has no alt text."""
     if any(not ALT.search(tag) for tag in IMAGE_TAG.findall(html)):
         yield "a picture has no alt text"
 
 
 def lint_paths(source: str) -> Iterator[str]:
+    """Yields a sentence if the text holds a path of one machine."""
     if path := machine_path(source):
         yield f"{path} is a path of one machine"
 

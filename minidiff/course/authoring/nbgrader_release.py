@@ -67,6 +67,7 @@ def write_release(root: Path, folder: Path) -> list[Path]:
 
 
 def readme(course: CourseOutline, written: list[Path]) -> str:
+    """The text of the release's README.md, with a table of all chapters."""
     rows = [f"| {c.name} | {c.points} | {c.minutes} | {c.solutions} |" for c in course.chapters]
     first = written[0].stem if written else course.chapters[0].name
     return README.format(title=course.title, first=first, rows="\n".join(rows))

@@ -33,6 +33,7 @@ class ChapterEntry(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The chapter's file name without its ending, "02_noise_prediction" for example."""
         return f"{self.number}_{self.slug}"
 
 
@@ -81,6 +82,7 @@ def solutions_in(root: Path) -> list[Path]:
 
 
 def notebooks_in(folder: Path) -> list[Path]:
+    """The notebooks in a folder, sorted by name; hidden files are left out."""
     return sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
 
 
@@ -112,11 +114,13 @@ def dump_notebook(notebook: dict) -> bytes:
 
 
 def write_notebook(path: Path, content: bytes) -> None:
+    """Writes a notebook's bytes in one step: a reader never sees half a file."""
     with atomic_write(path) as draft:
         draft.write_bytes(content)
 
 
 def is_setup(cell: dict) -> bool:
+    """Whether a cell is the code that starts the chapter."""
     return cell["cell_type"] == "code" and "course.start(" in cell["source"]
 
 
@@ -177,4 +181,5 @@ def strip_regions(source: str, stub: bool) -> str:
 
 
 def indentation(text: str) -> str:
+    """The white space at the beginning of a line."""
     return text[:len(text) - len(text.lstrip())]

@@ -74,6 +74,7 @@ def validate_cell(cell: dict, tags: list[str], seen: set) -> Iterator[str]:
 
 
 def validate_exercise_cell(cell: dict, exercise: Exercise, seen: set) -> Iterator[str]:
+    """Yields a sentence for each fault of an exercise's cell."""
     if ("exercise", exercise.id) in seen:
         yield f"{exercise.id} has an exercise cell above already"
     begins = [line.text for line in parse_regions(cell["source"])
@@ -95,6 +96,7 @@ def validate_exercise_cell(cell: dict, exercise: Exercise, seen: set) -> Iterato
 
 
 def validate_check_cell(cell: dict, exercise: Exercise, seen: set) -> Iterator[str]:
+    """Yields a sentence for each fault of a check's cell."""
     if cell["cell_type"] != "code":
         yield "a check must be a code cell"
     if ("exercise", exercise.id) not in seen:
@@ -106,6 +108,7 @@ def validate_check_cell(cell: dict, exercise: Exercise, seen: set) -> Iterator[s
 
 
 def validate_hint_cell(cell: dict, exercise: Exercise, seen: set) -> Iterator[str]:
+    """Yields a sentence for each fault of a cell of hints."""
     if cell["cell_type"] != "markdown":
         yield "hints must be a Markdown cell"
 

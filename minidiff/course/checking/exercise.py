@@ -58,4 +58,5 @@ def seeded_randn(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> 
 
 
 def dtype_name(dtype: torch.dtype) -> str:
+    """The dtype's name without "torch."."""
     return str(dtype).removeprefix("torch.")

@@ -22,6 +22,7 @@ def questions_of(chapter: str) -> list[Question]:
 
 
 def chapter_module(chapter: str):
+    """The module of a chapter's exercises. Raises ValueError for an unknown chapter."""
     if chapter not in chapters():
         raise ValueError(f"There is no chapter {chapter!r}; there are {', '.join(chapters())}.")
     return importlib.import_module(f"{__name__}.ch{chapter}")

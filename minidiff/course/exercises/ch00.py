@@ -7,6 +7,7 @@ DTYPES = torch.float32, torch.float64
 
 
 def unit_cases() -> list[Case]:
+    """Tensors in [-1, 1], tensors inside half of that range, and tensors beyond it."""
     cases = [Case(f"x {shape} from -1 to 1, {dtype_name(dtype)}",
                   (seeded_randn(seed, *shape, dtype=dtype).clamp(-1, 1),))
              for seed, (shape, dtype) in enumerate(
@@ -19,6 +20,7 @@ def unit_cases() -> list[Case]:
 
 
 def mix_cases() -> list[Case]:
+    """Clips and noise with four pairs of alpha and sigma, all data to all noise."""
     cases = []
     for seed, (alpha, dtype) in enumerate((a, d) for a in (1.0, 0.8, 0.3, 0.0) for d in DTYPES):
         sigma = (1 - alpha**2) ** 0.5

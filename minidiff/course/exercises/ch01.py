@@ -11,6 +11,7 @@ DTYPES = torch.float32, torch.float64
 
 
 def chain_cases() -> list[Case]:
+    """Data of three shapes with three betas and a noise for each."""
     cases = []
     for seed, (shape, dtype) in enumerate(product(((5,), (2, 1, 3, 3), (2, 3, 1, 2, 2)), DTYPES)):
         betas = torch.tensor([0.05, 0.3, 0.6], dtype=dtype)
@@ -23,6 +24,7 @@ def chain_cases() -> list[Case]:
 
 
 def noise_cases() -> list[Case]:
+    """Images and clips on three schedules, with one time for all or a time for each."""
     cases = []
     shapes = ((4, 1, 6, 5), "images"), ((5, 1, 3, 5), "images, as many as pixels in a row"), \
         ((3, 5, 1, 4, 2), "clips"), ((4, 4, 1, 5, 3), "clips, as many as frames in each")
@@ -48,6 +50,7 @@ def ends(dtype: torch.dtype) -> Callable:
 
 
 def cosine_cases() -> list[Case]:
+    """One time, several times, and the two ends, t = 0 and t = 1."""
     times = torch.tensor(0.3), torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
     cases = [
         Case(f"t {tuple(t.shape)}, {dtype_name(d)}", (t.to(d),)) for t in times for d in DTYPES
@@ -56,6 +59,7 @@ def cosine_cases() -> list[Case]:
 
 
 def same_noise_cases() -> list[Case]:
+    """Pairs of schedules, with times of the first to translate to the second."""
     pairs = (Cosine(), Flow()), (Flow(), Cosine()), (Discrete.linear(), Cosine()), \
         (Flow(), Discrete.linear())
     one, several = torch.tensor(0.4), torch.tensor([0.15, 0.3, 0.45, 0.6, 0.8])
@@ -65,6 +69,7 @@ def same_noise_cases() -> list[Case]:
 
 
 def clip_noise_cases() -> list[Case]:
+    """Noise of clips with shares rho of common noise from 0 to 1."""
     cases = []
     for seed, (shape, rho, dtype) in enumerate(
             product(((2, 5, 1, 4, 4), (4, 4, 1, 3, 3)), (0.0, 0.2, 0.8, 1.0), DTYPES)):
@@ -75,6 +80,7 @@ def clip_noise_cases() -> list[Case]:
 
 
 def gaussian_cases() -> list[Case]:
+    """Noised samples of Gaussians: one mean and std for all axes, or one of each per axis."""
     spread = torch.tensor([2.0, 1.0, 0.5, 0.1, 0.0])
     known = ((0.0, 1.0), (0.5, 0.2), (-1.0, 2.0), (seeded_randn(3, 5), spread))
     cases = []

@@ -29,6 +29,7 @@ def half(x: Tensor, t: Tensor) -> Tensor:
 
 
 def loss_cases() -> list[Case]:
+    """Images and clips at several times, with a network that is easy to follow."""
     cases = []
     for seed, (shape, dtype) in enumerate((s, d) for s in ((4, 1, 6, 6), (3, 5, 1, 4, 4))
                                            for d in DTYPES):
@@ -42,17 +43,20 @@ def loss_cases() -> list[Case]:
 
 
 def target_cases() -> list[Case]:
+    """Each of the four targets, "eps", "x0", "v" and "flow", for noised data."""
     return [Case(f"{kind}: {says}", (kind, x0, eps, alpha, sigma))
             for kind in ("eps", "x0", "v", "flow")
             for says, x0, eps, _, alpha, sigma in mixtures((2, 3), (0.2, 0.7))]
 
 
 def x0_cases() -> list[Case]:
+    """Noised data with a slightly wrong guess of its noise."""
     return [Case(says, (x, eps - 0.1 * x0, alpha, sigma))
             for says, x0, eps, x, alpha, sigma in mixtures((2, 1, 4, 4), (0.1, 0.5, 0.9))]
 
 
 def handful_cases() -> list[Case]:
+    """Noised data with five clips to choose from, and data far away from all clips."""
     cases = []
     for says, x0, _, x, alpha, sigma in mixtures((4, 1, 3, 3), (0.15, 0.6, 0.95)):
         cases.append(Case(f"{says}, 5 clips to choose from",
@@ -65,6 +69,7 @@ def handful_cases() -> list[Case]:
 
 
 def step_cases() -> list[Case]:
+    """DDPM steps on two schedules, the last step to t = 0 among them."""
     cases, steps = [], ((0.9, 0.6), (0.5, 0.4), (0.2, 0.0))
     for seed, (schedule, t, s, dtype) in enumerate(
             (f, t, s, d) for f in (Cosine(), Flow()) for t, s in steps for d in DTYPES):
@@ -85,6 +90,7 @@ def shrink(x: Tensor, t: Tensor) -> Tensor:
 
 
 def loop_cases() -> list[Case]:
+    """Whole DDPM loops of 1, 2 and 5 steps on two schedules."""
     cases = []
     for seed, (schedule, n) in enumerate((s, n) for s in (Cosine(), Flow()) for n in (1, 2, 5)):
         x, noises = seeded_randn(seed, 2, 1, 3, 3), seeded_randn(seed + 9, n, 2, 1, 3, 3)

@@ -11,6 +11,7 @@ DTYPES = torch.float32, torch.float64
 
 
 def scales_cases() -> list[Case]:
+    """Images of three shapes, not all of them square."""
     return [Case(f"x {shape}, {dtype_name(dtype)}", (seeded_randn(seed, *shape, dtype=dtype),))
             for seed, (shape, dtype) in enumerate(
                 (s, d) for s in ((2, 1, 8, 8), (1, 3, 4, 12), (3, 2, 2, 2)) for d in DTYPES)]
@@ -24,6 +25,7 @@ def time_cases() -> list[Case]:
 
 
 def modulate_cases() -> list[Case]:
+    """Feature maps with an embedding and the layer that makes scale and shift of it."""
     cases = []
     for seed, (shape, dtype) in enumerate(
             (s, d) for s in ((2, 3, 4, 5), (4, 4, 4, 4), (1, 6, 3, 3)) for d in DTYPES):
@@ -63,6 +65,7 @@ def twice(x: Tensor) -> Tensor:
 
 
 def residual_cases() -> list[Case]:
+    """Feature maps for a block that keeps the channels and one that doubles them."""
     cases = []
     for seed, (shape, dtype) in enumerate(zip(((2, 3, 4, 4), (1, 2, 6, 5)), DTYPES)):
         x = seeded_randn(seed, *shape, dtype=dtype)
@@ -75,6 +78,7 @@ def residual_cases() -> list[Case]:
 
 
 def attention_cases() -> list[Case]:
+    """Queries, keys and values, values of another width and large scores among them."""
     cases = []
     for seed, (rows, N, d, dtype) in enumerate(
             (r, n, d, t) for r, n, d in (((2,), 5, 8), ((1, 2), 4, 4), ((), 3, 16))
@@ -88,10 +92,12 @@ def attention_cases() -> list[Case]:
 
 
 def halve(x: Tensor) -> Tensor:
+    """Half the height and width: the mean of each 2 x 2 pixels."""
     return F.avg_pool2d(x, 2)
 
 
 def double(x: Tensor) -> Tensor:
+    """Twice the height and width: each pixel repeated."""
     return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
@@ -101,6 +107,7 @@ def dim(x: Tensor) -> Tensor:
 
 
 def bright(x: Tensor) -> Tensor:
+    """A way up that keeps the size, so that a wrong order shows as numbers."""
     return 1.5 * x + 0.1
 
 
@@ -123,6 +130,7 @@ class Up(Down):
 
 
 def unet_cases() -> list[Case]:
+    """U-Nets of one to three levels, with and without a change of size."""
     cases = []
     for seed, (levels, kind, dtype) in enumerate((
             (1, "same size", DTYPES[0]), (2, "same size", DTYPES[1]), (3, "same size", DTYPES[0]),

@@ -13,12 +13,14 @@ CUTS = ((2, 4, 1, 6, 8), (2, 3, 4)), ((1, 4, 3, 4, 6), (1, 2, 2)), ((3, 2, 1, 4,
 
 
 def cut_cases() -> list[Case]:
+    """Videos of several shapes with the patches to cut them into."""
     return [Case(f"x {shape}, patches of {'x'.join(map(str, patch))}, {dtype_name(dtype)}",
                  (seeded_randn(seed, *shape, dtype=dtype), patch))
             for seed, ((shape, patch), dtype) in enumerate(product(CUTS, DTYPES))]
 
 
 def join_cases() -> list[Case]:
+    """Tokens with the patches and the grid that they are joined on."""
     cases = []
     for seed, ((shape, patch), dtype) in enumerate(product(CUTS, DTYPES)):
         grid = tuple(n // p for n, p in zip((shape[1], *shape[3:]), patch, strict=True))
@@ -46,6 +48,7 @@ def lean(y: Tensor) -> Tensor:
 
 
 def heads_cases() -> list[Case]:
+    """Tokens with the layers and the number of heads of a self-attention."""
     cases = []
     for seed, (B, N, D, heads, dtype) in enumerate((
             (2, 5, 8, 2, DTYPES[0]), (1, 4, 12, 3, DTYPES[1]), (3, 6, 4, 1, DTYPES[1]),
@@ -67,6 +70,7 @@ def heads_cases() -> list[Case]:
 
 
 def rotate_cases() -> list[Case]:
+    """Queries of three shapes with an angle for each place and pair of channels."""
     cases = []
     for seed, (shape, dtype) in enumerate(product(((2, 3, 5, 8), (1, 4, 4), (6, 12)), DTYPES)):
         x = seeded_randn(seed, *shape, dtype=dtype)
@@ -76,12 +80,14 @@ def rotate_cases() -> list[Case]:
 
 
 def angles_cases() -> list[Case]:
+    """Grids of places, each with its number of channel pairs per axis."""
     return [Case(f"a grid of {'x'.join(map(str, grid))}, {shares} pairs", (grid, shares))
             for grid, shares in (((2, 3, 4), (2, 3, 3)), ((4, 2, 2), (4, 6, 6)),
                                  ((1, 3, 2), (2, 2, 4)), ((3, 5, 1), (3, 2, 2)))]
 
 
 def block_cases() -> list[Case]:
+    """Tokens and an embedding with the layers of a DiT block."""
     cases = []
     for seed, (B, N, D, dtype) in enumerate(((2, 3, 4, DTYPES[0]), (3, 5, 6, DTYPES[1]),
                                              (1, 2, 8, DTYPES[1]))):
@@ -98,6 +104,7 @@ def block_cases() -> list[Case]:
 
 
 def norm(h: Tensor) -> Tensor:
+    """Layer norm over the channels, without learnt weights."""
     return F.layer_norm(h, h.shape[-1:])
 
 

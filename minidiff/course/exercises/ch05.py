@@ -27,11 +27,13 @@ def posteriors() -> list[tuple[str, Tensor, Tensor]]:
 
 
 def draw_cases() -> list[Case]:
+    """Means and log-variances with the noise to draw from them."""
     return [Case(says, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
             for i, (says, mean, log_var) in enumerate(posteriors())]
 
 
 def kl_cases() -> list[Case]:
+    """Means and log-variances, the standard normal's own among them."""
     nothing = torch.zeros(2, 1, 3, 2, 2)
     return [Case(says, parts) for says, *parts in posteriors()] + [
         Case("mean 0 and variance 1 everywhere", (nothing, nothing.clone())),
@@ -49,6 +51,7 @@ def decode(z: Tensor) -> Tensor:
 
 
 def loss_cases() -> list[Case]:
+    """Videos with an encoder, a decoder, noise and a weight beta."""
     cases = []
     for seed, (shape, beta, dtype) in enumerate((
             ((3, 4, 1, 8, 8), 0.1, DTYPES[0]), ((2, 2, 3, 4, 8), 1.0, DTYPES[1]),
@@ -61,6 +64,7 @@ def loss_cases() -> list[Case]:
 
 
 def pairs_cases() -> list[Case]:
+    """Videos of 1 to 8 frames; one of 3 frames must raise an error."""
     shapes = (2, 4, 1, 2, 3), (1, 6, 3, 2, 2), (3, 2, 2, 3, 3), (2, 8, 2, 2, 2), (2, 1, 2, 3, 2)
     even = [
         Case(
@@ -94,6 +98,7 @@ def scaled(f: Callable, z: Tensor) -> Tensor:
 
 
 def whole(x: Tensor) -> Tensor:
+    """The error itself, for all bands at once."""
     return x
 
 
@@ -103,6 +108,7 @@ def halved(x: Tensor) -> Tensor:
 
 
 def shimmer_cases() -> list[Case]:
+    """Errors with the path of a digit, among them an error that moves with it."""
     cases = []
     for seed, (shape, band, dtype) in enumerate((
             ((2, 4, 1, 8, 8), whole, DTYPES[0]), ((3, 3, 2, 6, 8), whole, DTYPES[1]),

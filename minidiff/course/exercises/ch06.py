@@ -107,6 +107,7 @@ def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Ca
 # Cases
 
 def drop_cases() -> list[Case]:
+    """Classes and prompts with their null and four probabilities of dropping."""
     cases, chance = [], torch.tensor([0.4, 0.0, 0.12, 0.95, 0.6, 0.08])
     classes, words = torch.tensor([3, 1, 4, 1, 5, 9]), seeded_randn(1, 6, 4).mul(9).abs().long() + 1
     square = seeded_randn(2, 6, 6).mul(9).abs().long() + 1
@@ -142,6 +143,7 @@ def guidance(x: Tensor, t: Tensor, cond: Tensor, null: Tensor, scale: float) -> 
 
 
 def guided_cases() -> list[Case]:
+    """Classes and prompts at two guidance scales, with one time for all or a time for each."""
     cases, classes = [], torch.tensor([3, 7, 1])
     words = torch.tensor([[5, 2, 0, 0], [1, 9, 4, 0], [8, 3, 6, 2]])
     told = ((classes, torch.full((3,), 10), "classes"), (words, torch.zeros_like(words), "words"),
@@ -176,6 +178,7 @@ def either(x: Tensor, t: float, low: float, high: float) -> Callable:
 
 
 def interval_cases() -> list[Case]:
+    """Times inside, outside and at the ends of two intervals."""
     return [Case(f"t = {t}, low = {low}, high = {high}", (),
                  call=either(seeded_randn(seed, 2, 1, 3, 3), t, low, high))
             for seed, (t, (low, high)) in enumerate(
@@ -183,6 +186,7 @@ def interval_cases() -> list[Case]:
 
 
 def rescale_cases() -> list[Case]:
+    """Guesses with too large a spread, and how much of it to correct."""
     cases = []
     for seed, (shape, amount, dtype) in enumerate(product(
             ((3, 2, 4, 5), (2, 4, 1, 3, 3)), (0.0, 0.3, 1.0), DTYPES)):
@@ -197,6 +201,7 @@ WORDS = "", "a", "the", "digit", "three", "seven", "up", "left", "right", "and"
 
 
 def token_cases() -> list[Case]:
+    """Prompts to encode; those with unknown words or too many words must raise an error."""
     accepted = (
         ("a three left", WORDS, 6), ("the digit seven", WORDS, 3),
         ("A Three and a SEVEN", WORDS, 8), ("  a   seven up left ", WORDS, 5),
@@ -209,10 +214,12 @@ def token_cases() -> list[Case]:
 
 
 def linear(seed: int, c_in: int, c_out: int, dtype: torch.dtype) -> Callable:
+    """A linear layer without bias, with seeded weights."""
     return partial(F.linear, weight=seeded_randn(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
 
 
 def cross_cases() -> list[Case]:
+    """Tokens and words of several widths with the layers of a cross-attention."""
     cases = []
     for seed, ((B, N, D, L, W, heads), dtype) in enumerate(product(
             ((2, 6, 8, 5, 3, 2), (1, 4, 12, 4, 12, 3), (3, 5, 4, 7, 6, 1), (2, 3, 8, 3, 8, 4)),

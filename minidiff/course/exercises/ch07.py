@@ -94,8 +94,8 @@ def taps_with(model: nn.Module, temporal: Callable) -> list[Taps]:
     return layers
 
 
-def told(denoiser: Callable, labels: Tensor) -> Callable:
-    """The guess (x, t) -> x0 of a denoiser that is told these labels (B,), in float32."""
+def with_labels(denoiser: Callable, labels: Tensor) -> Callable:
+    """The guess (x, t) -> x0 of a denoiser for these labels (B,), in float32."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         with autocast(x.device):
             return denoiser(x, t, labels.to(x.device)).float()
@@ -208,6 +208,7 @@ def mixed_up(x: Tensor, T: int, pos: Tensor, norm: Callable, qkv: Callable, out:
 # Cases
 
 def steady_cases() -> list[Case]:
+    """Random paths (B, T, 2) of several lengths, a straight path and one with a turn."""
     cases = []
     for seed, ((B, T), dtype) in enumerate(product(((3, 8), (4, 3), (2, 16)), DTYPES)):
         path = (seeded_randn(seed, B, T, 2, dtype=dtype) * 0.6).cumsum(1)
@@ -220,11 +221,13 @@ def steady_cases() -> list[Case]:
 
 
 def covariance(T: int, r: float, dtype: torch.dtype) -> Tensor:
+    """The covariance (T, T) of an AR(1) process with variance 1 and coefficient r."""
     k = torch.arange(T)
     return torch.tensor(r, dtype=dtype) ** (k[:, None] - k).abs()
 
 
 def guess_cases() -> list[Case]:
+    """Noised sequences with the covariance of their frames."""
     cases = []
     for seed, ((T, r, scale), t, dtype) in enumerate(product(
             ((8, 0.9, 1.0), (3, -0.5, 4.0)), (0.3, 0.8), DTYPES)):
@@ -242,6 +245,7 @@ def guess_cases() -> list[Case]:
 
 
 def linear(seed: int, c_in: int, c_out: int, dtype: torch.dtype) -> Callable:
+    """A linear layer without bias, with seeded weights."""
     return partial(F.linear, weight=seeded_randn(seed, c_out, c_in, dtype=dtype) / c_in**0.5)
 
 
@@ -257,6 +261,7 @@ def blur(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attention_cases() -> list[Case]:
+    """Folded frames (B T, C, H, W) with the layers of a temporal attention."""
     cases = []
     for seed, ((B, T, C, H, W, heads), dtype) in enumerate(product(
             ((2, 3, 4, 2, 2, 2), (3, 4, 6, 2, 3, 1), (2, 4, 8, 2, 2, 4)), DTYPES)):
@@ -270,6 +275,7 @@ def attention_cases() -> list[Case]:
 
 
 def causal_cases() -> list[Case]:
+    """Queries, keys and values of three shapes."""
     cases = []
     for seed, (shape, dtype) in enumerate(product(((2, 5, 4), (2, 3, 4, 8), (1, 2)), DTYPES)):
         q, k, v = (seeded_randn(seed + s, *shape, dtype=dtype) for s in (0, 30, 60))
@@ -283,6 +289,7 @@ def lean(x: Tensor) -> Tensor:
 
 
 def conv_cases() -> list[Case]:
+    """Folded frames with a kernel of 3 through time, causal and centred."""
     cases = []
     for seed, ((B, T, C, H, W), causal, dtype) in enumerate(product(
             ((2, 4, 3, 2, 3), (3, 2, 2, 3, 3)), (False, True), DTYPES)):
@@ -311,6 +318,7 @@ def made_longer(start: Tensor, T: int, length: int, known: int) -> Callable:
 
 
 def rollout_cases() -> list[Case]:
+    """Clips to extend to a given length, with windows and known frames of several sizes."""
     return [Case(f"from {have} frames to {length}, windows of {T}, {known} known, "
                  f"{dtype_name(dtype)}",
                  call=made_longer(seeded_randn(seed, 2, have, 3, dtype=dtype), T, length, known))

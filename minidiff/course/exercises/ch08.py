@@ -26,16 +26,19 @@ def jumps() -> Iterator[tuple]:
 
 
 def ddim_cases() -> list[Case]:
+    """The steps of `jumps`."""
     return [Case(says, rest) for says, *rest in jumps()]
 
 
 def eta_cases() -> list[Case]:
+    """The steps of `jumps` with three values of eta and the new noise."""
     return [Case(f"eta = {eta}, {says}", (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
             for eta in (0.0, 0.5, 1.0) for says, *rest in jumps()
             if (rest[1].dtype == torch.float32) == (eta == 0.5)]
 
 
 def order_cases() -> list[Case]:
+    """Numbers of steps with errors that fall at a known order, up to a little noise."""
     cases = []
     for seed, (first, slope) in enumerate(((8, 1), (4, 2), (16, 2.5), (10, 1))):
         steps = first * 2 ** torch.arange(4)
@@ -52,6 +55,7 @@ def bent(x: Tensor, t: Tensor) -> Tensor:
 
 
 def heun_cases() -> list[Case]:
+    """The steps of `jumps`, with a denoiser in place of a guess."""
     return [Case(says, (bent, schedule, x, t, s)) for says, schedule, x, _, t, s in jumps()]
 
 
@@ -61,6 +65,7 @@ def both(f, ts: Tensor, schedule, x: Tensor, y: Tensor) -> list:
 
 
 def two_m_cases() -> list[Case]:
+    """Whole loops of 1 and 4 steps on two schedules and two grids, two batches in turn."""
     cases = []
     for seed, (schedule, n) in enumerate((s, n) for s in (Cosine(), Flow()) for n in (1, 4)):
         x, y = (
@@ -76,6 +81,7 @@ def two_m_cases() -> list[Case]:
 
 
 def grid_cases() -> list[Case]:
+    """Grids of several lengths and ends."""
     return [Case(f"n = {n}, from t = {t_max} to {t_min}", (n, t_min, t_max))
             for n, t_min, t_max in ((2, 0.01, 0.99), (5, 1e-3, 0.999), (20, 0.05, 0.9))]
 

@@ -100,6 +100,7 @@ def table_provenance(name: str) -> str:
 
 
 def parse_cell(word: str) -> float | str | None:
+    """A table cell's value: a float, a string, or None if the cell is empty."""
     try:
         return float(word) if word else None
     except ValueError:

@@ -63,6 +63,7 @@ class ComputeCard(NamedTuple):
         return "\n".join([self.caption(), *lines, self.explanation])
 
     def caption(self) -> str:
+        """The card's caption, with the measured milliseconds per step."""
         return f"Compute card: {1e3 * self.seconds:.3g} ms a step on this machine"
 
     def _repr_html_(self) -> str:

@@ -203,6 +203,7 @@ def candidate_texts(value: Callable, space: dict) -> Iterator[str]:
 
 
 def is_function(value: object) -> bool:
+    """Whether a value is a function that Python code defines."""
     return isinstance(value, FunctionType)
 
 

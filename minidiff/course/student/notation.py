@@ -192,6 +192,7 @@ def symbols(latex: str) -> list[Symbol]:
 
 
 def parse_symbols(tokens: list[str]) -> Iterator[Symbol]:
+    """Yields each symbol of a formula's tokens, with its index."""
     i = 0
     while i < len(tokens):
         letter, index, i = parse_letter(tokens, i)
@@ -286,6 +287,7 @@ class Notation:
 
 
 def code_span(variable: str) -> str:
+    """The variable's name as Markdown code, or "" if there is no name."""
     return f"`{variable}`" if variable else ""
 
 

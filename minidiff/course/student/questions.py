@@ -168,6 +168,7 @@ def choice_instructions(question: Question) -> str:
 
 
 def quote_choice(question: Question, choice: int) -> str:
+    """A choice's number and its quoted text."""
     return f"{choice}, “{question.choices[choice - 1]}”"
 
 
