@@ -22,7 +22,7 @@ def test_the_minimal_training_fits_a_screen_and_makes_a_gif(tmp_path, monkeypatc
     assert len((EXAMPLES / "train_minimal.py").read_text().splitlines()) <= 60
     run(monkeypatch, "train_minimal.py", tmp_path / "x.gif", 2)
     with Image.open(tmp_path / "x.gif") as gif:
-        assert gif.n_frames == 8
+        assert gif.n_frames == 6
     assert "step    0  loss" in capsys.readouterr().out
 
 
