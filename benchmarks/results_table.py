@@ -8,15 +8,14 @@ stopped. Rows that another command adds stand below that command.
 """
 import csv
 import os
-import platform
 import shlex
 import sys
-from datetime import date
 from pathlib import Path
 
 import torch
 
 from minidiff.course.student.claims import TABLES
+from minidiff.runtime.machine import machine_description
 
 
 class ResultsTable:
@@ -44,7 +43,7 @@ class ResultsTable:
         """Begin the file: command, machine, note and columns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8", newline="") as f:
-            f.write(comment_lines(command_line(), machine_description(), note))
+            f.write(comment_lines(command_line(), machine_line(), note))
             csv.DictWriter(f, self.columns, lineterminator="\n").writeheader()
 
     def has(self, **key) -> bool:
@@ -57,7 +56,7 @@ class ResultsTable:
         row = {k: format_value(v) for k, v in row.items()}
         with self.path.open("a", encoding="utf-8", newline="") as f:
             if not self.command_written:
-                f.write(comment_lines(command_line(), machine_description()))
+                f.write(comment_lines(command_line(), machine_line()))
             csv.DictWriter(f, self.columns, lineterminator="\n").writerow(row)
             f.flush()
             os.fsync(f.fileno())
@@ -86,10 +85,6 @@ def command_line() -> str:
     return shlex.join(["python", *program, *words])
 
 
-def machine_description() -> str:
-    """One line: date, chip, threads, versions."""
-    chip = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
-    if torch.cuda.is_available():
-        chip = torch.cuda.get_device_name()
-    return (f"{date.today()}, {chip}, {torch.get_num_threads()} threads, "
-            f"Python {platform.python_version()}, torch {torch.__version__}")
+def machine_line() -> str:
+    """One line on the date and the machine: its GPU if there is one, else its processor."""
+    return machine_description("cuda" if torch.cuda.is_available() else "cpu")

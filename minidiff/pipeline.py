@@ -60,12 +60,21 @@ class GeneratedVideo(media.NotebookVideo):
 
 
 class Request(NamedTuple):
-    """What a call asks for: conditions (N, ...) or None, texts, labels and the null condition."""
+    """What a call asks for: conditions (N, ...) or None, texts, labels and the null condition.
+
+    null: what guidance leads away from, one for all clips or (N, ...); None: the null condition.
+    """
     n: int
     cond: Tensor | None
     prompts: list[str]
     labels: Tensor | None = None
     null: Tensor | None = None
+
+    def conditions(self, rows: slice) -> tuple[Tensor | None, Tensor | None]:
+        """The conditions of some of the clips, and the null conditions of the same clips."""
+        one_each = self.null is not None and self.null.ndim == self.cond.ndim
+        return (None if self.cond is None else self.cond[rows],
+                self.null[rows] if one_each else self.null)
 
 
 class Pipeline:
@@ -93,9 +102,11 @@ class Pipeline:
         T, *rest = self.recipe.shape
         T = T if frames is None else frames
         patch = self.recipe.model["net"].get("patch")
-        whole = self.vae.temporal_factor if self.vae else patch[0] if isinstance(patch, list) else 1
-        if not isinstance(T, Integral) or T < 1 or (T > 1 and T % whole):
-            kind = "1 or more" if whole == 1 else f"1, or a multiple of {whole},"
+        multiple = patch[0] if isinstance(patch, list) else 1
+        if self.vae is not None:
+            multiple = self.vae.temporal_factor
+        if not isinstance(T, Integral) or T < 1 or (T > 1 and T % multiple):
+            kind = "1 or more" if multiple == 1 else f"1, or a multiple of {multiple},"
             raise ValueError(f"This model makes clips of {kind} frames, not of {frames!r}.")
         clip = (int(T), *rest)
         return clip if self.vae is None else self.vae.latent_shape(clip)
@@ -152,9 +163,9 @@ class Pipeline:
         """The sampler itself, a `State` per step.
 
         cond: (N, ...) as the network takes them, or None for a model without conditions; n is then
-        the number of clips. The noise of clip
-        i depends on (seed, first_index + i) alone, whatever the batch. null: the condition that
-        guidance leads away from, the null condition unless given.
+        the number of clips. The noise of clip i depends on (seed, first_index + i) alone, whatever
+        the batch. null: the condition that guidance leads away from, one for all clips or (N, ...);
+        the null condition unless given.
         settings: steps, guidance, sampler, shift (see `schedules.timesteps`), interval and
         autoguidance, the model's own unless given; seed and frames; exact: compute in float32, so
         that a clip does not depend on its batch (to 1e-3); interval (None: guide at all times) and
@@ -249,8 +260,9 @@ class Pipeline:
 
     def __call__(self, prompt: int | str | Sequence[str | None] | None = None, *,
                  n: int | None = None, labels: Tensor | None = None, cond: Tensor | None = None,
-                 negative_prompt: str | None = None, batch: int | None = None,
-                 keep_trajectory: bool = False, first_index: int | None = None,
+                 negative_prompt: str | Sequence[str | None] | None = None,
+                 batch: int | None = None, keep_trajectory: bool = False,
+                 first_index: int | None = None,
                  wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
                  **settings) -> GeneratedVideo:
         """Make clips by the recipe's conditions.
@@ -260,7 +272,7 @@ class Pipeline:
         for each clip; None leaves everything open. A model without conditions takes n only.
         n: how many; 1 unless given, one for each class if no class is.
         cond: conditions (N, ...) as the network takes them, in place of a prompt.
-        negative_prompt: words that guidance leads away from.
+        negative_prompt: words that guidance leads away from, or a list of them, one for each clip.
         batch: clips at a time, 64 unless given. first_index: the number of the first clip.
         wrap: a function denoise -> denoise. It gets the model after guidance, autoguidance and
         clipping, so its result is what the sampler sees: `lambda d: inpainted(d, known, mask)`
@@ -283,9 +295,9 @@ class Pipeline:
         self.warn_of_poor_clips(request, settings)
         parts, states = [], []
         for i in range(0, request.n, batch):
-            few = None if request.cond is None else request.cond[i:i + batch]
+            cond, null = request.conditions(slice(i, i + batch))
             with explain_memory_errors("give a smaller batch or fewer frames"):
-                steps = self.run_sampler(few, request.null, n=min(batch, request.n - i),
+                steps = self.run_sampler(cond, null, n=min(batch, request.n - i),
                                          first_index=first_index + i, wrap=wrap, **settings)
                 if keep_trajectory:
                     steps = list(steps)
@@ -297,24 +309,34 @@ class Pipeline:
         return GeneratedVideo(torch.cat(parts), request.prompts, request.labels, trajectory or None)
 
     def make_request(self, prompt, n: int | None, labels: Tensor | None, cond: Tensor | None,
-                     negative_prompt: str | None) -> Request:
+                     negative_prompt: str | Sequence[str | None] | None) -> Request:
         """The arguments of a call as conditions of the recipe's kind. Raises as `__call__`."""
-        kind = self.recipe.conditions
-        if kind != "text" and negative_prompt is not None:
+        if negative_prompt is not None and self.recipe.conditions != "text":
             raise ValueError("Only a model that reads prompts can be told what not to show.")
-        null = None if negative_prompt is None else encode(negative_prompt)
+        request = self.positive_request(prompt, n, labels, cond)
+        if negative_prompt is None:
+            return request
+        null = encode(negative_prompt)
+        if null.ndim > 1 and len(null) != request.n:
+            raise ValueError("Give one negative prompt for all clips, or a list with one for each: "
+                             f"got {len(null)} for {request.n} clips.")
+        return request._replace(null=null)
+
+    def positive_request(self, prompt, n: int | None, labels: Tensor | None,
+                         cond: Tensor | None) -> Request:
+        """What a call asks for, without what it asks not to show. Raises as `__call__`."""
+        kind = self.recipe.conditions
         if cond is not None:
             if kind is None or labels is not None or prompt is not None or n is not None:
                 raise ValueError("Give cond alone, without prompt, labels and n, and only to a "
                                  "model that has conditions.")
             cond = torch.as_tensor(cond)
-            return Request(len(cond), cond, ["given conditions"] * len(cond), null=null)
+            return Request(len(cond), cond, ["given conditions"] * len(cond))
         if kind == "text":
             if labels is not None:
                 self.check_labels(labels)
             prompts = self.expand_prompts(prompt, n)
-            return Request(len(prompts), encode(prompts), [p or "anything" for p in prompts],
-                           null=null)
+            return Request(len(prompts), encode(prompts), [p or "anything" for p in prompts])
         if kind is None:
             if prompt is not None or labels is not None:
                 raise ValueError("This model has no conditions, so it takes n but no prompt and no "
@@ -352,7 +374,7 @@ class Pipeline:
                 not self.recipe.training.get("images")):
             warnings.warn(f"This model was trained on clips of {self.recipe.shape[0]} frames, not "
                           "on single images; one frame alone is of poor quality.", stacklevel=3)
-        if self.recipe.vocabulary and passes_are_alike(self.recipe):
+        if self.recipe.vocabulary and passes_are_alike(self.denoiser.net):
             for prompt in dict.fromkeys(request.prompts):
                 phrases = [" ".join(p) for p in split_phrases(split_words(prompt))]
                 if len(phrases) > len(set(phrases)):
@@ -361,10 +383,15 @@ class Pipeline:
                                   "show one digit, or two that merge.", stacklevel=3)
 
 
-def passes_are_alike(recipe: Recipe) -> bool:
-    """Whether the model makes one pass for each phrase, and equal phrases get equal passes."""
-    net = recipe.model["net"]
-    return net.get("separator") is not None and not net.get("numbered_objects")
+def passes_are_alike(net: nn.Module) -> bool:
+    """Whether a network makes one pass for each phrase, and equal phrases get equal passes.
+
+    Such a network has an embedding of a phrase's number among equal phrases
+    (`extensions.object_slots`). Its rows after the first are 0 until a training has met a prompt
+    with equal phrases; the shipped weights are older than this embedding.
+    """
+    numbers = getattr(net, "number_embedding", None)
+    return numbers is not None and not numbers.weight[1:].any()
 
 
 def check_count(n: int, name: str = "n") -> int:

@@ -190,7 +190,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
 RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
-WIDTH, SHARE = whole(1, 4096), number(0, 1)
+WIDTH, SIDE, SHARE = whole(1, 4096), whole(1, 4096), number(0, 1)
 DIGIT_COUNT = whole(1, MAX_DIGITS)
 SETTINGS = {  # a recipe's settings -> what each may be
     "attention": whole(0, 8), "batch": whole(1, 65_536), "beta": number(0, 1),
@@ -206,7 +206,8 @@ SETTINGS = {  # a recipe's settings -> what each may be
 FACTS = {  # the parts of a recipe that a file holds -> what each fact in them may be
     "model": {"network": one_of(*NETWORKS), "schedule": one_of(*SCHEDULES), "prediction": TEXT,
               "latent": either(NOTHING, TEXT)},
-    "clips": {"size": either(whole(1, 4096), list_of(whole(1, 4096))), "frames": whole(1, 4096),
+    "clips": {"size": either(SIDE, list_of(either(SIDE, list_of(SIDE, 2, 2)))),
+              "frames": whole(1, 4096),
               "num_digits": either(whole(1, 100), list_of(whole(1, 100), 2, 2)),
               "sprite": either(NOTHING, whole(1, 4096)),
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
@@ -337,7 +338,7 @@ def build_dataset(recipe: Recipe, source: str | Path | Digits | Dataset) -> Data
     for name, least in needs.items():
         other = has[name] != least if name == "channels" else has[name] is None or has[name] > least
         if least and other:
-            raise ValueError(f"{recipe.name} is made for {least or 'no'} {name}, but the data has "
+            raise ValueError(f"{recipe.name} is made for {least} {name}, but the data has "
                              f"{has[name] or 'no'} {name}; change the recipe, or give other data.")
     return source
 
@@ -388,6 +389,11 @@ def frame_sizes(recipe: Recipe) -> list:
 def latent_stats_clips(recipe: Recipe, source: str | Path | Digits | Dataset, seed: int,
                        n: int = 64) -> Tensor:
     """n clips of the recipe's full size, to measure the mean and variance of a VAE's latents."""
+    return next(full_size_dataset(recipe, source).batches(n, seed))[0]
+
+
+def full_size_dataset(recipe: Recipe, source: str | Path | Digits | Dataset) -> Dataset:
+    """The recipe's dataset with all clips of the largest of its sizes."""
     full = recipe._replace(clips=recipe.clips | {"size": list(recipe.shape[2:])})
     source = getattr(source, "digits", source)                        # Moving-MNIST is made anew
-    return next(build_dataset(full, source).batches(n, seed))[0]
+    return build_dataset(full, source)

@@ -35,7 +35,7 @@ from minidiff.runtime.tracing import values_can_be_checked
 from minidiff.schedules import Schedule, append_dims, as_times, check_times_fit, half_log_snr
 
 __all__ = ["SAMPLERS", "State", "ddim", "ddim_step", "ddpm", "dpmpp_2m", "euler",
-           "euler_ancestral", "heun", "last"]
+           "euler_ancestral", "heun", "last", "sampler"]
 
 MAX_EXTRAPOLATION = 100.0   # by dpmpp_2m, in lengths of the step before: more amplifies rounding
 
@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 
 def sampler(calls_per_step: int) -> Callable:
-    """A decorator that makes a deterministic sampler of a generator function.
+    """A decorator that makes a deterministic sampler of a generator function, your own for example.
 
     It sets the attributes and runs the steps without gradients unless `differentiable` is given.
     """

@@ -19,6 +19,7 @@ from minidiff import pipeline
 from minidiff.evaluation import evaluate, scoreboard
 from minidiff.evaluation.references import reference_name
 from minidiff.runtime import files
+from minidiff.runtime.machine import processor_name
 from minidiff.vae import VAE
 
 STREAMS = ("Each random stream has its own name (minidiff 0.2), so clips, times and noise are "
@@ -34,8 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     p.add_argument("--command", required=True, help="the command that trained it, for the card")
     p.add_argument("--digits", required=True,
                    help="where its digits came from, in words, for the card")
-    machine = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
-    p.add_argument("--machine", default=machine, help="for the card")
+    p.add_argument("--machine", default=processor_name(), help="for the card")
     p.add_argument("--streams", default=STREAMS,
                    help="a sentence on the random streams, for the card; give another one for "
                         "weights that were trained, or begun, before minidiff 0.2")

@@ -8,7 +8,6 @@ the chosen one is than the faster (aim: at most 10 %). The thresholds in `layers
 from this table. On a busy machine times differ by more than 10 %: run it twice.
 """
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from itertools import product
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from minidiff.layers import attention, cpu_has_bf16, fused_attention, written_attention
+from minidiff.runtime.machine import processor_name
 
 WAYS = {"fused": fused_attention, "written": written_attention, "chosen": attention}
 TOKENS = (8, 64, 256, 512, 2048)
@@ -87,7 +87,7 @@ def main() -> None:
     p.add_argument("--repeats", type=int, default=9)
     p.add_argument("--mask", action="store_true", help="with a causal mask")
     args = p.parse_args()
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
+    print(f"{processor_name()}, torch {torch.__version__}, "
           f"bf16 instructions: {'yes' if cpu_has_bf16() else 'no'}")
     cases = [Case(*values) for values in product(
         args.tokens, (torch.bfloat16, torch.float32), (False, True), (args.mask,))]

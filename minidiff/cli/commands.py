@@ -154,7 +154,7 @@ def sample(args) -> None:
     videos = list(progress_bar(parts, -(-n // evaluate.BATCH_SIZE), "sampling", "batch"))
     media.save(torch.cat([v.tensor for v in videos]), args.out)
     what = ", ".join(dict.fromkeys(a for v in videos for a in v.prompts))
-    print(f"{n} clip{'s' * (n > 1)} of {what} in {args.out}")
+    print(f"{n} clip{'s' * (n > 1)}{f' of {what}' if what else ''} in {args.out}")
 
 
 def check_sample_size(model: pipeline.Pipeline, args) -> None:
@@ -185,6 +185,10 @@ def requested_prompts(model: pipeline.Pipeline, args) -> evaluate.SampleConditio
         raise ValueError(f"{args.model} is told digits, not words: give --digit 3, for example, "
                          "instead of --prompt.")
     n = args.n or (10 if args.digit is None else 1)
+    if model.recipe.conditions is None:
+        if args.digit is not None:
+            raise ValueError(f"{args.model} has no conditions: it takes --n but no --digit.")
+        return evaluate.SampleConditions(None, torch.zeros(n), None)
     return evaluate.SampleConditions(None, model.make_labels(args.digit, n), None)
 
 

@@ -11,7 +11,7 @@ from minidiff import pipeline
 from minidiff.data import media
 from minidiff.evaluation import evaluate, references
 from minidiff.runtime import files
-from minidiff.runtime.folders import check_free_space, check_output_file
+from minidiff.runtime.folders import check_free_space, check_output_file, lock_folder
 from minidiff.runtime.machine import device_name
 from minidiff.training.profiles import Profile
 from minidiff.training.training_run import TrainingRun, absolute_source, load_notes, maker
@@ -31,7 +31,7 @@ def open_training_run(out: Path, source: str, profile: Profile, minutes: float |
     """
     saved, recipe = out / "training.safetensors", profile.get_recipe()
     if out.is_dir():
-        files.lock_folder(out).discard()                  # raises if another process is there
+        lock_folder(out).discard()                  # raises if another process is there
     if saved.exists():
         notes = load_notes(saved)
         settings = dict(recipe=recipe._asdict(), digits=absolute_source(source), seed=seed)

@@ -76,8 +76,10 @@ def sample_clips(model: Pipeline, conditions: SampleConditions, seed: int = 0,
     settings: as for the pipeline.
     """
     for i in range(0, len(conditions.labels), batch):
-        yield model(**conditions.pipeline_inputs(slice(i, i + batch)), seed=seed, first_index=i,
-                    **settings)
+        rows = slice(i, i + batch)
+        inputs = (conditions.pipeline_inputs(rows) if model.recipe.conditions
+                  else {"n": len(conditions.labels[rows])})
+        yield model(**inputs, seed=seed, first_index=i, **settings)
 
 
 def judged_clips(videos: Iterable[GeneratedVideo]) -> Tensor:

@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from minidiff.runtime.folders import lock_folder as lock_folder
 from minidiff.runtime.folders import make_folder
 
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"   # the weights that come with the package

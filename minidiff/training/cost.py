@@ -8,7 +8,14 @@ import torch
 from minidiff.data import digits
 from minidiff.data.batches import Dataset
 from minidiff.pipeline import load_recipe_vae
-from minidiff.recipes import Recipe, build_model, build_objective, frame_sizes, training_batches
+from minidiff.recipes import (
+    Recipe,
+    build_model,
+    build_objective,
+    frame_sizes,
+    full_size_dataset,
+    training_batches,
+)
 from minidiff.runtime.distributed import world_size
 from minidiff.runtime.memory import check_memory
 from minidiff.runtime.muon import Muon
@@ -127,17 +134,17 @@ def widest(settings: dict) -> int:
     return max((v for row in values for v in row if isinstance(v, int)), default=0)
 
 
-def check_batch_memory(recipe: Recipe, state: TrainState, few: Dataset, vae: VAE | None,
-                device="cpu") -> None:
+def check_batch_memory(recipe: Recipe, state: TrainState, dataset: Dataset, vae: VAE | None,
+                       device="cpu") -> None:
     """Raises ValueError if a training step of the recipe needs more memory than is free here.
 
     One forward pass of a single clip of the largest size counts the bytes of each clip. So a
     recipe whose network cannot take its clips fails here, too, before anything is written.
     """
-    sizes, rows = frame_sizes(recipe), recipe.training["batch"] // world_size()
-    one = recipe._replace(clips=recipe.clips | {"size": max(sizes)},
-                          training=recipe.training | {"batch": world_size()})
-    x0, cond = next(training_batches(one, few, 0, 0, device, vae))
+    rows = recipe.training["batch"] // world_size()
+    one = recipe._replace(training=recipe.training | {"batch": world_size()})
+    largest = full_size_dataset(one, dataset)
+    x0, cond = next(training_batches(one, largest, 0, 0, device, vae))
     kept = SavedTensors()
     with kept, autocast(device):
         build_objective(recipe)(state.model, x0, cond, generator("memory", 0, device=device))

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from minidiff.__main__ import main
+from minidiff.pipeline import save_model
+from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files
 
 pytestmark = pytest.mark.usefixtures("cached_digits")
@@ -79,6 +81,18 @@ def test_sample_repeats_with_the_seed(trained, tmp_path):
               "--seed", str(seed), "--out", str(tmp_path / f"{name}.npy")])
     a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
     assert (a == b).all() and (a != c).any()
+
+
+def test_sample_takes_a_model_without_conditions(tmp_path, capsys):
+    recipe = get_recipe("tiny")
+    net = {k: v for k, v in recipe.model["net"].items() if k != "classes"}
+    recipe = recipe._replace(model=recipe.model | {"net": net})
+    path, out = tmp_path / "free.safetensors", tmp_path / "x.npy"
+    save_model(path, build_model(recipe.model), {"recipe": recipe._asdict()})
+    assert main(["sample", str(path), "--n", "2", "--steps", "2", "--out", str(out)]) in (0, None)
+    assert np.load(out).shape == (2, 8, 1, 32, 32)
+    assert f"2 clips in {out}" in capsys.readouterr().out
+    assert_fails(["sample", path, "--digit", "3", "--out", out], "takes --n but no --digit", capsys)
 
 
 def test_score_takes_a_model_and_clips(trained, tmp_path, capsys):

@@ -302,7 +302,7 @@ def test_samplers_say_what_they_do():
 
 
 def test_the_public_names_are_all_there():
-    assert set(samplers.__all__) == {*SAMPLERS, "SAMPLERS", "State", "ddim_step", "last"}
+    assert set(samplers.__all__) == {*SAMPLERS, "SAMPLERS", "State", "ddim_step", "last", "sampler"}
     assert all(hasattr(samplers, name) for name in samplers.__all__)
 
 

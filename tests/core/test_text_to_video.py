@@ -11,7 +11,7 @@ from minidiff.data.media import to_unit
 from minidiff.data.moving_mnist import HELD_OUT
 from minidiff.data.prompts import VERBS, VOCABULARY, encode, parse
 from minidiff.evaluation import evaluate
-from minidiff.pipeline import Pipeline, load, save_model
+from minidiff.pipeline import Pipeline, load, passes_are_alike, save_model
 from minidiff.recipes import build_model, get_recipe, training_batches
 from minidiff.training.training_run import TrainingRun
 from minidiff.vae import VAE
@@ -109,12 +109,36 @@ def test_one_frame_is_one_frame(model):
     assert_close(video.tensor[:, 0], to_unit(model.vae.decode(z[:, 0])), rtol=0, atol=2e-2)
 
 
-def test_equal_phrases_are_warned_of_where_nothing_tells_them_apart(model):
-    with pytest.warns(UserWarning, match="asks twice for the same"):
-        model("a 3 moving left and a 3 moving left", **SMALL)
+def test_equal_phrases_are_warned_of_if_nothing_tells_them_apart(folder):
+    twice, model = "a 3 moving left and a 3 moving left", load(folder / "text.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        model(twice, **SMALL)                           # its embedding of numbers is not 0
+        numbers = model.denoiser.net.number_embedding.weight
+        with torch.no_grad():
+            numbers[1:] = 0                        # as if its training had no equal phrases
         model(["a 3 moving left and a 3 moving right", "a 3", None], **SMALL)
+    with pytest.warns(UserWarning, match="asks twice for the same"):
+        model(twice, **SMALL)
+
+
+def test_the_shipped_text_model_cannot_tell_equal_phrases_apart():
+    assert passes_are_alike(load("mmnist64-text").denoiser.net)
+    assert not passes_are_alike(load("mmnist32").denoiser.net)
+
+
+def test_each_clip_has_its_own_negative_prompt_in_every_batch(model):
+    prompts, negatives = ["a 7", "a 3 moving up", None], ["a 3", None, "a 5 moving left"]
+    settings = dict(seed=5, exact=True, guidance=6.0) | SMALL
+    apart = model(prompts, negative_prompt=negatives, batch=2, **settings).tensor
+    for i, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
+        alone = model(prompt, negative_prompt=negative, first_index=i, **settings).tensor
+        assert_close(apart[i:i + 1], alone, rtol=0, atol=1e-3)
+    one = model(prompts, negative_prompt="a 3", batch=2, **settings).tensor
+    assert_close(one[:1], apart[:1], rtol=0, atol=1e-3)
+    assert (one[2] - apart[2]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="one for each: got 2 for 3 clips"):
+        model(prompts, negative_prompt=negatives[:2], **settings)
 
 
 @pytest.mark.parametrize("size", [64, 32])

@@ -12,6 +12,7 @@ import torch
 from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files, folders, memory
 from minidiff.train import TrainState, lr_factor
+from minidiff.training import cost
 from minidiff.training.training_run import TrainingRun
 
 pytestmark = pytest.mark.usefixtures("cached_digits")
@@ -60,6 +61,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
     code = f"""
 import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99)
 from pathlib import Path
+from minidiff.training import cost
 from minidiff.training.training_run import TrainingRun
 from minidiff.recipes import get_recipe
 run = TrainingRun(Path({str(tmp_path)!r}), get_recipe("tiny"), "builtin", steps=8, seed=3)
@@ -202,12 +204,23 @@ def test_a_first_step_that_fails_leaves_nothing_and_the_corrected_run_works(tmp_
 
 
 def test_a_step_for_which_memory_is_too_small_is_refused_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device="cpu": 2**20)
-    with pytest.raises(ValueError, match=r"batch of 4 clips would need about .* a smaller batch"):
-        fit(tmp_path / "new")
+    monkeypatch.setattr(memory, "available_memory", lambda device="cpu": 2**27)
+    with pytest.raises(ValueError, match=r"batch of 512 clips would need about .* smaller batch"):
+        TrainingRun(tmp_path / "new", get_recipe("tiny", batch=512), steps=1)
     with pytest.raises(ValueError, match=r"parameters would need .* smaller channels"):
         TrainingRun(tmp_path / "new", get_recipe("tiny", channels=[4096]), steps=1)
     assert listing(tmp_path) == []
+
+
+def test_the_memory_of_a_step_is_that_of_its_largest_clips(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cost, "check_memory", lambda needed, *_: seen.append(needed))
+    for size in ([32, 64], [64, 64], [[32, 32], [32, 32], [64, 64]]):
+        recipe = get_recipe("tiny")
+        recipe = recipe._replace(clips=recipe.clips | {"size": size, "frames": 2})
+        TrainingRun(tmp_path / "new", recipe, steps=1).close()
+    wide, square, mixed = seen
+    assert mixed == square > wide
 
 
 def test_a_disk_that_is_too_small_is_said_before_the_first_step(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minidiff.runtime import files
+from minidiff.runtime.folders import lock_folder
 
 PREFIX = "minidiff-grading-"
 
@@ -20,7 +20,7 @@ def temporary_folder() -> Iterator[Path]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(OSError):                  # another start may have taken it for abandoned
-            lock = files.lock_folder(folder)
+            lock = lock_folder(folder)
             if (folder / ".lock").exists():
                 break
     try:
@@ -36,7 +36,7 @@ def remove_abandoned() -> None:
         with suppress(OSError):
             about = folder.lstat()
             if stat.S_ISDIR(about.st_mode) and about.st_uid == getattr(os, "getuid", int)():
-                files.lock_folder(folder).close()
+                lock_folder(folder).close()
                 remove_tree(folder)
 
 
