@@ -87,10 +87,14 @@ def check_interval(interval: tuple[float, float] | None) -> tuple[float, float]:
 
     Raises ValueError for an empty interval, or one that leaves [0, 1].
     """
-    low, high = (0.0, 1.0) if interval is None else interval
-    if not 0 <= low <= high <= 1:
+    try:
+        low, high = (0.0, 1.0) if interval is None else interval
+        valid = 0 <= low <= high <= 1
+    except (TypeError, ValueError):                    # not two, or not numbers
+        valid = False
+    if not valid:
         raise ValueError("interval must be (low, high) with 0 <= low <= high <= 1, "
-                         f"got {interval}.")
+                         f"got {interval!r}.")
     return low, high
 
 

@@ -39,6 +39,7 @@ SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None
 OTHER_SETTINGS = dict(seed=0, frames=None, exact=False, rescale=0.0)
 AUTOGUIDANCE_INTERVAL = 0.5, 1.0        # the times of autoguidance: motion is decided in noise
 MAX_STEPS = 100_000
+MAX_FRAMES = 10**9
 BYTES_PER_VALUE = 400        # of memory in the network for one number of a clip: an estimate
 
 
@@ -105,7 +106,7 @@ class Pipeline:
         multiple = patch[0] if isinstance(patch, list) else 1
         if self.vae is not None:
             multiple = self.vae.temporal_factor
-        if not isinstance(T, Integral) or T < 1 or (T > 1 and T % multiple):
+        if not isinstance(T, Integral) or not 1 <= T <= MAX_FRAMES or (T > 1 and T % multiple):
             kind = "1 or more" if multiple == 1 else f"1, or a multiple of {multiple},"
             raise ValueError(f"This model makes clips of {kind} frames, not of {frames!r}.")
         clip = (int(T), *rest)
@@ -144,7 +145,7 @@ class Pipeline:
         given = {k: v for k, v in settings.items() if v is not None or k == "interval"}
         settings = OTHER_SETTINGS | self.sampling | given
         check_seed(settings["seed"])
-        if settings["sampler"] not in SAMPLERS:
+        if settings["sampler"] not in [*SAMPLERS]:                # a list cannot be looked up
             raise ValueError(f"Unknown sampler {settings['sampler']!r}"
                              f"{did_you_mean(settings['sampler'], SAMPLERS)}; "
                              f"choose one of {', '.join(SAMPLERS)}.")
@@ -233,14 +234,15 @@ class Pipeline:
         if not self.recipe.classes:
             other = "prompts: 'a 3 moving left', say" if self.recipe.vocabulary else "n alone"
             raise ValueError(f"This model takes no labels but {other}.")
-        labels, classes = torch.as_tensor(labels).cpu(), self.recipe.classes
+        labels, classes = as_tensor(labels, "labels"), self.recipe.classes
         if labels.ndim != 1 or not len(labels) or labels.dtype == torch.bool or (
                 labels.is_floating_point()):
             raise ValueError(f"labels must be whole numbers (N,), got {tuple(labels.shape)} "
                              f"of {labels.dtype}.")
+        labels = labels.long()                          # torch compares no uint16, for example
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.tolist()}.")
-        return labels.long()
+        return labels
 
     def expand_prompts(self, prompt: str | Sequence[str | None] | None,
                        n: int | None) -> list[str | None]:
@@ -330,7 +332,10 @@ class Pipeline:
             if kind is None or labels is not None or prompt is not None or n is not None:
                 raise ValueError("Give cond alone, without prompt, labels and n, and only to a "
                                  "model that has conditions.")
-            cond = torch.as_tensor(cond)
+            cond = as_tensor(cond, "cond")
+            if not cond.ndim or not len(cond):
+                raise ValueError("cond must be conditions (N, ...), at least one of them; "
+                                 f"got shape {tuple(cond.shape)}.")
             return Request(len(cond), cond, ["given conditions"] * len(cond))
         if kind == "text":
             if labels is not None:
@@ -392,6 +397,14 @@ def passes_are_alike(net: nn.Module) -> bool:
     """
     numbers = getattr(net, "number_embedding", None)
     return numbers is not None and not numbers.weight[1:].any()
+
+
+def as_tensor(values, name: str) -> Tensor:
+    """Numbers as a tensor on the CPU. Raises ValueError for anything that is no numbers."""
+    try:
+        return torch.as_tensor(values).cpu()
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f"{name} must be a tensor or a list of numbers, got {values!r}.") from e
 
 
 def check_count(n: int, name: str = "n") -> int:

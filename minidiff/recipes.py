@@ -34,6 +34,7 @@ from minidiff.runtime.checks import (
 )
 from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
+from minidiff.runtime.seeds import MAX_SEED
 from minidiff.runtime.suggestions import did_you_mean
 from minidiff.train import Objective, denoising_objective
 from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES
@@ -210,13 +211,17 @@ FACTS = {  # the parts of a recipe that a file holds -> what each fact in them m
               "frames": whole(1, 4096),
               "num_digits": either(whole(1, 100), list_of(whole(1, 100), 2, 2)),
               "sprite": either(NOTHING, whole(1, 4096)),
+              "channels": either(NOTHING, whole(1, 64)), "dataset": TEXT,
+              "class_names": either(NOTHING, list_of(TEXT, 0, 10_000)),
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
     "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
                                           "decoder_only", "latent_noise")}
                 | {"p_drop": SHARE, "pool": either(NOTHING, SETTINGS["pool"])},
     "sampling": {"steps": whole(1, 10**6), "guidance": number(0, 1e6), "sampler": TEXT,
                  "shift": SETTINGS["shift"], "autoguidance": number(0, 1e6),
-                 "interval": either(NOTHING, list_of(number(0, 1), 2, 2))},
+                 "interval": either(NOTHING, list_of(number(0, 1), 2, 2)),
+                 "seed": whole(0, MAX_SEED), "frames": either(NOTHING, whole(1, 10**6)),
+                 "exact": YES_OR_NO, "rescale": SHARE},
 }
 
 
@@ -236,7 +241,11 @@ def check_recipe(facts: object) -> Recipe:
         if missing := [name for name in names if name not in groups[group]]:
             raise ValueError(f"the recipe's {group} lacks {', '.join(missing)}")
     check_all(groups["model"]["net"], {}, "the network's settings")
-    return Recipe(**groups)
+    recipe, names = Recipe(**groups), groups["clips"].get("class_names")
+    if names and len(names) != recipe.classes:
+        raise ValueError(f"the recipe names {len(names)} classes, but its network has "
+                         f"{recipe.classes or 'none'}")
+    return recipe
 
 
 def get_recipe(name: str, **settings) -> Recipe:

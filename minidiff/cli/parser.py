@@ -265,6 +265,8 @@ def parse_number(kind: type, text: str):
 
 def user_path(text: str) -> Path:
     """A path with ~ expanded, whose name the system can take."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path is needed, not an empty text; '.' is this folder")
     try:
         path = Path(text).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):

@@ -55,7 +55,15 @@ def encode(prompt: str | Sequence[str | None] | None) -> Tensor:
     contradict each other.
     """
     if hasattr(prompt, "__iter__") and not isinstance(prompt, str):
-        return torch.stack([encode(p) for p in prompt])
+        prompts = list(prompt)
+        if not prompts:
+            raise ValueError("The list of prompts is empty.")
+        return torch.stack([encode_prompt(p) for p in prompts])
+    return encode_prompt(prompt)
+
+
+def encode_prompt(prompt: str | None) -> Tensor:
+    """Token ids (L,) of one prompt. Raises and warns as `encode`."""
     ids = [] if prompt is None else [TOKEN_IDS[word] for word in checked_words(prompt)]
     return torch.tensor(ids + [0] * (PROMPT_LENGTH - len(ids)), device="cpu")
 

@@ -141,6 +141,8 @@ def test_doctor_says_what_is_here(capsys):
           ("score", ["mmnist32"], "--seeds"))],
     (["sample", "mmnist32", "--out", "x" * 300 + ".gif"], "too long"),
     (["train", "tiny", "--out", "x" * 300], "too long"),
+    (["train", "tiny", "--out", ""], "path is needed"), (["demo", "--out", " "], "path is needed"),
+    (["train", "tiny", "--digits", ""], "path is needed"),
     (["score", "mmnist32", "--json", "x" * 300], "too long"),
     (["sample", "mmnist32", "--digit", "11", "--out", "x.gif"], "0 to 9"),
     (["sample", "mmnist32", "--out", "x.mp4"], ".gif"),
@@ -273,6 +275,11 @@ def test_errors_of_several_lines_become_one(monkeypatch, capsys):
       for value in (None, [], 7)],
     {"recipe": {"clips": {}}}, {"recipe": {"clips": {"size": "large", "frames": 8}}},
     {"recipe": {"clips": {"size": 32, "frames": None}}}, {"recipe": {"model": {}}},
+    *[{"recipe": {"clips": {"size": 32, "frames": 8, name: value}}} for name, value in (
+        ("channels", "x"), ("channels", -1), ("channels", 10**30), ("class_names", "x"),
+        ("class_names", 7), ("class_names", ["a"]), ("class_names", {"a": 1}), ("dataset", []))],
+    *[{"recipe": {"sampling": {name: value}}} for name, value in (
+        ("seed", -1), ("frames", "x"), ("exact", "x"), ("rescale", []), ("guidance", "x"))],
     {"recipe": {"model": {"network": "unet", "net": None}}},
     {"recipe": {"model": {"network": "unet", "net": {"channels": [-32]}, "schedule": "flow",
                           "prediction": "flow"}}}])

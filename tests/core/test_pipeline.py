@@ -225,7 +225,19 @@ def test_the_conditions_are_the_recipe_s():
     assert torch.equal(own, model(labels=[2, 0], steps=2, exact=True).tensor)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@pytest.mark.parametrize(("settings", "words"), [
+    (dict(labels="ab"), "labels must be"), (dict(labels=[None]), "labels must be"),
+    (dict(labels=[[1], [2, 3]]), "labels must be"), (dict(cond="x"), "cond must be"),
+    (dict(cond=torch.tensor(1)), "cond must be"), (dict(cond=torch.zeros(0).long()), "at least"),
+    (dict(n=1, sampler=[]), "Unknown sampler"), (dict(n=1, frames=10**20), "frames, not of"),
+    (dict(n=1, interval=3), "interval must be"), (dict(n=1, interval=[0.5]), "interval must be"),
+    (dict(n=1, interval="ab"), "interval must be")])
+def test_arguments_of_another_kind_are_refused_in_a_sentence(model, settings, words):
+    with pytest.raises(ValueError, match=words):
+        model(steps=2, **settings)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32])
 def test_labels_may_be_of_any_integer_type(model, dtype):
     labels = torch.tensor([1, 2], dtype=dtype)
     assert model(labels=labels, steps=2).labels.dtype == torch.int64

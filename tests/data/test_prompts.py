@@ -140,5 +140,8 @@ def test_other_words_get_no_misleading_suggestion(word):
 
 
 def test_a_prompt_is_text():
-    with pytest.raises(ValueError, match="A prompt is text"):
-        encode([3])
+    for wrong in ([3], ["3", ["7"]], [["3"], ["7"]], b"3"):
+        with pytest.raises(ValueError, match="A prompt is text"):
+            encode(wrong)
+    with pytest.raises(ValueError, match="list of prompts is empty"):
+        encode([])
