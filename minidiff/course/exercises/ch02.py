@@ -102,8 +102,8 @@ def loop_cases() -> list[Case]:
 EXERCISES = (
     Exercise(
         "c02-loss", "noise_loss", "The loss of noise prediction", 2, 8, 1,
-        ("Three lines: mix, ask the network, compare. What does the network get to see, and what "
-         "is it to say?",
+        ("Three lines: mix, call the network, compare. What is the network's input, and what "
+         "should its output be?",
          "t is (B,), so alpha and sigma are, too. To multiply clips (B, T, C, H, W) or images "
          "(B, C, H, W) they need as many axes: `alpha.view(-1, *[1] * (x0.ndim - 1))`.",
          "x = alpha * x0 + sigma * noise; then the square of `net(x, t) - noise`, flattened from "
@@ -165,7 +165,7 @@ QUESTIONS = (
     Question("c02-bug", "bughunt",
              "The loss of this training falls, but no digit comes out: its samples are white, with "
              "specks. Which of its four choices is wrong?",
-             ("The loss compares with x0, while the sampler believes it is eps",
+             ("The loss compares with x0, while the sampler reads the output as eps",
               "The learning rate is ten times too large",
               "The batch is too small for the number of digits",
               "The schedule runs from noise to data instead of from data to noise"), 1, 3),
