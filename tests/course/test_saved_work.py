@@ -132,7 +132,8 @@ NOT_KEPT = {
 def test_what_cannot_be_kept_passes_and_one_sentence_says_why(sentence):
     verdict = run_cells(*NOT_KEPT[sentence])["verdict"]
     assert verdict.status == "passed", verdict
-    assert "But it could not be stored: " in verdict.message and sentence in verdict.message, verdict
+    assert "But it could not be stored: " in verdict.message, verdict
+    assert sentence in verdict.message, verdict
     assert saved_work.load_function(ID) is None
 
 

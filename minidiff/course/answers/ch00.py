@@ -1,4 +1,4 @@
-"""Chapter 00, welcome: what is right, and what people write instead."""
+"""Chapter 00, welcome: the right answers and the common mistakes."""
 from torch import Tensor
 
 from minidiff.course.answers import Mistake, answer

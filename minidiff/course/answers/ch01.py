@@ -1,4 +1,4 @@
-"""Chapter 01, forward noising: what is right, and what people write instead."""
+"""Chapter 01, forward noising: the right answers and the common mistakes."""
 from math import pi
 
 import torch

@@ -1,4 +1,4 @@
-"""Chapter 02, noise prediction: what is right, and what people write instead."""
+"""Chapter 02, noise prediction: the right answers and the common mistakes."""
 from itertools import pairwise
 
 import torch

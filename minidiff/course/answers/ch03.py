@@ -1,4 +1,4 @@
-"""Chapter 03, a U-Net: what is right, and what people write instead."""
+"""Chapter 03, a U-Net: the right answers and the common mistakes."""
 from collections.abc import Callable, Sequence
 from math import log
 

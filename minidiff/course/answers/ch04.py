@@ -1,4 +1,4 @@
-"""Chapter 04, a Diffusion Transformer: what is right, and what people write instead."""
+"""Chapter 04, a Diffusion Transformer: the right answers and the common mistakes."""
 from collections.abc import Callable
 
 import torch

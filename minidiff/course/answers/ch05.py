@@ -1,4 +1,4 @@
-"""Chapter 05, latent diffusion: what is right, and what people write instead."""
+"""Chapter 05, latent diffusion: the right answers and the common mistakes."""
 from collections.abc import Callable
 
 import torch

@@ -1,4 +1,4 @@
-"""Chapter 06, guidance and prompts: what is right, and what people write instead."""
+"""Chapter 06, guidance and prompts: the right answers and the common mistakes."""
 import torch
 from einops import rearrange
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Chapter 07, time: what is right, and what people write instead."""
+"""Chapter 07, time: the right answers and the common mistakes."""
 import torch
 import torch.nn.functional as F
 from einops import rearrange

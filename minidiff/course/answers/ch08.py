@@ -1,4 +1,4 @@
-"""Chapter 08, fast samplers: what is right, and what people write instead."""
+"""Chapter 08, fast samplers: the right answers and the common mistakes."""
 from itertools import pairwise
 
 import torch

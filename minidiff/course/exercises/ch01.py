@@ -1,4 +1,4 @@
-"""Chapter 01, forward noising: what the student writes, and what it is tried on."""
+"""Chapter 01, forward noising: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""Chapter 03, a U-Net: what the student writes, and what it is tried on."""
+"""Chapter 03, a U-Net: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 
 import torch

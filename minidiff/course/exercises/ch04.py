@@ -1,4 +1,4 @@
-"""Chapter 04, a Diffusion Transformer: what the student writes, and what it is tried on."""
+"""Chapter 04, a Diffusion Transformer: the student's exercises and the inputs of their checks."""
 from itertools import product
 
 import torch

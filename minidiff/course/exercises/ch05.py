@@ -1,4 +1,4 @@
-"""Chapter 05, latent diffusion: what the student writes, and what it is tried on."""
+"""Chapter 05, latent diffusion: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 
 import torch
@@ -28,14 +28,14 @@ def posteriors() -> list[tuple[str, Tensor, Tensor]]:
 
 def draw_cases() -> list[Case]:
     """Means and log-variances with the noise to draw from them."""
-    return [Case(says, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
-            for i, (says, mean, log_var) in enumerate(posteriors())]
+    return [Case(label, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
+            for i, (label, mean, log_var) in enumerate(posteriors())]
 
 
 def kl_cases() -> list[Case]:
     """Means and log-variances, the standard normal's own among them."""
     nothing = torch.zeros(2, 1, 3, 2, 2)
-    return [Case(says, parts) for says, *parts in posteriors()] + [
+    return [Case(label, parts) for label, *parts in posteriors()] + [
         Case("mean 0 and variance 1 everywhere", (nothing, nothing.clone())),
         Case("mean 1 and variance 1 everywhere", (nothing + 1, nothing.clone()))]
 

@@ -1,4 +1,4 @@
-"""Chapter 06, guidance and prompts: what the student writes, and what it is tried on."""
+"""Chapter 06, guidance and prompts: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -46,13 +46,13 @@ def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
     """
     if not seeds:
         return [f"a {d} {PLACES[q]}" for d, q in zip(digit.tolist(), place.tolist())]
-    said = []
+    texts = []
     chance = torch.rand(len(digit), 3, generator=generator("captions", *seeds)).tolist()
     for d, q, (a, b, c) in zip(digit.tolist(), place.tolist(), chance):
         subject = SUBJECTS[int(a * len(SUBJECTS))].format(digit=d, number=NUMBER_WORDS[d])
         words = "something" if b < 1 / 8 else subject, "" if c < 1 / 8 else PLACES[q]
-        said.append(" ".join(filter(None, words)))
-    return said
+        texts.append(" ".join(filter(None, words)))
+    return texts
 
 
 # Three round clouds, whose denoisers are known
@@ -128,10 +128,10 @@ class Toy:
         self.calls += 1
         if len(cond) != len(x) or (t.ndim and len(t) != len(x)):
             raise ValueError(f"{len(x)} samples, {len(cond)} conditions, times {tuple(t.shape)}.")
-        told = cond.flatten(1).sum(1) if cond.ndim > 1 else cond
+        level = cond.flatten(1).sum(1) if cond.ndim > 1 else cond
         wide = [1] * (x.ndim - 1)
-        told, t = told.to(x).view(-1, *wide), t.to(x).view(-1, *wide)
-        return (1 - t) * x + 0.3 * torch.sin(told + x.roll(1, -1)) + 0.1 * told
+        level, t = level.to(x).view(-1, *wide), t.to(x).view(-1, *wide)
+        return (1 - t) * x + 0.3 * torch.sin(level + x.roll(1, -1)) + 0.1 * level
 
 
 def guidance(x: Tensor, t: Tensor, cond: Tensor, null: Tensor, scale: float) -> Callable:
@@ -146,10 +146,11 @@ def guided_cases() -> list[Case]:
     """Classes and prompts at two guidance scales, with one time for all or a time for each."""
     cases, classes = [], torch.tensor([3, 7, 1])
     words = torch.tensor([[5, 2, 0, 0], [1, 9, 4, 0], [8, 3, 6, 2]])
-    told = ((classes, torch.full((3,), 10), "classes"), (words, torch.zeros_like(words), "words"),
-            (words, words.flip(0), "words, pushed away from other words"))
+    conditions = ((classes, torch.full((3,), 10), "classes"),
+                  (words, torch.zeros_like(words), "words"),
+                  (words, words.flip(0), "words, pushed away from other words"))
     times = torch.tensor(0.7), torch.tensor([0.2, 0.5, 0.9])
-    for seed, ((cond, null, what), t, scale) in enumerate(product(told, times, (0.0, 3.5))):
+    for seed, ((cond, null, what), t, scale) in enumerate(product(conditions, times, (0.0, 3.5))):
         shape, dtype = ((3, 2, 4, 5), (3, 2, 3, 4, 4))[seed % 2], DTYPES[seed // 2 % 2]
         x = seeded_randn(seed, *shape, dtype=dtype)
         cases.append(
@@ -167,13 +168,13 @@ def guided_cases() -> list[Case]:
 def either(x: Tensor, t: float, low: float, high: float) -> Callable:
     """How `only_between` is used: its guess, and which denoisers were called."""
     def use(f: Callable) -> list:
-        asked = []
+        called = []
 
-        def ask(who: str, x: Tensor, t: Tensor) -> Tensor:
-            asked.append(who)
+        def record(who: str, x: Tensor, t: Tensor) -> Tensor:
+            called.append(who)
             return x * t + (2 if who == "inside" else -1)
-        guess = f(partial(ask, "inside"), partial(ask, "outside"), low, high)
-        return [guess(x.clone(), torch.tensor(t)), asked]
+        guess = f(partial(record, "inside"), partial(record, "outside"), low, high)
+        return [guess(x.clone(), torch.tensor(t)), called]
     return use
 
 

@@ -1,4 +1,4 @@
-"""Chapter 07, time: what the student writes, and what it is tried on."""
+"""Chapter 07, time: the student's exercises and the inputs of their checks."""
 import copy
 from collections.abc import Callable
 from functools import partial
@@ -305,15 +305,15 @@ def conv_cases() -> list[Case]:
 def made_longer(start: Tensor, T: int, length: int, known: int) -> Callable:
     """How `rollout` is used: its result, and the frames that it gave to `extend`."""
     def use(f: Callable) -> list:
-        asked = []
+        starts = []
 
         def extend(first: Tensor) -> Tensor:
-            if len(asked) > 20:
+            if len(starts) > 20:
                 raise RuntimeError("extend was called more than 20 times")
-            asked.append(first.clone())
+            starts.append(first.clone())
             new = first[:, -1:] * 0.9 + torch.arange(1, T - first.shape[1] + 1).view(1, -1, 1)
             return torch.cat([first, new.to(first)], 1)
-        return [f(extend, start.clone(), length, known), asked]
+        return [f(extend, start.clone(), length, known), starts]
     return use
 
 

@@ -1,4 +1,4 @@
-"""Chapter 08, fast samplers: what the student writes, and what it is tried on."""
+"""Chapter 08, fast samplers: the student's exercises and the inputs of their checks."""
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,7 +13,7 @@ JUMPS = (0.9, 0.6), (0.5, 0.4), (0.2, 0.0)
 
 
 def jumps() -> Iterator[tuple]:
-    """Steps to try: (says, schedule, x, x0, t, s), both schedules, the last step among them."""
+    """Steps to try: (label, schedule, x, x0, t, s), both schedules, the last step among them."""
     for seed, (schedule, (t, s), dtype) in enumerate(
             (f, jump, d) for f in (Cosine(), Flow()) for jump in JUMPS for d in DTYPES):
         x, x0 = (
@@ -27,13 +27,14 @@ def jumps() -> Iterator[tuple]:
 
 def ddim_cases() -> list[Case]:
     """The steps of `jumps`."""
-    return [Case(says, rest) for says, *rest in jumps()]
+    return [Case(label, rest) for label, *rest in jumps()]
 
 
 def eta_cases() -> list[Case]:
     """The steps of `jumps` with three values of eta and the new noise."""
-    return [Case(f"eta = {eta}, {says}", (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
-            for eta in (0.0, 0.5, 1.0) for says, *rest in jumps()
+    return [Case(f"eta = {eta}, {label}",
+                 (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
+            for eta in (0.0, 0.5, 1.0) for label, *rest in jumps()
             if (rest[1].dtype == torch.float32) == (eta == 0.5)]
 
 
@@ -56,7 +57,7 @@ def bent(x: Tensor, t: Tensor) -> Tensor:
 
 def heun_cases() -> list[Case]:
     """The steps of `jumps`, with a denoiser in place of a guess."""
-    return [Case(says, (bent, schedule, x, t, s)) for says, schedule, x, _, t, s in jumps()]
+    return [Case(label, (bent, schedule, x, t, s)) for label, schedule, x, _, t, s in jumps()]
 
 
 def both(f, ts: Tensor, schedule, x: Tensor, y: Tensor) -> list:

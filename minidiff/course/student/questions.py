@@ -33,13 +33,13 @@ class MessagePanel(NamedTuple):
         return "\n".join(filter(None, lines))
 
     def _repr_html_(self) -> str:
-        says = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.paragraphs)
+        text = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.paragraphs)
         listed = "".join(f"<li>{html.escape(c)}</li>" for c in self.choices)
         listed = f'<ol style="margin: 4px 0">{listed}</ol>' if listed else ""
         after = f"<p><em>{html.escape(self.footer)}</em></p>" if self.footer else ""
         return (f'<section aria-label="{html.escape(f"{self.title} {self.id}")}" '
                 f'style="border-left: 6px solid {self.colour}; padding: 4px 12px; margin: 4px 0">'
-                f"<b>{self.title}</b> <code>{html.escape(self.id)}</code>{says}{listed}{after}"
+                f"<b>{self.title}</b> <code>{html.escape(self.id)}</code>{text}{listed}{after}"
                 "</section>")
 
 
@@ -178,19 +178,19 @@ def show_answer(question: Question, run: Callable[[], object], choice: int) -> N
     if (result := run()) is not None:
         display_or_print(result)
     right, why = choice_explanations(question)
-    says = f"You chose {quote_choice(question, choice)}."
+    chosen = f"You chose {quote_choice(question, choice)}."
     if choice == right:
         display_or_print(
-            MessagePanel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE)
+            MessagePanel("AS PREDICTED", question.id, (chosen, why[choice - 1]), colour=BLUE)
         )
     else:
-        says += " Good: you can learn something from a surprise."
+        chosen += " Good: you can learn something from a surprise."
         display_or_print(
             MessagePanel(
                 "A SURPRISE",
                 question.id,
                 (
-                    says,
+                    chosen,
                     why[choice - 1],
                     f"What happens is {quote_choice(question, right)}. {why[right - 1]}",
                 ),
