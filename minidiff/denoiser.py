@@ -81,7 +81,7 @@ class Denoiser(nn.Module):
         return (out - (p * x0 + q * noise)).square().flatten(1).mean(1)
 
     def warn_if_undetermined(self, t: Tensor) -> None:
-        """Warns, once, if eps-prediction is asked for x0 at alpha = 0 and nothing clips it."""
+        """Warns, once, if eps-prediction must give x0 at alpha = 0 without clipping."""
         if self.prediction != "eps" or not values_can_be_checked(t) or self.has_warned:
             return
         if (self.schedule(t)[0] < MIN_COEFFICIENT).any() and not x0_is_clipped.get():

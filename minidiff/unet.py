@@ -94,7 +94,7 @@ class Stage(nn.Module):
     """Residual blocks at one resolution, each followed by a mixer.
 
     x (B T, C, H, W), emb (B T, E) -> (B T, C', H, W). settings: the mixers' own. context: what the
-    mixers are told in each call beside x and T.
+    mixers get in each call besides x and T.
     """
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int, blocks: int,
@@ -194,7 +194,7 @@ class UNet(nn.Module):
     def features(self, x: Tensor, emb: Tensor, **context) -> Tensor:
         """The U-Net without its last convolution: (B T, channels[0], H / patch, W / patch).
 
-        emb (B, E) or, one per frame, (B, T, E). context: what all mixers are told.
+        emb (B, E) or, one per frame, (B, T, E). context: another input of all mixers.
         """
         T = x.shape[1]
         emb = F.silu(emb)

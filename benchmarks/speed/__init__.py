@@ -1,1 +1,1 @@
-"""How fast, how much memory: alternating timings against peers."""
+"""Speed and memory: timings in alternating turns with other libraries."""

@@ -1,4 +1,4 @@
-"""One implementation in its own process: it works when it is asked to, and measures the time.
+"""One implementation in its own process: it runs on request, and measures the time.
 
     python -m benchmarks.speed.worker '{"task": "train", "side": "minidiff", "cores": [0, 1], ...}'
 

@@ -1,1 +1,1 @@
-"""How good a model can be after a fixed time."""
+"""The score of a model after a fixed time of training."""

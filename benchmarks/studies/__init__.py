@@ -1,1 +1,1 @@
-"""One question a file, each with its command and its figures."""
+"""One question a file, with its command. A new benchmark goes here; its figures into README.md."""

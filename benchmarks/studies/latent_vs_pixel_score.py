@@ -129,7 +129,7 @@ def score_row(clips: Tensor, args) -> dict:
 
 
 def fill_table(args) -> ResultsTable:
-    """The table, with all rows that were asked for."""
+    """The table, with all requested rows."""
     note = f"batches of {BATCH}, {args.clips} clips, VAE of {args.vae:g} s, seed {args.seed}"
     table = ResultsTable("latent_vs_pixel_score", COLUMNS, ("kind", "seconds", "seed"),
                          args.tables, note)

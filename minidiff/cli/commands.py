@@ -182,7 +182,7 @@ def requested_prompts(model: pipeline.Pipeline, args) -> evaluate.SampleConditio
         prompts = model.expand_prompts(args.prompt, args.n)
         return evaluate.SampleConditions(prompts, torch.zeros(len(prompts)), None)
     if args.prompt is not None:
-        raise ValueError(f"{args.model} is told digits, not words: give --digit 3, for example, "
+        raise ValueError(f"{args.model} takes digits, not words: give --digit 3, for example, "
                          "instead of --prompt.")
     n = args.n or (10 if args.digit is None else 1)
     if model.recipe.conditions is None:

@@ -35,7 +35,7 @@ def option_conflict(args: argparse.Namespace) -> str | None:
             return (f"--resume goes on with the folder's own settings; leave {' and '.join(own)} "
                     "away, or train into another --out folder")
     if args.command == "score" and args.labels and not args.what.endswith(".npy"):
-        return "--labels belong to clips; a model is told which digits to show"
+        return "--labels belong to clips; for a model the command chooses the digits"
     return None
 
 
@@ -133,7 +133,7 @@ def add_score(commands) -> None:
     p.add_argument("what", type=known_name("model", ".npy"), metavar="NAME_OR_FILE_OR_CLIPS.npy",
                    help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
     p.add_argument("--labels", type=user_path, metavar="L.npy",
-                   help="the digits that the clips were asked to show, (N,)")
+                   help="the digits that the clips should show, (N,)")
     digits_option(p, None, "the real clips' digits, builtin, mnist or a folder with MNIST's files "
                            "(default: those the model was trained on; mnist for clips)")
     p.add_argument("--n", type=whole_number(1, MAX_CLIPS), default=512,

@@ -1,1 +1,4 @@
-"""Digits, and the clips that are made of them."""
+"""Data sets and files: digits, Moving-MNIST clips, prompts, batches, videos and pictures.
+
+A new data set goes here, one file, with a card in the folder `datasets/`.
+"""

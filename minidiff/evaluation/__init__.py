@@ -1,1 +1,4 @@
-"""The evaluation of clips: the scoreboard and the measurements it is made of."""
+"""The evaluation of clips: segmentation, tracking, metrics, and the scoreboard made from them.
+
+A new metric goes into `metrics`; `rows` names and orders the columns that are shown.
+"""

@@ -1,1 +1,1 @@
-"""Models in the formats of other programs."""
+"""Models in the formats of other programs: ONNX. A new format is one file here."""

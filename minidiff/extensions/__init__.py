@@ -1,1 +1,4 @@
-"""Ideas of the field on top of the twelve, one per file; none knows of another."""
+"""Ideas of the field on top of the twelve core files, one per file; none imports another.
+
+Here: object slots. Watermarking, for example, would be one more file.
+"""

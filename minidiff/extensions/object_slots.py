@@ -6,7 +6,7 @@ sees the sum of the other passes' features. With the passes' outputs F_i and alp
 
     output = sum_i softmax_i(a_i) F_i          at every pixel, over the objects of a prompt.
 
-Equal phrases would get equal passes. So each pass is also told its number among the equal phrases
+Equal phrases would get equal passes. So each pass also gets its number among the equal phrases
 before it, by an embedding that starts at 0 and is learnt.
 
 Papers: slot attention and its decoder (Locatello 2020).
@@ -24,7 +24,7 @@ from minidiff.layers import (
 )
 from minidiff.unet import SpatioTemporalMixer, UNet
 
-MAX_EQUAL = 8                                     # equal phrases of a prompt that can be told apart
+MAX_EQUAL = 8                                     # equal phrases that a prompt may have
 
 
 class ObjectExchange(nn.Module):

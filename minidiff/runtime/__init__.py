@@ -1,1 +1,1 @@
-"""What every program needs: files, seeds, precision, several processes, an optimiser."""
+"""Basics that every room may import: files, seeds, precision, several processes, an optimiser."""

@@ -1,1 +1,1 @@
-"""A training run stored in a folder, and what it costs."""
+"""A training run stored in a folder, its log, its cost and the profiles of sizes."""

@@ -129,7 +129,7 @@ class TrainingRun:
         self.total_steps = steps or self.total_steps
         if self.total_steps < self.state.step:
             raise ValueError(f"{self.folder} already holds {self.state.step} steps, "
-                             f"more than the {self.total_steps} asked for.")
+                             f"more than the requested {self.total_steps}.")
 
     def prepare(self) -> None:
         """Make the state, the digits, a latent model's VAE and the arguments of `train`."""

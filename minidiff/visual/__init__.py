@@ -1,1 +1,1 @@
-"""Figures, videos, widgets and the report."""
+"""Figures, the viewer of videos, widgets of the notebooks and the report."""

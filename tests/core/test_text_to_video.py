@@ -267,7 +267,7 @@ def test_the_command_line_takes_prompts(folder, tmp_path, capsys):
         assert main([*usual, *wrong]) == 1
         assert words in capsys.readouterr().err
     assert main(["sample", "mmnist32", "--prompt", "a 3", "--out", out]) == 1
-    assert "is told digits, not words" in capsys.readouterr().err
+    assert "takes digits, not words" in capsys.readouterr().err
     vae = str(folder / "vae" / "model.safetensors")
     assert main(["sample", vae, "--out", out]) == 1
     assert "is a VAE" in capsys.readouterr().err

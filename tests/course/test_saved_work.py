@@ -132,7 +132,8 @@ NOT_KEPT = {
 def test_what_cannot_be_kept_passes_and_one_sentence_says_why(sentence):
     verdict = run_cells(*NOT_KEPT[sentence])["verdict"]
     assert verdict.status == "passed", verdict
-    assert "Not kept, though: " in verdict.message and sentence in verdict.message, verdict
+    assert "But it could not be stored: " in verdict.message, verdict
+    assert sentence in verdict.message, verdict
     assert saved_work.load_function(ID) is None
 
 
@@ -237,7 +238,7 @@ def test_what_pick_returned_is_never_judged_kept_or_counted(home, capsys):
     assert space["x0_from_eps"] is REFERENCE and space["verdict"].status == "not attempted"
     assert "reference" in space["verdict"].message and space["verdict"].points == 0
     assert not (home / "mine.json").exists() and course.progress().points == 0
-    assert capsys.readouterr().out.count("What follows uses the reference") == 2
+    assert capsys.readouterr().out.count("From here on the reference is used") == 2
 
 
 @pytest.mark.parametrize("cell", [

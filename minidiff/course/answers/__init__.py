@@ -1,7 +1,7 @@
-"""What is right, and what mistakes people make: a chapter a file, `ANSWERS` and `RIGHT` in each.
+"""The right answers and the common mistakes: a chapter a file, `ANSWERS` and `RIGHT` in each.
 
-A wrong answer is a function too. A check runs those of an exercise on the same cases as the
-student's: one that does the same has the same mistake in it, and its sentence says which.
+A wrong answer is a function, too. A check runs the wrong answers of an exercise on the student's
+cases: if one of them gives the same results, its diagnosis explains the student's mistake.
 """
 import importlib
 import inspect
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A wrong answer told by what differs from the right one: pieces of its source, exchanged."""
+    """A wrong answer, given by its changes: old -> new pieces of the right answer's source."""
     name: str
     changes: dict[str, str]
     diagnosis: str

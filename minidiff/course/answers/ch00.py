@@ -1,4 +1,4 @@
-"""Chapter 00, welcome: what is right, and what people write instead."""
+"""Chapter 00, welcome: the right answers and the common mistakes."""
 from torch import Tensor
 
 from minidiff.course.answers import Mistake, answer
@@ -18,12 +18,12 @@ ANSWERS = {
     "c00-unit": answer(
         to_unit,
         Mistake("not-clipped", {".clamp(0, 1)": ""},
-                "The line is right, but what lies outside -1 ... 1 stays outside 0 ... 1; cut it "
-                "off with clamp.", 1),
+                "The line is right, but values outside -1 ... 1 stay outside 0 ... 1; cut them off "
+                "with clamp.", 1),
         Mistake("not-halved", {"((x + 1) / 2)": "(x + 1)"},
                 "You shift, but do not halve: half of your values are cut off at 1.", 2),
         Mistake("clipped-only", {"((x + 1) / 2)": "x"},
-                "You cut off all that is negative: in our range that is the darker half of the "
+                "You cut off all negative values: in our range they are the darker half of the "
                 "picture.", 1),
         Mistake("halved-first", {"(x + 1) / 2": "x / 2 + 1"},
                 "You halve before you shift by 1, which ends at 1.5: halve the sum, or shift by "
@@ -42,14 +42,14 @@ ANSWERS = {
         Mistake("no-sigma", {"sigma * eps": "eps"},
                 "All of the noise is in your mixture, whatever sigma is.", 2),
         Mistake("squared", {"alpha * x0 + sigma * eps": "alpha**2 * x0 + sigma**2 * eps"},
-                "You square alpha and sigma. They are what data and noise are multiplied with; "
-                "their squares are variances.", 3),
+                "You square alpha and sigma. They are the factors of data and noise; their squares "
+                "are variances.", 3),
         Mistake("one-minus", {"sigma * eps": "(1 - alpha) * eps"},
                 "You take 1 - alpha for sigma. That is one schedule of many; use the sigma that "
                 "you are given.", 3),
         Mistake("minus", {"+ sigma": "- sigma"},
                 "You take the noise away; it is added. (Noise has no sign that anyone could see, "
-                "but what is trained on one sign must be sampled with it.)", 3)),
+                "but a model trained on one sign must be sampled with that sign.)", 3)),
 }
 
 RIGHT = {

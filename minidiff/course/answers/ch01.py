@@ -1,4 +1,4 @@
-"""Chapter 01, forward noising: what is right, and what people write instead."""
+"""Chapter 01, forward noising: the right answers and the common mistakes."""
 from math import pi
 
 import torch
@@ -78,10 +78,10 @@ ANSWERS = {
                 "beta is the new noise's variance; the noise is multiplied by its standard "
                 "deviation, the root of beta.", 2),
         Mistake("no-roots", {STEP: "(1 - beta) * x + beta * noise"},
-                "Both square roots are missing: beta and 1 - beta are variances, and what is "
-                "multiplied are standard deviations.", 3),
+                "Both square roots are missing: beta and 1 - beta are variances, but the factors "
+                "must be standard deviations.", 3),
         Mistake("swapped", {STEP: "beta.sqrt() * x + (1 - beta).sqrt() * noise"},
-                "beta and 1 - beta are exchanged: a small beta is to be a small step, and yours "
+                "beta and 1 - beta are exchanged: a small beta should be a small step, and yours "
                 "leaves hardly anything of x.", 2),
         Mistake("from-the-start", {".sqrt() * x + beta": ".sqrt() * x0 + beta"},
                 "Every step of yours starts from x0 again; a chain goes on from the x of the "
@@ -112,12 +112,11 @@ ANSWERS = {
                 "Your time runs backwards: t = 0 is data and t = 1 is noise, always.", 1),
         Mistake("no-axes", {"(c.view(-1, *[1] * (x0.ndim - 1)) for c in schedule(t))":
                             "schedule(t)"},
-                "alpha (B,) times x0 lines up with the last axis, the width: where sizes differ "
-                "that is an error, and where B happens to equal W it is silently wrong.", 2),
+                "alpha (B,) times x0 lines up with the last axis, the width: if sizes differ, that "
+                "is an error, and if B happens to equal W, it is silently wrong.", 2),
         Mistake("over-frames", {"c.view(-1, *[1] * (x0.ndim - 1))": "c.view(-1, 1, 1, 1)"},
-                "Three axes fit images. For clips (B, T, C, H, W) your B lines up with T: an "
-                "error mostly, and silently wrong where a clip has as many frames as there are "
-                "clips.", 2),
+                "Three axes fit images. For clips (B, T, C, H, W) your B lines up with T: usually "
+                "an error, and silently wrong if a clip has as many frames as there are clips.", 2),
         Mistake("one-noise", {"* noise": "* noise[:1]"},
                 "Every sample of the batch gets the first one's noise. Each has its own.", 1),
         Mistake("one-time", {"schedule(t)": "schedule(t.flatten()[0])"},
@@ -152,8 +151,8 @@ ANSWERS = {
     "c01-same-noise": answer(
         same_noise,
         Mistake("wrong-half", {"a / s >": "a / s <"},
-                "You keep the wrong half, so you end at 0 or 1. Where `other` is still cleaner "
-                "than wanted, the answer lies later.", 2),
+                "You keep the wrong half, so you end at 0 or 1. If `other` is still cleaner than "
+                "wanted, the answer lies later.", 2),
         Mistake("signal-only", {"a / s > alpha / sigma": "a > alpha"},
                 "You compare alpha alone. Half the signal in half the noise is just as noisy: it "
                 "is the ratio alpha / sigma that counts.", 1),
@@ -174,21 +173,21 @@ ANSWERS = {
     "c01-clip-noise": answer(
         clip_noise,
         Mistake("no-roots", {MIX: "rho * shared[:, None] + (1 - rho) * eps"},
-                "The weights sum to 1, but variances are what must: at rho = 1/2 your noise has "
-                "variance 1/2. The square roots are missing.", 1),
+                "The weights sum to 1, but the variances must sum to 1: at rho = 1/2 your noise "
+                "has variance 1/2. The square roots are missing.", 1),
         Mistake("correlation-squared", {"rho**0.5 *": "rho *", "(1 - rho)**0.5":
                                         "(1 - rho**2)**0.5"},
-                "Variance 1, but two frames correlate by rho squared: the weight of what they "
-                "share must be the root of rho.", 2),
+                "Variance 1, but two frames correlate by rho squared: the weight of their shared "
+                "noise must be the root of rho.", 2),
         Mistake("swapped", {MIX: "(1 - rho)**0.5 * shared[:, None] + rho**0.5 * eps"},
                 "The weights are exchanged: rho = 1 is the same noise in all frames.", 2),
         Mistake("over-frames", {"shared[:, None]": "shared"},
-                "shared (B, C, H, W) lines up with the frames of eps (B, T, C, H, W): an error "
-                "mostly, and where B equals T each frame gets another clip's noise. It needs an "
-                "axis for T.", 3),
+                "shared (B, C, H, W) lines up with the frames of eps (B, T, C, H, W): usually an "
+                "error, and if B equals T, each frame gets another clip's noise. It needs an axis "
+                "for T.", 3),
         Mistake("one-for-all-clips", {"shared[:, None]": "shared[:1, None]"},
                 "All clips of the batch share the first one's noise; only the frames of one clip "
-                "are to share.", 3),
+                "should share it.", 3),
         Mistake("first-frame", {"shared[:, None]": "eps[:, :1]"},
                 "You share the noise of frame 0, which is also in eps: added to itself it gives "
                 "that frame too much variance. `shared` is an independent draw.", 1),
@@ -197,13 +196,13 @@ ANSWERS = {
     "c01-linear": answer(
         gaussian_guess,
         Mistake("no-mean", {"mean + gain * (x - alpha * mean)": "gain * x"},
-                "Your guess is right for mean 0 only: what is surprising is x - alpha mean, and "
+                "Your guess is right for mean 0 only: only x - alpha mean is new information, and "
                 "the guess starts from the mean.", 2),
         Mistake("mean-not-scaled", {"x - alpha * mean": "x - mean"},
                 "x_t's mean is alpha times the data's mean, not the data's mean.", 3),
         Mistake("std-not-squared", {"alpha * std**2 /": "alpha * std /",
                                     "alpha**2 * std**2": "alpha**2 * std"},
-                "You use std where the variance std^2 belongs.", 3),
+                "You use std instead of the variance std^2.", 3),
         Mistake("no-noise", {"gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)":
                              "gain = 1 / alpha"},
                 "You divide by the signal alone, so noise is trusted as if it were signal: your "
@@ -219,14 +218,14 @@ ANSWERS = {
 
 RIGHT = {
     "c01-thousand": (1, (
-        "Each step shrinks what is there by as much variance as it adds, so nothing piles up.",
+        "Each step shrinks x by as much variance as it adds, so nothing piles up.",
         "Independent normal noises add up to one normal noise: x_150 by a chain and by a jump have "
         "one distribution. The draws are others, that is all.",
         "Peaks fade with the variance added, however many steps it comes in.")),
     "c01-shared": (1, (
         "The noise is in every frame alike, so it is in their mean, too, and cancels.",
         "What the frames share cancels, and the noise is what they share. A network trained on "
-        "such clips would learn to subtract, and know nothing of digits.",
+        "such clips would learn to subtract, and nothing about digits.",
         "The digit moves, so the frames differ, by the digit.")),
     "c01-bug": (1, (
         "Then the clean end and the noisy one are exchanged, but the standard deviation is 1 all "

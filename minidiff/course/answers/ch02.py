@@ -1,4 +1,4 @@
-"""Chapter 02, noise prediction: what is right, and what people write instead."""
+"""Chapter 02, noise prediction: the right answers and the common mistakes."""
 from itertools import pairwise
 
 import torch
@@ -58,16 +58,16 @@ ANSWERS = {
     "c02-loss": answer(
         noise_loss,
         Mistake("predicts-x0", {"- noise)": "- x0)"},
-                "You compare the network's output with the clean x0; a noise predictor is to say "
-                "noise.", 1),
+                "You compare the network's output with the clean x0; a noise predictor must output "
+                "the noise.", 1),
         Mistake("sees-x0", {"net(x, t)": "net(x0, t)"},
-                "The network is shown the clean x0, not the noised x_t: it has nothing to learn "
+                "The network gets the clean x0, not the noised x_t: it has nothing to learn "
                 "from.", 1),
         Mistake("batch-mean", {".flatten(1).mean(1)": ".mean()"},
                 "You average over the batch, too. One loss per sample, (B,), tells later which "
                 "noise levels are hard.", 3),
         Mistake("sum", {".mean(1)": ".sum(1)"},
-                "You sum over pixels where the mean is asked for: the loss would grow with the "
+                "You sum over pixels instead of taking their mean: the loss would grow with the "
                 "picture's size.", 3),
         Mistake("squared-coefficients",
                 {"alpha * x0 + sigma * noise": "alpha**2 * x0 + sigma**2 * noise"},
@@ -75,7 +75,7 @@ ANSWERS = {
                 "the papers' alpha-bar is alpha squared.", 2),
         Mistake("absolute", {".square()": ".abs()"},
                 "You take absolute differences. Their minimum is the median; only the square's "
-                "minimum is the mean E[noise | x_t], on which all that follows rests.", 3),
+                "minimum is the mean E[noise | x_t], which all later steps need.", 3),
         Mistake("swapped", {"alpha * x0 + sigma * noise": "sigma * x0 + alpha * noise"},
                 "alpha belongs to the data and sigma to the noise; yours are exchanged, so at t = "
                 "0 there is nothing but noise.", 3)),
@@ -94,14 +94,14 @@ ANSWERS = {
     "c02-x0": answer(
         x0_from_eps,
         Mistake("not-divided", {"(x - sigma * eps) / alpha": "x - sigma * eps"},
-                "The noise is gone, but what is left is alpha x0: divide by alpha.", 2),
+                "The noise is gone, but the rest is alpha x0: divide by alpha.", 2),
         Mistake("divided-too-early", {"(x - sigma * eps) / alpha": "x - sigma * eps / alpha"},
                 "Only the noise is divided by alpha; brackets around x - sigma * eps are "
                 "missing.", 3),
         Mistake("plus", {"x - sigma": "x + sigma"},
                 "You add the noise once more instead of taking it away.", 2),
         Mistake("no-sigma", {"sigma * eps": "eps"},
-                "eps has variance 1; in x_t it stands multiplied by sigma.", 1),
+                "eps has variance 1; in x_t it is multiplied by sigma.", 1),
         Mistake("one-minus", {"/ alpha": "/ (1 - sigma)"},
                 "1 - sigma is alpha on the straight schedule Flow only; divide by alpha.", 3)),
     "c02-handful": answer(
@@ -162,7 +162,7 @@ ANSWERS = {
                 "Your loop takes each guess for the next x. A guess is the clean clip; "
                 "ddpm_step goes only part of the way to it.", 1),
         Mistake("guess-at-s", {"denoise(x, t)": "denoise(x, s)"},
-                "The denoiser is told time s, but x is at time t still: it will take noise for "
+                "The denoiser gets time s, but x is still at time t: it will take noise for "
                 "signal.", 3),
         Mistake("guess-of-the-start", {"for k": "first = denoise(x, ts[0])\n    for k",
                                        "x, denoise(x, t), t": "x, first, t"},
@@ -175,18 +175,17 @@ RIGHT = {
         "A sharp digit would be wrong nearly always: the noise hides which one it is, and squared "
         "errors punish a wrong guess twice.",
         "With nothing to go by, the guess with the least squared error is the mean.",
-        "The output is no filtered input: the best guess hardly depends on what it sees there.")),
+        "The output is no filtered input: the best guess hardly depends on the input there.")),
     "c02-copies": (1, (
         "Nothing in the training clips says what lies between them: the exact answer never leaves "
         "them.",
-        "The exact denoiser of a data set leads back to it. Whatever makes new clips must differ "
-        "from it.",
+        "The exact denoiser of a data set leads back to it. A model that makes new clips must "
+        "differ from it.",
         "Only the first guesses are the mean; as noise falls, one clip wins the softmax.")),
     "c02-bug": (0, (
-        "A network that says x0 well has a falling loss. Read as eps, its -1 for black is taken "
-        "for noise, and taking that away makes every pixel white.",
+        "A network that predicts x0 well has a falling loss. Read as eps, its -1 for black is "
+        "taken for noise, and taking that away makes every pixel white.",
         "Then the loss would jump or grow. This one falls.",
         "A small batch makes the loss noisy, and its samples blurred or few, not white.",
-        "Then x_t would be clean where t is large; look at the strip of noised frames: it is "
-        "not.")),
+        "Then x_t would be clean at large t; look at the strip of noised frames: it is not.")),
 }

@@ -1,4 +1,4 @@
-"""Chapter 03, a U-Net: what is right, and what people write instead."""
+"""Chapter 03, a U-Net: the right answers and the common mistakes."""
 from collections.abc import Callable, Sequence
 from math import log
 
@@ -74,7 +74,7 @@ ANSWERS = {
         split_scales,
         Mistake("subsampled", {"F.avg_pool2d(x, 2)": "x[..., ::2, ::2]"},
                 "You keep one pixel of four and drop the rest: fine patterns then pass for coarse "
-                "ones (aliasing). The mean of the square is asked for.", 2),
+                "ones (aliasing). Take the mean of the square.", 2),
         Mistake("max", {"F.avg_pool2d": "F.max_pool2d"},
                 "Your coarse pixels are the largest of each square; a mean keeps the amount of "
                 "ink.", 2),
@@ -85,8 +85,8 @@ ANSWERS = {
         Mistake("swapped", {"coarse, x - grown": "x - grown, coarse"},
                 "You return the detail first; coarse comes first.", 1),
         Mistake("blur-for-detail", {"coarse, x - grown": "coarse, grown"},
-                "Your detail is the blurred picture itself; detail is what the blur cannot say, "
-                "x minus it.", 1),
+                "Your detail is the blurred picture itself; detail is the part that the blur "
+                "lacks, x minus the blur.", 1),
         Mistake("tiled", {"F.interpolate(coarse, scale_factor=2)": "coarse.repeat(1, 1, 2, 2)"},
                 "repeat() lays whole copies side by side, like tiles. Each coarse pixel must fill "
                 "its own square: repeat_interleave, or F.interpolate.", 3),
@@ -123,7 +123,7 @@ ANSWERS = {
         scale_and_shift,
         Mistake("no-one", {"(1 + scale)": "scale"},
                 "You multiply by scale, not by 1 + scale. A fresh network's scale is near 0: it "
-                "would put out everything.", 3),
+                "would set everything to nearly 0.", 3),
         Mistake("swapped", {"scale, shift =": "shift, scale ="},
                 "Scale and shift are exchanged: the first C numbers scale.", 1),
         Mistake("shift-first", {"h * (1 + scale) + shift": "(h + shift) * (1 + scale)"},
@@ -146,30 +146,29 @@ ANSWERS = {
                 "Only the branch comes out: the input is not added. Deep stacks of such blocks "
                 "hardly train.", 1),
         Mistake("no-projection", {"skip(x) +": "x +"},
-                "You add x itself; where the block has another width x must go through skip.", 1),
+                "You add x itself; if the block has another width, x must go through skip.", 1),
         Mistake("no-time", {"modulate(norm(h), emb)": "norm(h)"},
                 "emb is never used: the block does not know what time it is.", 2),
         Mistake("norm-after", {"modulate(norm(h), emb)": "norm(modulate(h, emb))"},
-                "You normalise after the modulation: that takes out again much of what time put "
-                "in.", 2),
+                "You normalise after the modulation: that removes much of the effect of time.", 2),
         Mistake("no-second-norm", {"modulate(norm(h), emb)": "modulate(h, emb)"},
                 "The second norm is missing: scale and shift then act on features of any size.", 2),
         Mistake("no-first-norm", {"F.silu(norm(x))": "F.silu(x)"},
                 "The first norm is missing: x grows from block to block, and the branch sees it.",
                 2),
         Mistake("linear", {"conv2(F.silu(h))": "conv2(h)"},
-                "There is no SiLU before conv2: two convolutions with nothing bent between are "
-                "one.", 2),
+                "There is no SiLU before conv2: two convolutions with no nonlinearity between them "
+                "are one.", 2),
         Mistake("normed-skip", {"skip(x) +": "skip(F.silu(norm(x))) +"},
-                "The way round the block must be free: skip(x), with neither norm nor SiLU.", 1),
+                "The residual path must stay free: skip(x), with neither norm nor SiLU.", 1),
         Mistake("silu-on-top", {"skip(x) + conv2(F.silu(h))": "F.silu(skip(x) + conv2(F.silu(h)))"},
-                "A SiLU after the sum bends the free way, too; after many blocks little is left of "
-                "x.", 3)),
+                "A SiLU after the sum changes the residual path, too; after many blocks little is "
+                "left of x.", 3)),
     "c03-attention": answer(
         attention,
         Mistake("no-root", {" / q.shape[-1] ** 0.5": ""},
                 "The division by sqrt(d) is missing: scores of wide vectors are large, the softmax "
-                "saturates, and its gradient dies.", 2),
+                "saturates, and its gradient vanishes.", 2),
         Mistake("d-not-root", {"** 0.5": "** 1"},
                 "You divide by d; a scalar product of d random numbers is about sqrt(d) large.", 2),
         Mistake("root-of-tokens", {"q.shape[-1]": "k.shape[-2]"},
@@ -184,7 +183,8 @@ ANSWERS = {
         Mistake("softmax-last", {"scores.softmax(-1) @ v": "(scores @ v).softmax(-1)"},
                 "You take the softmax of the result; it belongs to the scores, before v.", 3),
         Mistake("keys-as-values", {"@ v": "@ k"},
-                "You average the keys. They say where to look; the values say what is there.", 1),
+                "You average the keys. Keys decide which places are read; the values are the "
+                "content.", 1),
         WrongAnswer("over-channels", over_channels,
               "You compare channels with channels. Attention compares places with places: scores "
               "are (..., N, N).", 2),
@@ -201,7 +201,7 @@ ANSWERS = {
                 "You keep the skip after shrinking: its fine detail is gone already.", 3),
         Mistake("skip-before-level", {"        x = down(x)\n        skips.append(x)":
                                       "        skips.append(x)\n        x = down(x)"},
-                "You keep what comes into a level; the skip is what the level makes of it.", 3),
+                "You keep the input of a level; the skip is the output of the level.", 3),
         Mistake("only-the-last", {"skips.pop()": "skips[-1]"},
                 "Every level on the way up gets the same, coarsest skip: take it off the stack.",
                 2),
@@ -229,11 +229,11 @@ RIGHT = {
     "c03-frames": (2, (
         "Perfect frames make no clip: the scoreboard looks at how the ink moves.",
         "FIT and COVER look at whole clips, too: paths, speeds, and one digit from start to end.",
-        "Every part of this scoreboard looks along time. Only a distance of single frames is "
-        "fooled, which is why it is printed beside them and not one of them.")),
+        "Every part of this scoreboard looks along time. Only a distance between single frames "
+        "does not notice it, which is why it is printed beside them and not one of them.")),
     "c03-bug": (2, (
         "Cut skips would hurt most at little noise, where detail is visible, and hardly at much.",
-        "Then it would be right where little noise is, and ever more wrong towards t = 1.",
+        "Then it would be right at little noise, and ever more wrong towards t = 1.",
         "At t = 0.5, and only there, 1 - t is t: both models agree, and the error grows towards "
         "both ends.",
         "That would hurt at every noise level, at t = 0.5 too.")),

@@ -1,4 +1,4 @@
-"""Chapter 04, a Diffusion Transformer: what is right, and what people write instead."""
+"""Chapter 04, a Diffusion Transformer: the right answers and the common mistakes."""
 from collections.abc import Callable
 
 import torch
@@ -105,17 +105,17 @@ ANSWERS = {
         join,
         WrongAnswer("reshaped", reshaped_back,
               "A plain reshape lays each token out along a row. The token's axes must be split and "
-              "dealt out first.", 1),
+              "reordered first.", 1),
         Mistake("columns-first", {"(t h w)": "(t w h)"},
                 "You put the patches back column by column; `cut` listed them row by row.", 1),
         Mistake("mirrored", {"(a b c k)": "(a c b k)"},
                 "Every patch comes back flipped over its diagonal: rows and columns are exchanged "
                 "inside it.", 1),
         Mistake("spread", {"(h b) (w c)": "(b h) (c w)"},
-                "You strew each patch over the whole frame: in (h b) the second name counts the "
+                "You spread each patch over the whole frame: in (h b) the second name counts the "
                 "pixels within a patch.", 2),
         Mistake("spread-in-time", {"(t a)": "(a t)"},
-                "You strew each patch's frames over the whole clip: (t a), not (a t).", 2),
+                "You spread each patch's frames over the whole clip: (t a), not (a t).", 2),
         Mistake("channels-first", {"(a b c k)": "(k a b c)"},
                 "Inside a token the channels are the innermost, not the first.", 1),
         Mistake("frame-innermost", {"(a b c k)": "(b c a k)"},
@@ -123,8 +123,8 @@ ANSWERS = {
     "c04-heads": answer(
         self_attention,
         Mistake("heads-innermost", {"(three heads d)": "(three d heads)"},
-                "You deal channels out to the heads in turn, like cards; here each head gets d "
-                "neighbouring ones: (heads d).", 2),
+                "You give channels to the heads in turn; here each head gets d neighbouring ones: "
+                "(heads d).", 2),
         Mistake("three-inside", {"(three heads d)": "(heads three d)"},
                 "You read q, k and v head by head; qkv gives all queries first, then all keys, "
                 "then all values.", 2),
@@ -133,10 +133,10 @@ ANSWERS = {
                 "Your heads attend to one another at each place, and places never meet. N must be "
                 "the last axis but one.", 2),
         Mistake("merged-wrongly", {"b n (heads d)": "b n (d heads)"},
-                "The heads' answers are shuffled together; lay them side by side: (heads d).", 3),
+                "The heads' outputs are mixed up; lay them side by side: (heads d).", 3),
         Mistake("values-turned", {", v)\n    return": ", turn(v))\n    return"},
-                "You turn the values, too. Places decide who looks at whom; what is handed over "
-                "should not depend on them.", 3),
+                "You turn the values, too. Positions should change the attention weights only, not "
+                "the values that are averaged.", 3),
         Mistake("keys-not-turned", {"turn(k), v)": "k, v)"},
                 "Only the queries are turned. Then the product depends on where the query is, not "
                 "on the distance to the key.", 3),
@@ -144,10 +144,10 @@ ANSWERS = {
                 "Only the keys are turned. Then the product depends on where the key is, not on "
                 "the distance to the query.", 3),
         Mistake("not-turned", {"turn(q), turn(k)": "q, k"},
-                "You never use turn: the network cannot know where anything is.", 3),
+                "You never use turn: the network cannot know any token's position.", 3),
         Mistake("no-out", {"out(rearrange(found, \"b heads n d -> b n (heads d)\"))":
                            "rearrange(found, \"b heads n d -> b n (heads d)\")"},
-                "The last layer, out, is missing: what the heads found is never mixed.", 3),
+                "The last layer, out, is missing: the outputs of the heads are never mixed.", 3),
         Mistake("values-and-keys", {"q, k, v =": "q, v, k ="},
                 "Keys and values are exchanged: the order is q, k, v.", 2)),
     "c04-rotate": answer(
@@ -165,8 +165,8 @@ ANSWERS = {
                 "multiplied: turned.", 1),
         Mistake("scaled", {" - b * phi.sin()": "", "a * phi.sin() + b * phi.cos()":
                            "b * phi.sin()"},
-                "You multiply one half by cosines and the other by sines. In a rotation each half "
-                "gets something of the other.", 2),
+                "You multiply one half by cosines and the other by sines. In a rotation each new "
+                "half contains part of both.", 2),
         Mistake("halves-swapped", {"a, b = x": "b, a = x"},
                 "The halves are exchanged: a is the first half of x.", 3),
         Mistake("answer-swapped", {"[a * phi.cos() - b * phi.sin(), a * phi.sin() + b * "
@@ -182,7 +182,7 @@ ANSWERS = {
                 "Your places are right but in another order than the tokens: columns count "
                 "fastest, then rows, then frames.", 2),
         Mistake("space-only", {"places[:, k, None] *": "(k > 0) * places[:, k, None] *"},
-                "The frame is not told: all frames of a place look the same.", 1),
+                "The frame is not encoded: all frames of a place look the same.", 1),
         Mistake("time-everywhere", {"places[:, k, None]": "places[:, 0, None]"},
                 "All angles follow the frame's number; the second share is for rows, the third for "
                 "columns.", 3),
@@ -194,7 +194,7 @@ ANSWERS = {
                 "Your speeds rise; here the fastest pair comes first.", 2),
         Mistake("as-in-text", {"logspace(0, -2": "logspace(0, -4"},
                 "Your speeds fall to 1/10,000, as for long texts. On a grid of eight places such "
-                "pairs would never turn: 1/100 is asked for.", 2),
+                "pairs would hardly turn: end at 1/100.", 2),
         Mistake("from-one", {"torch.arange(n) for": "torch.arange(1, n + 1) for"},
                 "You count places from 1. Distances are the same, but places begin at 0 here.", 2),
         Mistake("shares-of-the-size", {"places[:, k, None] *": "places[:, k, None] / grid[k] *"},
@@ -203,20 +203,20 @@ ANSWERS = {
     "c04-block": answer(
         dit_block,
         Mistake("no-way-round", {"h = h + gate": "h = gate", "return h + gate2": "return gate2"},
-                "The way round is missing: with gates at 0 your block gives 0, and a stack of them "
-                "says nothing about its input, ever.", 3),
+                "The residual path is missing: with gates at 0 your block outputs 0, and a stack "
+                "of such blocks loses its input.", 3),
         Mistake("no-gates", {"h + gate * attend": "h + attend", "h + gate2 * mlp": "h + mlp"},
-                "The gates are not used. They are what lets a fresh block begin as nothing.", 1),
+                "The gates are not used. With them a fresh block begins as the identity.", 1),
         Mistake("one-plus-gate", {"gate * attend": "(1 + gate) * attend",
                                   "gate2 * mlp": "(1 + gate2) * mlp"},
-                "You multiply by 1 + gate: then a fresh block does not begin as nothing. The 1 "
-                "belongs to scale.", 1),
+                "You multiply by 1 + gate: then a fresh block does not begin as the identity. The "
+                "1 belongs to scale.", 1),
         Mistake("gated-sum", {"h + gate * attend(norm(h) * (1 + scale) + shift)":
                               "gate * (h + attend(norm(h) * (1 + scale) + shift))"},
-                "Your first gate closes the way round, too. Only the branch is gated.", 1),
+                "Your first gate closes the residual path, too. Only the branch is gated.", 1),
         Mistake("no-one", {"(1 + scale)": "scale", "(1 + scale2)": "scale2"},
-                "You multiply by scale, not by 1 + scale: fresh, the branches would see nothing of "
-                "h.", 3),
+                "You multiply by scale, not by 1 + scale: in a fresh block the branches would get "
+                "nothing of h.", 3),
         Mistake("scale-first", {"shift, scale, gate, shift2, scale2, gate2 =":
                                 "scale, shift, gate, scale2, shift2, gate2 ="},
                 "Shift and scale are exchanged: the order is shift, scale, gate.", 2),
@@ -224,12 +224,12 @@ ANSWERS = {
                                "gate, shift, scale, gate2, shift2, scale2 ="},
                 "You take the gate first: the order is shift, scale, gate.", 2),
         Mistake("interleaved", {".chunk(6, -1)": ".unflatten(-1, (-1, 6)).unbind(-1)"},
-                "You deal the 6 D numbers out in turn; the first D are the shift, the next D the "
+                "You take the 6 D numbers in turn; the first D are the shift, the next D the "
                 "scale, and so on.", 2),
         Mistake("side-by-side", {"    h = h + gate * attend": "    g = h + gate * attend",
                                  "return h + gate2": "return g + gate2"},
-                "Your mlp sees the h from before attention. One after the other: it works on what "
-                "attention found.", 3),
+                "Your mlp sees the h from before attention. One after the other: it works on the "
+                "output of attention.", 3),
         Mistake("no-norm", {"attend(norm(h) *": "attend(h *", "mlp(norm(h) *": "mlp(h *"},
                 "norm is never used: scale and shift then act on features of any size.", 3),
         Mistake("norm-last", {"attend(norm(h) * (1 + scale) + shift)":
@@ -253,22 +253,22 @@ RIGHT = {
         "Attention knows no order: its sums run over all tokens, wherever they stand.",
         "Convolutions have borders. Attention has neither borders nor neighbours.",
         "Every token is compared with every other, wherever either stands: a set goes in, a set "
-        "comes out. Without being told places a transformer cannot tell a digit from its patches "
-        "in a heap.")),
+        "comes out. Without positions a transformer cannot distinguish a digit from its patches in "
+        "another order.")),
     "c04-zero": (2, (
         "In the first step the last layer is 0, so nothing before it gets a gradient: the chain "
         "rule multiplies by 0.",
-        "In the second step the last layer is no longer 0, and the gates feel it. But the blocks' "
-        "weights reach the loss only through the gates, which are still 0.",
-        "One after the other the locks open: first the last layer learns, then the gates, then "
-        "what they let through. It costs two steps.",
+        "In the second step the last layer is no longer 0, and the gates get a gradient. But the "
+        "blocks' weights reach the loss only through the gates, which are still 0.",
+        "They start one after the other: first the last layer learns, then the gates, then the "
+        "blocks behind them. It costs two steps.",
         "A factor that is 0 has a gradient: that of 0 times f is f. So the gates leave 0 as soon "
-        "as anything listens to them.")),
+        "as the last layer is not 0.")),
     "c04-bug": (2, (
         "Small steps would give small changes, but gradients of a normal size; the colleague's "
         "blocks have none at all.",
-        "So do yours, and they open in the second step.",
+        "So do yours, and they leave 0 in the second step.",
         "In a product of two factors that are both 0 neither has a gradient: it is the other one, "
-        "0. One zero opens by itself, two keep each other shut.",
+        "0. A single zero factor can learn; two zero factors stop each other.",
         "Then h would be lost, but gates and blocks would get their gradients.")),
 }

@@ -1,4 +1,4 @@
-"""Chapter 05, latent diffusion: what is right, and what people write instead."""
+"""Chapter 05, latent diffusion: the right answers and the common mistakes."""
 from collections.abc import Callable
 
 import torch
@@ -101,23 +101,23 @@ ANSWERS = {
         Mistake("std-for-variance", {"log_var.exp()": "(log_var / 2).exp()"},
                 "exp(log_var / 2) is the standard deviation; the formula has the variance.", 2),
         Mistake("no-one", {" - log_var - 1": " - log_var"},
-                "The 1 is missing, so a latent that says nothing, mean 0 and variance 1, would "
+                "The 1 is missing, so a latent without information, mean 0 and variance 1, would "
                 "not cost 0.", 1),
         Mistake("log-sign", {"- log_var - 1": "+ log_var - 1"},
                 "The logarithm has the wrong sign: a variance near 0 would be cheap, and the "
-                "encoder could say everything for nothing.", 1),
+                "encoder could store everything at no cost.", 1),
         Mistake("mean-not-squared", {"mean.square()": "mean.abs()"},
                 "The mean enters as its absolute value; squared is right.", 1),
         Mistake("no-mean", {"mean.square() + ": ""},
                 "The mean is missing: latents may then drift as far as they like.", 1),
         WrongAnswer("reversed", reversed_kl,
               "You computed the divergence of the normal distribution from the posterior; it is "
-              "not symmetric, and the other one is asked for.", 1),
+              "not symmetric; compute the other one.", 1),
         Mistake("sum", {".mean(1)": ".sum(1)"},
-                "You sum over the latent's numbers where the mean is asked for: the weight would "
+                "You sum over the latent's numbers instead of taking their mean: the weight would "
                 "mean another thing for each size of latent.", 3),
         Mistake("batch-mean", {".flatten(1).mean(1)": ".mean()"},
-                "You average over the batch, too; one number for each sample is asked for.", 3)),
+                "You average over the batch, too; return one number for each sample.", 3)),
     "c05-loss": answer(
         vae_loss,
         Mistake("no-draw", {"decode(draw(mean, log_var, eps))": "decode(mean)"},
@@ -135,12 +135,12 @@ ANSWERS = {
                 "negative would cost nothing. First diff, then abs.", 2),
         Mistake("squared", {"e.abs()": "e.square()"},
                 "You square the error. Squares prefer the mean of all that is possible, which is "
-                "blur; absolute values are asked for.", 3),
+                "blur; use absolute values.", 3),
         Mistake("kl-unweighted", {"beta * kl": "kl"},
-                "The divergence has no weight: at full weight the latents would say next to "
-                "nothing.", 3),
+                "The divergence has no weight: at full weight the latents would hold hardly any "
+                "information.", 3),
         Mistake("kl-subtracted", {"+ beta * kl": "- beta * kl"},
-                "You subtract the divergence: the latents are rewarded for flying apart.", 3),
+                "You subtract the divergence: the latents are rewarded for moving apart.", 3),
         Mistake("batch-mean", {"e.abs().flatten(1).mean(1)": "e.abs().mean()"},
                 "Your error is the mean over the batch; each sample has its own.", 3)),
     "c05-pairs": answer(
@@ -154,7 +154,7 @@ ANSWERS = {
                 "Every other frame is lost, and its neighbour stands there twice.", 2),
         Mistake("averaged", {"torch.cat([x[:, ::2], x[:, 1::2]], 2)":
                              "(x[:, ::2] + x[:, 1::2]) / 2"},
-                "You average the two frames. Which of them a stroke was in is then lost for ever; "
+                "You average the two frames. Then nobody can know which of them a stroke was in; "
                 "let a layer decide what to keep.", 1),
         Mistake("interleaved", {"torch.cat([x[:, ::2], x[:, 1::2]], 2)":
                                 "torch.stack([x[:, ::2], x[:, 1::2]], 3).flatten(2, 3)"},
@@ -164,14 +164,13 @@ ANSWERS = {
                 "You put the frames side by side in space; they belong on top of each other, in "
                 "the channels.", 2),
         Mistake("dark-image", {"torch.cat([x, x], 1)": "torch.cat([x, 0 * x], 1)"},
-                "An image's partner is a frame of zeros with you: to the network, a flash. A "
-                "still picture is a pair of equal frames.", 3),
+                "You pair an image with a frame of zeros, so it seems to change in time. A still "
+                "picture is a pair of equal frames.", 3),
         Mistake("no-image", {"    if x.shape[1] == 1:\n        x = torch.cat([x, x], 1)\n": ""},
                 "A single image is refused; it counts as a pair of equal frames.", 3),
         Mistake("unchecked", {'    if x.shape[1] % 2:\n        raise ValueError(f"{x.shape[1]} '
                               'frames cannot be paired.")\n': ""},
-                "Three frames end in an error of torch's about sizes. Say it yourself: "
-                "ValueError.", 3)),
+                "Three frames cause an error of torch about sizes. Raise ValueError yourself.", 3)),
     "c05-calibrate": answer(
         calibration,
         WrongAnswer("one-scale", one_scale,
@@ -179,14 +178,14 @@ ANSWERS = {
               "noise long before a loud one: each needs its own.", 1),
         Mistake("each-place", {"z.mean((0, 1, 3, 4))[:, None, None]": "z.mean((0, 1))",
                                "z.std((0, 1, 3, 4))[:, None, None]": "z.std((0, 1))"},
-                "Each place has a scale of its own with you: frames of another size could not be "
+                "You give each place a scale of its own: frames of another size could not be "
                 "encoded, and shifted digits would look different.", 2),
         Mistake("each-clip", {"z.mean((0, 1, 3, 4))[:, None, None]":
                               "z.mean((1, 3, 4))[..., None, None]",
                               "z.std((0, 1, 3, 4))[:, None, None]":
                               "z.std((1, 3, 4))[..., None, None]"},
-                "Each clip has a scale of its own with you. It would have to be known to decode, "
-                "and a sampler starts without any clip.", 2),
+                "You give each clip a scale of its own. It would have to be known to decode, and a "
+                "sampler starts without any clip.", 2),
         Mistake("frames-for-channels", {"z.mean((0, 1, 3, 4))": "z.mean((0, 2, 3, 4))",
                                         "z.std((0, 1, 3, 4))": "z.std((0, 2, 3, 4))"},
                 "You kept the axis of time; channels are axis 2.", 2),
@@ -195,7 +194,7 @@ ANSWERS = {
         Mistake("about-zero", {"z.std((0, 1, 3, 4))": "z.square().mean((0, 1, 3, 4)).sqrt()"},
                 "You measure the spread about 0; the mean is taken off first.", 1),
         Mistake("inverse", {"std.clamp(min=1e-6)": "1 / std.clamp(min=1e-6)"},
-                "You return one over the scale; the scale itself is asked for.", 1),
+                "You return one over the scale; return the scale itself.", 1),
         Mistake("no-floor", {".clamp(min=1e-6)": ""},
                 "A channel that never changes has standard deviation 0, and dividing by it gives "
                 "NaN. Keep it from 0.", 3)),
@@ -206,7 +205,7 @@ ANSWERS = {
         Mistake("axes-exchanged", {"(-y, -x)": "(-x, -y)"},
                 "y and x are exchanged: y is the height, axis -2.", 2),
         Mistake("not-followed", {"torch.roll(frame, (-y, -x), (-2, -1))": "frame"},
-                "You never shift back, so all that moves counts as shimmer.", 1),
+                "You never shift back, so all movement counts as shimmer.", 1),
         Mistake("first-path", {"path.flatten(0, 1)": "path[:1].expand_as(path).flatten(0, 1)"},
                 "All clips are shifted along the first one's path.", 2),
         WrongAnswer("band-first", band_first,
@@ -226,16 +225,16 @@ ANSWERS = {
         Mistake("neighbours", {"seen.var(1, correction=0)": "seen.diff(dim=1).square().mean(1)"},
                 "You compare neighbouring frames; compare each with the mean over frames.", 3),
         Mistake("batch-mean", {"change.flatten(1).mean(1)": "change.mean()"},
-                "Your shimmer is the mean over the clips, too; one number for each is asked for.",
+                "Your shimmer is the mean over the clips, too; return one number for each.",
                 3)),
 }
 
 RIGHT = {
     "c05-axis": (2, (
         "Bits cost: zeta times the divergence. A number that varies little is not worth them.",
-        "It does round it more, down to a variance of zeta / 2 = .025; below that nothing is left "
-        "to say.",
-        "Its variance is below zeta / 2 = .025, so saying anything costs more than it saves. Fine "
+        "It does round it more, down to a variance of zeta / 2 = .025; below that it stores "
+        "nothing.",
+        "Its variance is below zeta / 2 = .025, so storing it costs more than it saves. Fine "
         "detail, which varies little, goes first.")),
     "c05-paste": (1, (
         "Each latent stands for its own place and its neighbours, so they can be cut up.",
@@ -248,5 +247,5 @@ RIGHT = {
         "Hardly any loss until the very end, t near 0: everything is decided there, where a "
         "sampler takes one or two steps.",
         "Then the loss would be high at both ends, where t and 1 - t differ most.",
-        "The same decoder rebuilds real clips well: what it is given is at fault.")),
+        "The same decoder rebuilds real clips well: the latents that it gets are wrong.")),
 }

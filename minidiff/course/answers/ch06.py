@@ -1,4 +1,4 @@
-"""Chapter 06, guidance and prompts: what is right, and what people write instead."""
+"""Chapter 06, guidance and prompts: the right answers and the common mistakes."""
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -106,23 +106,24 @@ ANSWERS = {
     "c06-drop": answer(
         drop,
         Mistake("kept-with-p", {"chance < p": "chance >= p"},
-                "You drop what should stay: with p = 0.1 nine conditions of ten are gone.", 1),
+                "You drop the conditions that should stay: with p = 0.1 nine conditions of ten are "
+                "gone.", 1),
         Mistake("per-batch", {"chance < p": "chance[:1].expand(len(cond)) < p"},
-                "One chance decides for the whole batch. Then a batch holds either nothing but "
-                "conditions or none, and the gradient jerks between two tasks; each sample has a "
-                "chance of its own.", 1),
+                "One chance decides for the whole batch. Then a batch holds either only conditions "
+                "or none, and the gradient alternates between two tasks; each sample has a chance "
+                "of its own.", 1),
         Mistake("no-axes", {".view(-1, *[1] * (cond.ndim - 1))": ""},
-                "(B,) lines up with the last axis, the words: where sizes differ that is an error, "
-                "and where a prompt has as many words as the batch has samples, it silently drops "
-                "the same words of every prompt.", 2),
+                "(B,) lines up with the last axis, the words: if sizes differ, that is an error, "
+                "and if a prompt has as many words as the batch has samples, it silently drops the "
+                "same words of every prompt.", 2),
         Mistake("one-word", {"torch.where(gone, null, cond)":
                              "torch.where(gone & (torch.arange(cond.shape[-1]) == 0), null, cond) "
                              "if cond.ndim > 1 else torch.where(gone, null, cond)"},
                 "Only the first word of a prompt is dropped. The null prompt has no words at all.",
                 2),
         Mistake("zero-is-null", {"null, cond)": "0, cond)"},
-                "You write 0 where the condition is dropped. 0 is no word, but among classes it is "
-                "the digit 0; take the null that is given.", 2),
+                "You write 0 for a dropped condition. 0 is no word, but among classes it is the "
+                "digit 0; take the null that is given.", 2),
         Mistake("and-equal", {"chance < p": "chance <= p"},
                 "A chance may be exactly 0, and p = 0 must drop nothing: compare with <.", 1),
         Mistake("the-first-ones",
@@ -135,10 +136,11 @@ ANSWERS = {
         guided,
         Mistake("reversed", {LINE: "x0 + scale * (x0_null - x0)"},
                 "The two guesses are exchanged: you walk from the conditional one towards the one "
-                "without a condition, so a larger scale leads away from what is asked.", 1),
+                "without a condition, so a larger scale pushes samples away from the "
+                "condition.", 1),
         Mistake("one-more", {LINE: "x0 + scale * (x0 - x0_null)"},
-                "You start from the conditional guess: your scale is the paper's w, and all you "
-                "ask for comes out one further. Here 0 is without condition and 1 with it.", 1),
+                "You start from the conditional guess: your scale is the paper's w, so every scale "
+                "acts like ours plus one. Here 0 is without condition and 1 with it.", 1),
         WrongAnswer("two-calls", two_calls,
               "The values are right, but the network was called twice. One call with a batch "
               "twice as long is faster on most machines.", 2),
@@ -146,10 +148,10 @@ ANSWERS = {
               "Only the first channel (or frame) is guided, the others are the conditional guess. "
               "Published code has had this slip; guide everything.", 3),
         Mistake("null-for-cond", {BOTH: "torch.cat([null, null])"},
-                "The network never gets cond: both halves are asked without a condition, so the "
+                "The network never gets cond: both halves are computed without a condition, so the "
                 "scale does nothing.", 2),
         Mistake("cond-for-null", {BOTH: "torch.cat([cond, cond])"},
-                "The network never gets null: both halves are asked with the condition, so the "
+                "The network never gets null: both halves are computed with the condition, so the "
                 "scale does nothing.", 2),
         Mistake("scaled-only", {LINE: "scale * (x0 - x0_null)"},
                 "The starting point is missing: scale times the difference is added to the guess "
@@ -182,8 +184,8 @@ ANSWERS = {
                 "You never look at low.", 2),
         Mistake("asks-both",
                 {CHOICE: "torch.where((low <= t) & (t <= high), inside(x, t), outside(x, t))"},
-                "The values are right, but you ask both denoisers at every t and throw one answer "
-                "away. Outside the interval guidance should cost nothing.", 2)),
+                "The values are right, but you call both denoisers at every t and discard one "
+                "output. Outside the interval guidance should cost nothing.", 2)),
     "c06-rescale": answer(
         rescaled,
         Mistake("over-the-batch", {"range(1, x0.ndim)": "range(x0.ndim)"},
@@ -215,19 +217,20 @@ ANSWERS = {
         Mistake("unknown-is-nothing",
                 {STRANGERS: "", "[vocabulary.index(w) for w in words]":
                  "[vocabulary.index(w) if w in vocabulary else 0 for w in words]"},
-                "An unknown word becomes 0, no word, and nobody hears of it. “a cat left” is a "
+                "An unknown word becomes 0, no word, without any message. “a cat left” is a "
                 "mistake that the user wants to know about: raise ValueError.", 3),
         Mistake("unknown-left-out",
                 {STRANGERS: "", "for w in words]": "for w in words if w in vocabulary]"},
-                "Unknown words are left out in silence; raise ValueError.", 3),
+                "Unknown words are left out silently; raise ValueError.", 3),
         Mistake("cut", {LONGER: "", IDS: "torch.tensor((ids + [0] * length)[:length])"},
-                "A prompt that is too long is cut off in silence, and its end is ignored; raise "
+                "A prompt that is too long is cut off silently, and its end is ignored; raise "
                 "ValueError.", 3),
         Mistake("not-filled-up", {IDS: "torch.tensor(ids)"},
                 "The ids are right, but not filled up with 0 to `length`: prompts of different "
                 "lengths make no batch.", 2),
         Mistake("capitals", {"prompt.lower()": "prompt"},
-                "Capitals matter to yours; “A Three” is to mean what “a three” means.", 1),
+                "Your function is sensitive to capitals; “A Three” must mean what “a three” "
+                "means.", 1),
         Mistake("off-by-one", {"[vocabulary.index(w) for w in words]":
                                "[vocabulary.index(w) - 1 for w in words]"},
                 "Your ids are one too small, so the first word has id 0, which is no word.", 2),
@@ -236,13 +239,13 @@ ANSWERS = {
         Mistake("letters", {"prompt.lower().split()": "list(prompt.lower().replace(' ', ''))"},
                 "You look up letters, not words: split at the spaces.", 1),
         WrongAnswer("key-error", by_dictionary,
-              "For an unknown word yours raises a KeyError, which says little to someone who typed "
+              "For an unknown word yours raises a KeyError, which does not help someone who typed "
               "a prompt. Raise a ValueError that names the word.", 3)),
     "c06-cross": answer(
         cross_attention,
         Mistake("over-places", {".softmax(-1)": ".softmax(-2)"},
-                "Your softmax is over the places: every word shares itself out among them. Each "
-                "place shares itself out among the words, the last axis.", 3),
+                "Your softmax is over the places: the weights of each word sum to 1. The weights "
+                "of each place must sum to 1 over the words, the last axis.", 3),
         Mistake("not-scaled", {" / q.shape[-1]**0.5": ""},
                 "The 1 / sqrt(d) is missing: scores grow with the width, and the softmax becomes a "
                 "choice.", 3),
@@ -258,8 +261,8 @@ ANSWERS = {
         Mistake("one-head", {"h=heads": "h=1"},
                 "Your maps have one head, whatever `heads` says.", 2),
         Mistake("keys-for-values", {"key(words), value(words)": "key(words), key(words)"},
-                "You hand over the keys. A key says what a word is found by, a value what it "
-                "gives.", 1),
+                "You average the keys. A key is compared with the queries; a value is what the "
+                "place reads.", 1),
         Mistake("put-together-wrong",
                 {'rearrange(maps @ v, "b h n d -> b n (h d)")': "(maps @ v).reshape(h.shape)"},
                 "The heads are put together in the wrong order: bring the places to the front "
@@ -267,26 +270,27 @@ ANSWERS = {
         Mistake("maps-before-softmax",
                 {SOFT: "q @ k.transpose(-1, -2) / q.shape[-1]**0.5",
                  "maps @ v": "maps.softmax(-1) @ v"},
-                "What is read is right, but the maps you return are the scores before the "
+                "The first result is right, but the maps you return are the scores before the "
                 "softmax.", 3),
         Mistake("maps-only", {'rearrange(maps @ v, "b h n d -> b n (h d)"), maps': "maps"},
-                "You return the maps alone. Two things are asked for: what each place reads, and "
-                "the maps.", 3)),
+                "You return the maps alone. Return two things: the values that each place reads, "
+                "and the maps.", 3)),
 }
 
 RIGHT = {
     "c06-beyond": (2, (
         "At scale 1, yes. Above it the guess is exaggerated, and what is exaggerated is the "
         "difference to the other clouds.",
-        "Typical is not what guidance looks for: it looks for what tells this cloud from the "
-        "others, and that is strongest at its far side.",
-        "The line leads away from what everything has in common. So guided samples are no fair "
-        "sample of what was asked for: surer, fewer kinds, and off the data in the end.")),
+        "Guidance does not look for typical points: it looks for the difference between this cloud "
+        "and the others, and that is strongest at its far side.",
+        "The line goes away from what all clouds have in common. So guided samples are no fair "
+        "sample of the condition: they are clearer, of fewer kinds, and finally outside the "
+        "data.")),
     "c06-bag": (2, (
-        "Where a word stands, nobody told the attention: it weighs a set.",
+        "Attention does not get the position of a word: it averages a set.",
         "The words are even all the same ones, only in another order.",
-        "Keys and values are summed over the words, in whatever order. So the words must be told "
-        "their order and their neighbours before the picture reads them.")),
+        "Keys and values are summed over the words, in whatever order. So order and neighbours "
+        "must be encoded in the words before the picture reads them.")),
     "c06-bug": (1, (
         "Then its samples would move the other way as the scale grows; they move the right way, "
         "too far.",

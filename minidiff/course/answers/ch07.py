@@ -1,4 +1,4 @@
-"""Chapter 07, time: what is right, and what people write instead."""
+"""Chapter 07, time: the right answers and the common mistakes."""
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -10,8 +10,8 @@ from minidiff.course.answers.ch01 import gaussian_guess
 
 def steady(path: Tensor) -> Tensor:
     """Each path's steadiness in (0, 1], (B,), from its accelerations."""
-    jolts = path.diff(dim=1).diff(dim=1).norm(dim=-1)
-    return (-2 * jolts).exp().mean(1)
+    accelerations = path.diff(dim=1).diff(dim=1).norm(dim=-1)
+    return (-2 * accelerations).exp().mean(1)
 
 
 def clip_guess(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -126,23 +126,25 @@ ANSWERS = {
         steady,
         Mistake("steps", {".diff(dim=1).diff(dim=1)": ".diff(dim=1)"},
                 "You measure the steps themselves: a fast straight flight would count as unsteady. "
-                "Jolts are changes of the steps, a second difference.", 1),
+                "Accelerations are changes of the steps, second differences.", 1),
         Mistake("last-axis", {".diff(dim=1).diff(dim=1)": ".diff().diff()"},
                 "diff() without dim works along the last axis, from y to x. Frames are axis 1.", 2),
-        Mistake("mean-first", {"(-2 * jolts).exp().mean(1)": "(-2 * jolts.mean(1)).exp()"},
-                "You take the mean of the jolts and then the exponential: one wild jump would "
-                "outweigh all else. Each frame gets its own exponential first.", 3),
+        Mistake("mean-first", {"(-2 * accelerations).exp().mean(1)":
+                               "(-2 * accelerations.mean(1)).exp()"},
+                "You take the mean of the accelerations and then the exponential: one big jump "
+                "would outweigh all else. Each frame gets its own exponential first.", 3),
         Mistake("squared", {".norm(dim=-1)": ".square().sum(-1)"},
-                "You use the square of the jolt's length; take its root.", 2),
+                "You use the square of the acceleration's length; take its root.", 2),
         Mistake("summed-axes", {".norm(dim=-1)": ".abs().sum(-1)"},
-                "You add the jolts along y and x; the length of a jolt is the root of the sum of "
-                "their squares.", 2),
+                "You add the accelerations along y and x; the length of an acceleration is the "
+                "root of the sum of their squares.", 2),
         Mistake("each-axis", {".norm(dim=-1)": ".abs()", ".mean(1)": ".mean((1, 2))"},
-                "You treat y and x as two paths; a jolt is one vector, and its length counts.", 2),
-        Mistake("growing", {"(-2 * jolts)": "(2 * jolts)"},
-                "Your number grows with the jolts; steady should be 1 and wild near 0.", 3),
-        Mistake("no-two", {"(-2 * jolts)": "(-jolts)"},
-                "The factor 2 is missing: half a pixel should cost as much as exp(-1) says.", 3),
+                "You treat y and x as two paths; an acceleration is one vector, and its length "
+                "counts.", 2),
+        Mistake("growing", {"(-2 * accelerations)": "(2 * accelerations)"},
+                "Your number grows with the accelerations; steady should be 1 and wild near 0.", 3),
+        Mistake("no-two", {"(-2 * accelerations)": "(-accelerations)"},
+                "The factor 2 is missing: half a pixel should give exp(-1).", 3),
         Mistake("over-clips", {".mean(1)": ".mean(0)"},
                 "You average over the clips; each clip has a number of its own, so the mean is "
                 "over its frames.", 3)),
@@ -150,7 +152,7 @@ ANSWERS = {
         clip_guess,
         WrongAnswer("each-frame-alone", each_frame_alone,
               "You use each frame's own variance only: that is the best guess of someone who sees "
-              "one frame. What frames know of each other stands beside the diagonal.", 1),
+              "one frame. The other entries show how frames depend on each other.", 1),
         WrongAnswer("noise-in-all", noise_in_all,
               "You add sigma^2 to every entry of the covariance, as if all frames had the same "
               "noise. Each has its own: sigma^2 times the identity.", 2),
@@ -168,7 +170,7 @@ ANSWERS = {
                                "y = gaussian_guess(x, 0, std, alpha, sigma)"},
                 "You apply the axes' variances to the frames as they came: turn them first.", 1),
         Mistake("swapped", {"alpha, sigma)\n    return": "sigma, alpha)\n    return"},
-                "alpha and sigma are exchanged: your guess trusts x most where it is noise.", 3)),
+                "alpha and sigma are exchanged: your guess trusts x most when it is noise.", 3)),
     "c07-temporal-attention": answer(
         temporal_attention,
         WrongAnswer("over-space", over_space,
@@ -185,14 +187,14 @@ ANSWERS = {
                 "You unfold the frames as (t b): frames of different clips end up in one row. They "
                 "were folded clip by clip, (b t).", 2),
         Mistake("no-residual", {"return x + rearrange": "return rearrange"},
-                "x is not added: a fresh layer, whose `out` is 0, would wipe the clip out instead "
-                "of leaving it as it is.", 3),
+                "x is not added: a fresh layer, whose `out` is 0, would erase the clip instead of "
+                "leaving it as it is.", 3),
         Mistake("no-positions", {"norm(h) + pos": "norm(h)"},
                 "pos is never used: without it attention cannot tell the first frame from the "
                 "last.", 2),
         Mistake("positions-normed", {"norm(h) + pos": "norm(h + pos)"},
                 "You add the positions before the norm, which then scales them with the content; "
-                "they belong behind it.", 2),
+                "add them after it.", 2),
         Mistake("no-norm", {"norm(h) + pos": "h + pos"},
                 "The norm is missing: features of any size reach the scores.", 2),
         Mistake("no-out", {"out(h)": "h"},
@@ -202,7 +204,7 @@ ANSWERS = {
                 "You attend with one head as wide as all; split the width into `heads` of them.",
                 3),
         Mistake("heads-inside-out", {"(three n d)": "(three d n)"},
-                "You deal the width out to the heads in turn; a head is a slice of neighbours, (n "
+                "You give the width to the heads in turn; a head is a slice of neighbours, (n "
                 "d).", 3),
         Mistake("q-k-exchanged", {"q, k, v = rearrange": "k, q, v = rearrange"},
                 "Queries and keys are exchanged: of qkv's output q comes first, then k, then v.",
@@ -241,8 +243,8 @@ ANSWERS = {
     "c07-causal": answer(
         causal_attention,
         Mistake("past-hidden", {".triu(1)": ".tril(-1)"},
-                "You hide the past and show the future: row i is the frame that asks, column j the "
-                "frame it looks at, and j > i must go.", 3),
+                "You hide the past and show the future: row i is the frame of the query, column j "
+                "the frame of the key, and j > i must go.", 3),
         Mistake("itself-hidden", {".triu(1)": ".triu()"},
                 "You hide the frame itself as well, so the first frame has nothing to look at, and "
                 "its softmax is NaN.", 3),
@@ -257,8 +259,8 @@ ANSWERS = {
         Mistake("no-mask", {".masked_fill(future, -torch.inf)": ""},
                 "Nothing is masked: every frame sees all.", 1),
         Mistake("over-queries", {"softmax(-1)": "softmax(-2)"},
-                "Your weights sum to 1 over the frames that ask; each of them spreads its "
-                "attention over the frames it sees, the last axis.", 2),
+                "Your weights sum to 1 over the queries; each query spreads its attention over the "
+                "frames it sees, the last axis.", 2),
         Mistake("no-root", {" / q.shape[-1] ** 0.5": ""},
                 "The division by the root of d is missing.", 1)),
     "c07-rollout": answer(
@@ -285,24 +287,24 @@ ANSWERS = {
 
 RIGHT = {
     "c07-shared": (1, (
-        "Frames never meet, but equal questions have equal answers.",
+        "Frames never meet, but equal inputs give equal outputs.",
         "The same noise, the same network, the same answer, eight times. It has no flicker at all, "
         "so \"no flicker\" alone is no quality: a still picture has it.",
         "The frames agree completely, and nothing in the noise says that they should not.")),
     "c07-order": (0, (
         "Attention is a mean over a set: without positions it knows which frames there are, not "
-        "when. Turn them round, and the answers turn with them.",
+        "when. Reverse them, and the outputs are reversed, too.",
         "It cannot notice: nothing in a set has an order.",
-        "Each frame asks for itself, so its answer goes where the frame goes.")),
+        "Each frame has its own query, so its output moves with the frame.")),
     "c07-gap": (1, (
         "A clear frame needs no help: there both errors are small.",
-        "One frame is lost there, eight weak hints together are not. At both ends the gap closes: "
-        "clear frames need no help, pure noise has none to give.",
+        "One frame alone is useless there, eight weak hints together are not. At both ends the gap "
+        "closes: clear frames need no help, pure noise has none to give.",
         "Pure noise holds no hint, however often one looks.")),
     "c07-bug": (2, (
-        "Then no frame would move any other: only the diagonal would be lit.",
+        "Then no frame would change any other: only the diagonal would be lit.",
         "Then the lit cells would lie above the diagonal, inside each clip's own square.",
-        "Every second frame, across both clips: unfolded as (t b), the batch is dealt out like "
-        "cards, and frames 0, 2 of one clip meet 0, 2 of the other.",
+        "Every second frame, across both clips: unfolded as (t b), the batch is split in turn, and "
+        "frames 0, 2 of one clip meet 0, 2 of the other.",
         "Then the diagonal would be weaker, but frames would still keep to their own clip.")),
 }

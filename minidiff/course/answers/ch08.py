@@ -1,4 +1,4 @@
-"""Chapter 08, fast samplers: what is right, and what people write instead."""
+"""Chapter 08, fast samplers: the right answers and the common mistakes."""
 from itertools import pairwise
 
 import torch
@@ -149,11 +149,11 @@ ANSWERS = {
                 "Your axis of steps is linear. A power law is a straight line only if both axes "
                 "are logarithms.", 1),
         Mistake("errors-not-logged", {"errors.double().log()": "errors.double()"},
-                "You fit the errors, not their logarithms: n^-p is a line only where both axes "
-                "are logarithms.", 1),
+                "You fit the errors, not their logarithms: n^-p is a line only if both axes are "
+                "logarithms.", 1),
         Mistake("axes-exchanged", {"n = n - n.mean()": "error = error - error.mean()",
                                    "(n * n).sum()": "(error * error).sum()"},
-                "Your line says log(n) as a function of log(error), so its slope is 1 / order. "
+                "Your line gives log(n) as a function of log(error), so its slope is 1 / order. "
                 "Divide by the variance of log(n).", 2),
         Mistake("through-the-origin", {"    n = n - n.mean()\n": ""},
                 "Your line is forced through the origin, so the constant before n^-p goes into the "
@@ -168,23 +168,23 @@ ANSWERS = {
     "c08-heun": answer(
         heun_step,
         Mistake("euler", {"    y0 = denoise(y, s)\n": "    return y\n    y0 = denoise(y, s)\n"},
-                "That is DDIM's step: one guess, at the beginning. Heun asks a second time, where "
-                "that step arrives.", 1),
+                "That is DDIM's step: one guess, at the beginning. Heun makes a second guess, at "
+                "the end of that step.", 1),
         Mistake("averages-x0-only",
                 {"return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps":
                  "return ddim_step(schedule, x, (x0 + y0) / 2, t, s)"},
                 "You average the two x0 and take one step with the mean; the noise must be "
-                "averaged, too, each found where its guess was made. Yours is no trapezoid.", 2),
+                "averaged, too, each computed from its own guess. Yours is no trapezoid.", 2),
         Mistake("eps-not-recomputed", {"((x - a_t * x0) / s_t + (y - a_s * y0) / s_s) / 2":
                                        "(x - a_t * x0) / s_t"},
                 "The noise is not recomputed at s: you average x0, but eps stays that of the "
                 "beginning.", 3),
         Mistake("guess-at-t", {"denoise(y, s)": "denoise(y, t)"},
-                "y is at time s, but your second guess is told t: it will take signal for noise.",
+                "y is at time s, but your second guess gets t: it will take signal for noise.",
                 2),
         Mistake("guess-of-x", {"denoise(y, s)": "denoise(x, s)"},
-                "Your second guess looks at x, which is still at time t. Ask at the place where "
-                "the first step arrives, y.", 2),
+                "Your second guess looks at x, which is still at time t. Make it at the end of the "
+                "first step, y.", 2),
         Mistake("from-y", {"return x + (a_s": "return y + (a_s"},
                 "You take the averaged step from y: that is two steps. It starts from x again, "
                 "with a better slope.", 1),
@@ -208,8 +208,8 @@ ANSWERS = {
                 "You extrapolate in t. The integral is one over lambda, so the ratio is of steps "
                 "in half-log-SNR.", 2),
         Mistake("keeps-the-extrapolated", {"u, before = t, x0": "u, before = t, guess"},
-                "You remember the extrapolated guess. The next step needs what the network said "
-                "at t, or errors of one step are extrapolated by the next.", 3),
+                "You remember the extrapolated guess. The next step needs the network's output at "
+                "t, or errors of one step are extrapolated by the next.", 3),
         Mistake("last-step", {"before is not None and s > 0": "before is not None"},
                 "The last step is extrapolated, too, but lambda is infinite at s = 0: the result "
                 "is no number. Take x0 as it is.", 2),
@@ -228,11 +228,10 @@ ANSWERS = {
         Mistake("never-0", {"final, n, ": "final, n + 1, ",
                             "return torch.cat([ts, torch.zeros(1, dtype=torch.float64)])":
                             "return ts"},
-                "Your grid ends at t_min: what comes out still has noise in it. The last time must "
-                "be exactly 0.", 3),
+                "Your grid ends at t_min: the result still has noise in it. The last time must be "
+                "exactly 0.", 3),
         Mistake("one-too-many", {"final, n, ": "final, n + 1, "},
-                "That is one step more than asked for: n times from t_max to t_min and the 0 make "
-                "n + 1.", 3),
+                "That is one step too many: n times from t_max to t_min and the 0 make n + 1.", 3),
         Mistake("uniform-t", {"torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64"
                               "))": "torch.linspace(t_max, t_min, n, dtype=torch.float64)"},
                 "Your times are even in t. Make lambda even and solve for t.", 1),
@@ -263,15 +262,16 @@ RIGHT = {
         "DDPM draws new noise in every step; with another number of steps it draws others, and "
         "ends elsewhere.",
         "DDIM solves an equation that the noise determines; more steps solve the same one more "
-        "exactly. DDPM throws dice in every step.",
-        "It is the other way round: DDPM's dice fall differently, DDIM has none.",
-        "DDIM has no dice: its three clips approach the one solution that belongs to this noise.")),
+        "exactly. DDPM draws new noise in every step.",
+        "It is the other way round: DDPM's noise differs, DDIM draws none.",
+        "DDIM draws no noise: its three clips approach the one solution that belongs to this "
+        "noise.")),
     "c08-longest": (2, (
         "In t every step does. But lambda = log(alpha / sigma) is infinite at both ends, and "
         "there the steps are not small.",
         "Look at the two last times before 0, 2 / n and 1 / n: sigma halves between them.",
         "From t = 2 / n to 1 / n sigma halves, so lambda grows by about log 2 = 0.69, whatever n; "
-        "at t = 1 alpha does the same. A solver that reckons in lambda never gets small steps "
+        "at t = 1 alpha does the same. A solver that works in lambda never gets small steps "
         "there.")),
     "c08-bug": (1, (
         "First order means that the error halves when n doubles. Here it stays, and for the "

@@ -1,1 +1,4 @@
-"""Building, checking and releasing the chapters."""
+"""Building, checking and releasing the chapters.
+
+A new exercise is an entry in `course/exercises`, one in `course/answers` and cells in `solutions/`.
+"""

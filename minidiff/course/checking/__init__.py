@@ -1,1 +1,1 @@
-"""What an exercise is, what a function does on it, and the verdict."""
+"""The definition of an exercise, the observation of a function on its cases, and the verdict."""

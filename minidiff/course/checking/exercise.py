@@ -1,7 +1,7 @@
-"""What an exercise is to everyone: its task, its hints and the inputs it is tried on.
+"""The public part of an exercise: its task, its hints and the inputs of its check.
 
-What is right and which mistakes are known stands apart, in `answers`, so that a notebook can be
-graded where it cannot be read.
+The right answer and the known mistakes are in `answers`, so that the process that runs a student's
+notebook for grading need not contain them.
 """
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Case(NamedTuple):
-    """One call that a student's function is tried with.
+    """One call of a student's function in a check.
 
     description: the input in words, "4 clips, t = 0.3, float32".
     call: how the function is used, if not as `f(*args, **kwargs)`; its result is compared.
@@ -25,11 +25,11 @@ class Case(NamedTuple):
 
 
 class Exercise(NamedTuple):
-    """Something to write in a notebook: the function `entry`.
+    """A task in a notebook: write the function `entry`.
 
-    difficulty: 1 to 3. hints: three, each giving away more. cases: makes the calls, the same ones
-    each time. package_equivalents: dotted names of the package's functions that would be the
-    answer.
+    difficulty: 1 to 3. hints: three, each with more of the answer. cases: makes the calls, always
+    the same. package_equivalents: dotted names of the package's functions that solve the
+    exercise; calling one does not pass.
     """
     id: str
     entry: str
@@ -43,7 +43,7 @@ class Exercise(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Something to choose: what a cell will show ("predict"), or which bug it shows ("bughunt")."""
+    """A choice: what a cell will show ("predict"), or which bug it shows ("bughunt")."""
     id: str
     kind: str
     text: str

@@ -1,8 +1,8 @@
-"""What a student's function does on an exercise's cases, seen from outside and without judgement.
+"""Runs a student's function on an exercise's cases and records the results, without a verdict.
 
-It may loop for ever, raise, return nothing, change its input, or call the very function that it was
-to replace: all of that is an `Observation`. No answer is needed here, so this also runs where
-answers must not be.
+The function may loop for ever, raise, return nothing, change its input, or call the function that
+it should replace: an `Observation` records all of that. No answer is needed here, so this also runs
+in a process without the answers.
 """
 import ctypes
 import functools
@@ -21,22 +21,22 @@ from torch import Tensor
 
 from minidiff.course.checking.exercise import Case, Exercise
 
-MAX_ITEMS = 10_000          # states of a generator that are looked at: an endless one is no sampler
+MAX_ITEMS = 10_000          # of a generator's states; an endless generator is no sampler
 TIME_LIMIT = 5.0
 
 
 class TimeLimitExceeded(BaseException):
-    """Raised in a function that does not return. No `except Exception` catches it."""
+    """Raised in a function that does not return in time. `except Exception` does not catch it."""
 
 
 class Observation(NamedTuple):
-    """What came of one case.
+    """The result of one case.
 
     kind: "value", "raised", "unwritten" (the stub) or "too long".
-    value: what was returned; a generator's items as a list.
+    value: the returned value; a generator's items as a list.
     error: the exception's name and message, with the line of the function, if one is known.
-    changed: the names of arguments that the call changed.
-    called: those of `Exercise.own` that the function itself called.
+    mutated_arguments: the names of arguments that the call changed.
+    package_calls: those of `Exercise.package_equivalents` that the function itself called.
     """
     kind: str
     value: object = None
@@ -46,7 +46,7 @@ class Observation(NamedTuple):
 
 
 def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT) -> list[Observation]:
-    """One observation a case; after a stub or an endless loop the rest is not tried.
+    """One observation for each case; after a stub or an endless loop no other case is run.
 
     Raises RuntimeError if the exercise names a function that the package does not have.
     """
@@ -59,7 +59,7 @@ def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT) -> lis
 
 
 def package_codes(exercise: Exercise) -> dict[CodeType, str]:
-    """The code of each of an exercise's `package_equivalents`, with its dotted name."""
+    """The code of each function in `package_equivalents`, with its dotted name."""
     try:
         return {inspect.unwrap(import_dotted(n)).__code__: n for n in exercise.package_equivalents}
     except (ImportError, AttributeError) as e:
@@ -69,7 +69,7 @@ def package_codes(exercise: Exercise) -> dict[CodeType, str]:
 
 def observe_case(f: Callable, case: Case, codes: dict[CodeType, str],
                  seconds: float) -> Observation:
-    """What f does on one case. codes: of the package's functions whose calls are recorded."""
+    """Runs f on one case. codes: the package's functions whose calls are recorded."""
     before = [clone_argument(a) for a in case.args]
     called: set[str] = set()
     kind, value, error = "value", None, ""
@@ -91,10 +91,10 @@ def observe_case(f: Callable, case: Case, codes: dict[CodeType, str],
 
 @contextmanager
 def time_limit(seconds: float):
-    """Raises TooLong inside after so many seconds.
+    """Raises TimeLimitExceeded inside the block after this many seconds.
 
-    A second thread asks the interpreter to raise it here, again and again until it got through:
-    that needs no signals, so Windows has it, too. (It cannot stop one endless call into C.)
+    A second thread asks the interpreter to raise it here, again and again until it is raised.
+    That needs no signals, so it works on Windows, too. (It cannot stop one endless call into C.)
     """
     here, done, lock = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
     ask = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -113,14 +113,14 @@ def time_limit(seconds: float):
         while not done.is_set():
             with suppress(TimeLimitExceeded), lock:
                 done.set()
-        with suppress(TimeLimitExceeded):              # one that was asked for but has not come yet
+        with suppress(TimeLimitExceeded):              # one that is requested but not raised yet
             for _ in range(100):
                 pass
 
 
 @contextmanager
 def record_package_calls(f: Callable, codes: dict[CodeType, str], called: set[str]):
-    """Adds the names of those package functions that f is, or that code of f's own file calls."""
+    """Adds the name of the package function that f is, and of those that f's own file calls."""
     own = own_code(f)
     file = getattr(own, "co_filename", None)
     if own in codes:
@@ -178,7 +178,7 @@ def describe_error(e: Exception, f: Callable) -> str:
 
 
 def argument_names(f: Callable, n: int) -> list[str]:
-    """What f calls its first n arguments."""
+    """The names of the first n arguments of f."""
     try:
         own = [p.name for p in inspect.signature(f).parameters.values()]
     except (TypeError, ValueError):
@@ -187,7 +187,7 @@ def argument_names(f: Callable, n: int) -> list[str]:
 
 
 def clone_argument(value: object) -> object:
-    """Tensors and containers copied, all else as it is."""
+    """A copy of tensors and containers; other values are returned as they are."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, (list, tuple)):

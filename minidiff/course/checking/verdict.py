@@ -1,4 +1,4 @@
-"""From what a function did to a verdict: passed, not attempted, or a diagnosis in a sentence."""
+"""From observations to a verdict: passed, not attempted, or a diagnosis in a sentence."""
 import html
 import os
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from minidiff.course.checking.exercise import Exercise
 from minidiff.course.checking.observation import Observation, observe
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-# a verdict's word and the colour at its side, which colour-blind readers tell apart
+# a verdict's word and its colour; colour-blind readers can distinguish the colours
 STATUS_STYLES = {"passed": ("PASS", "#0072B2"), "not attempted": ("NOT ATTEMPTED", "#999999"),
          "diagnosed": ("DIAGNOSIS", "#E69F00"), "failed": ("NOT YET", "#D55E00")}
 
 
 class CheckFailed(AssertionError):
-    """A check that did not pass, where checks are strict."""
+    """Raised for a check that did not pass, if checks are strict."""
 
 
 class Verdict(NamedTuple):
-    """What a check says.
+    """The result of a check.
 
     status: "passed", "not attempted", "diagnosed" (a known mistake) or "failed" (an unknown one).
-    wrong: the known mistake's name. hint: the hint (1 to 3) that helps, if one does.
+    mistake: the known mistake's name. hint: the hint (1 to 3) that helps, if one does.
     """
     id: str
     status: str
@@ -60,7 +60,7 @@ def check_function(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
 
 
 def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -> Verdict:
-    """The verdict on what a function was seen to do on all cases of its exercise."""
+    """The verdict on the observations of a function on all cases of its exercise."""
     def verdict(status: str, message: str, wrong=None, hint=None) -> Verdict:
         return Verdict(exercise.id, status, message, exercise.points * (status == "passed"),
                        wrong, hint)
@@ -92,7 +92,7 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -
 def require_sound(right: list[Observation], exercise: Exercise) -> None:
     """Raises RuntimeError if the right answer fails on an input that should give a value.
 
-    Otherwise a fault of the check itself, which every function meets, would look like agreement.
+    Otherwise every function would agree with a check that is broken itself.
     """
     for case, observation in zip(exercise.cases(), right):
         if observation.kind != ("raised" if case.raises else "value"):
@@ -102,7 +102,7 @@ def require_sound(right: list[Observation], exercise: Exercise) -> None:
 
 
 def same_behaviour(a: list[Observation], b: list[Observation]) -> bool:
-    """Whether two functions did the same on all cases: values, or the same error in other lines."""
+    """Whether two functions gave the same values and errors on all cases; lines may differ."""
     return len(a) == len(b) and all(
         x.kind == y.kind and (x.kind != "value" or not value_difference(x.value, y.value))
         and x.error.split(" (line ")[0] == y.error.split(" (line ")[0] for x, y in zip(a, b))
@@ -174,7 +174,7 @@ def max_finite(x: Tensor) -> float:
 
 
 def difference_message(c: Tensor, w: Tensor, error: Tensor, subject: str) -> str:
-    """What was expected and what came, at the place where they differ most."""
+    """The expected and the actual value at the place with the largest difference."""
     k = error.flatten().argmax().item()
     place = [i.item() for i in torch.unravel_index(torch.tensor(k), w.shape)] if w.ndim else []
     at = f" at {place}" if place else ""

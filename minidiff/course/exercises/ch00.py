@@ -36,14 +36,14 @@ def mix_cases() -> list[Case]:
 EXERCISES = (
     Exercise(
         "c00-unit", "to_unit", "From the model's range to a picture's", 1, 3, 1,
-        ("A straight line takes -1 to 0 and 1 to 1. What lies outside is cut off.",
+        ("A straight line takes -1 to 0 and 1 to 1. Values outside are cut off.",
          "Shift by 1, so that it runs from 0 to 2; then halve.",
          "((x + 1) / 2).clamp(0, 1)"),
         unit_cases, ("minidiff.data.media.to_unit",)),
     Exercise(
         "c00-mix", "mix", "Data and noise", 1, 3, 1,
-        ("One line: so much of the data, so much of the noise.",
-         "alpha says how much of x0 is in it, sigma how much of eps.",
+        ("One line: the data times its weight plus the noise times its weight.",
+         "alpha is the weight of x0 in the mixture, sigma is the weight of eps.",
          "alpha * x0 + sigma * eps"),
         mix_cases, ("minidiff.schedules.add_noise",)),
 )

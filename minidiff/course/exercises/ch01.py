@@ -1,4 +1,4 @@
-"""Chapter 01, forward noising: what the student writes, and what it is tried on."""
+"""Chapter 01, forward noising: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 from itertools import product
 
@@ -42,7 +42,7 @@ def noise_cases() -> list[Case]:
 
 
 def ends(dtype: torch.dtype) -> Callable:
-    """How a schedule is asked for what must be exactly 0."""
+    """A call of a schedule that returns the two values which must be exactly 0."""
     def use(schedule: Callable) -> str:
         (_, start), (end, _) = (schedule(torch.tensor(t, dtype=dtype)) for t in (0.0, 1.0))
         return f"sigma {abs(float(start)):.1g} at t = 0, alpha {abs(float(end)):.1g} at t = 1"
@@ -104,13 +104,13 @@ EXERCISES = (
         "c01-one-step", "noising_chain", "A thousand small steps", 2, 8, 1,
         ("A loop: each step makes the new x from the last one. Keep every x on the way, x0 too.",
          "beta is the variance that a step adds. A sum of independent things has the sum of their "
-         "variances, so what is left for x is 1 - beta.",
+         "variances, so 1 - beta is left for x.",
          "x = (1 - beta).sqrt() * x + beta.sqrt() * noise, a new tensor each time; append it to a "
          "list that begins with x0 and return torch.stack(list)."),
         chain_cases),
     Exercise(
         "c01-add-noise", "add_noise", "Any noise level in one jump", 2, 8, 1,
-        ("Ask the schedule for alpha and sigma at t, then mix.",
+        ("Call the schedule to get alpha and sigma at t, then mix.",
          "With t (B,) both are (B,), and PyTorch lines axes up from the right: to multiply clips "
          "(B, T, C, H, W) they must become (B, 1, 1, 1, 1), for images (B, 1, 1, 1).",
          "`alpha.view(-1, *[1] * (x0.ndim - 1))` has as many axes as x0, for t () as well; then "

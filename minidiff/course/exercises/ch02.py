@@ -1,4 +1,4 @@
-"""Chapter 02, noise prediction: what the student writes, and what it is tried on."""
+"""Chapter 02, noise prediction: the student's exercises and the inputs of their checks."""
 from collections.abc import Iterator
 
 import torch
@@ -11,7 +11,7 @@ DTYPES = torch.float32, torch.float64
 
 
 def mixtures(shape: tuple[int, ...], times: tuple[float, ...]) -> Iterator[tuple]:
-    """Noised data to try a formula on: (says, x0, eps, x_t, alpha, sigma), both schedules."""
+    """Noised data to try a formula on: (label, x0, eps, x_t, alpha, sigma), both schedules."""
     for seed, (schedule, t, dtype) in enumerate(
             (s, t, d) for s in (Cosine(), Flow()) for t in times for d in DTYPES):
         alpha, sigma = schedule(torch.tensor(t, dtype=dtype))
@@ -19,8 +19,8 @@ def mixtures(shape: tuple[int, ...], times: tuple[float, ...]) -> Iterator[tuple
             seeded_randn(seed, *shape, dtype=dtype),
             seeded_randn(seed + 100, *shape, dtype=dtype),
         )
-        says = f"{type(schedule).__name__}, t = {t}, shape {shape}, {dtype_name(dtype)}"
-        yield says, x0, eps, alpha * x0 + sigma * eps, alpha, sigma
+        label = f"{type(schedule).__name__}, t = {t}, shape {shape}, {dtype_name(dtype)}"
+        yield label, x0, eps, alpha * x0 + sigma * eps, alpha, sigma
 
 
 def half(x: Tensor, t: Tensor) -> Tensor:
@@ -44,22 +44,22 @@ def loss_cases() -> list[Case]:
 
 def target_cases() -> list[Case]:
     """Each of the four targets, "eps", "x0", "v" and "flow", for noised data."""
-    return [Case(f"{kind}: {says}", (kind, x0, eps, alpha, sigma))
+    return [Case(f"{kind}: {label}", (kind, x0, eps, alpha, sigma))
             for kind in ("eps", "x0", "v", "flow")
-            for says, x0, eps, _, alpha, sigma in mixtures((2, 3), (0.2, 0.7))]
+            for label, x0, eps, _, alpha, sigma in mixtures((2, 3), (0.2, 0.7))]
 
 
 def x0_cases() -> list[Case]:
     """Noised data with a slightly wrong guess of its noise."""
-    return [Case(says, (x, eps - 0.1 * x0, alpha, sigma))
-            for says, x0, eps, x, alpha, sigma in mixtures((2, 1, 4, 4), (0.1, 0.5, 0.9))]
+    return [Case(label, (x, eps - 0.1 * x0, alpha, sigma))
+            for label, x0, eps, x, alpha, sigma in mixtures((2, 1, 4, 4), (0.1, 0.5, 0.9))]
 
 
 def handful_cases() -> list[Case]:
     """Noised data with five clips to choose from, and data far away from all clips."""
     cases = []
-    for says, x0, _, x, alpha, sigma in mixtures((4, 1, 3, 3), (0.15, 0.6, 0.95)):
-        cases.append(Case(f"{says}, 5 clips to choose from",
+    for label, x0, _, x, alpha, sigma in mixtures((4, 1, 3, 3), (0.15, 0.6, 0.95)):
+        cases.append(Case(f"{label}, 5 clips to choose from",
                           (x, seeded_randn(7, 5, 1, 3, 3).to(x0), alpha, sigma)))
     far = torch.full((2, 6), 40.0, dtype=torch.float64)                  # weights underflow here
     far_data = torch.stack([torch.zeros(6), torch.ones(6)]).double()
@@ -102,8 +102,8 @@ def loop_cases() -> list[Case]:
 EXERCISES = (
     Exercise(
         "c02-loss", "noise_loss", "The loss of noise prediction", 2, 8, 1,
-        ("Three lines: mix, ask the network, compare. What does the network get to see, and what "
-         "is it to say?",
+        ("Three lines: mix, call the network, compare. What is the network's input, and what "
+         "should its output be?",
          "t is (B,), so alpha and sigma are, too. To multiply clips (B, T, C, H, W) or images "
          "(B, C, H, W) they need as many axes: `alpha.view(-1, *[1] * (x0.ndim - 1))`.",
          "x = alpha * x0 + sigma * noise; then the square of `net(x, t) - noise`, flattened from "
@@ -165,7 +165,7 @@ QUESTIONS = (
     Question("c02-bug", "bughunt",
              "The loss of this training falls, but no digit comes out: its samples are white, with "
              "specks. Which of its four choices is wrong?",
-             ("The loss compares with x0, while the sampler believes it is eps",
+             ("The loss compares with x0, while the sampler reads the output as eps",
               "The learning rate is ten times too large",
               "The batch is too small for the number of digits",
               "The schedule runs from noise to data instead of from data to noise"), 1, 3),

@@ -1,4 +1,4 @@
-"""Chapter 03, a U-Net: what the student writes, and what it is tried on."""
+"""Chapter 03, a U-Net: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 
 import torch
@@ -152,7 +152,7 @@ def colleague(net: Callable) -> Callable:
 EXERCISES = (
     Exercise(
         "c03-scales", "split_scales", "Coarse and fine", 2, 6, 1,
-        ("Two lines: a smaller picture, and what it cannot say.",
+        ("Two lines: a smaller picture, and the detail that it lacks.",
          "Each coarse pixel is the mean of a 2x2 square. To compare it with x, let it fill its "
          "square again.",
          "coarse = F.avg_pool2d(x, 2); grown = F.interpolate(coarse, scale_factor=2); the detail "
@@ -167,7 +167,7 @@ EXERCISES = (
          "t[:, None] * freqs; concatenate angles.cos() and angles.sin() along the last axis."),
         time_cases, ("minidiff.layers.sinusoidal_embedding",)),
     Exercise(
-        "c03-modulate", "scale_and_shift", "Time turns the knobs", 1, 6, 1,
+        "c03-modulate", "scale_and_shift", "Time scales and shifts features", 1, 6, 1,
         ("A linear layer makes 2 C numbers of emb: the first C scale, the last C shift.",
          "scale, shift = F.linear(emb, weight, bias).chunk(2, 1). They are (B, C), h is (B, C, H, "
          "W): they need two axes more, [:, :, None, None].",
@@ -183,8 +183,8 @@ EXERCISES = (
         residual_cases, ("minidiff.layers.ResBlock.forward",)),
     Exercise(
         "c03-attention", "attention", "Attention", 2, 8, 2,
-        ("Each query is compared with every key; what comes out is a mean of the values, weighted "
-         "by how well they match.",
+        ("Each query is compared with every key; the result is a mean of the values, weighted by "
+         "how well they match.",
          "q @ k.transpose(-1, -2) compares all with all: (..., N, N), a row per query. Divide by "
          "the square root of the width of q.",
          "weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1), so that each "
@@ -192,8 +192,8 @@ EXERCISES = (
         attention_cases, ("minidiff.layers.attention",)),
     Exercise(
         "c03-unet", "unet_pass", "Down, across and up", 2, 12, 3,
-        ("On the way down remember what each level said, before it shrinks. On the way up each "
-         "level gets back what was said at its own size.",
+        ("On the way down keep the output of each level, before it shrinks. On the way up each "
+         "level gets the output that was kept at its own size.",
          "A list is a stack: skips.append(x) and skips.pop() give the last one first. The coarsest "
          "level on the way up is the first of `ups`.",
          "Down: x = down(x); skips.append(x); x = shrink(x). Then x = middle(x). Up: x = "
@@ -215,7 +215,7 @@ QUESTIONS = (
              "The loss of a good model with one bug, beside the same model without it, at nine "
              "noise levels. What is the bug?",
              ("The skips are cut: fine detail cannot get through",
-              "Time is not stretched: the network is told nearly 0, always",
-              "The network is told 1 - t: it takes much noise for little",
+              "Time is not stretched: the network always gets nearly 0",
+              "The network gets 1 - t instead of t: it takes much noise for little",
               "The square root of d is missing in its attention"), 1, 3),
 )

@@ -1,4 +1,4 @@
-"""Chapter 04, a Diffusion Transformer: what the student writes, and what it is tried on."""
+"""Chapter 04, a Diffusion Transformer: the student's exercises and the inputs of their checks."""
 from itertools import product
 
 import torch
@@ -137,16 +137,16 @@ EXERCISES = (
         cut_cases, ("minidiff.dit.DiT.patchify",)),
     Exercise(
         "c04-join", "join", "And back", 1, 5, 1,
-        ("The same sentence, read from right to left.",
-         "What einops cannot see from the shape it must be told: how many patches there are along "
-         "T, H and W (t, h, w), and how large they are (a, b, c).",
+        ("The same pattern, with left and right exchanged.",
+         "einops needs the numbers that it cannot see from the shape: how many patches there are "
+         "along T, H and W (t, h, w), and how large they are (a, b, c).",
          'rearrange(tokens, "n (t h w) (a b c k) -> n (t a) k (h b) (w c)", t=t, h=h, w=w, a=a, '
          "b=b, c=c), where t, h, w = grid and a, b, c = patch."),
         join_cases, ("minidiff.dit.DiT.unpatchify",)),
     Exercise(
         "c04-heads", "self_attention", "Several heads", 2, 12, 3,
-        ("One layer makes queries, keys and values. Each is dealt out to the heads, each head "
-         "attends on its own, and what they found is laid side by side again.",
+        ("One layer makes queries, keys and values. Each is split among the heads, each head "
+         "attends on its own, and their outputs are put side by side again.",
          "qkv(h) is (B, N, 3 D): all queries, all keys, all values; in each, head after head. "
          "Attention works on the last two axes, so the heads must come before N.",
          'q, k, v = rearrange(qkv(h), "b n (three heads d) -> three b heads n d", three=3, '
@@ -162,8 +162,8 @@ EXERCISES = (
         rotate_cases, ("minidiff.layers.apply_rope",)),
     Exercise(
         "c04-angles", "grid_angles", "Places in space and time", 2, 10, 2,
-        ("A token's place is three numbers: its frame, its row, its column. Each of them drives "
-         "some of the angles.",
+        ("A token's place is three numbers: its frame, its row, its column. Each of them sets some "
+         "of the angles.",
          "torch.cartesian_prod(torch.arange(T), torch.arange(H), torch.arange(W)) lists the places "
          "in the order of the tokens, (N, 3). torch.logspace(0, -2, n) are n speeds from 1 to "
          "1/100.",
@@ -171,9 +171,9 @@ EXERCISES = (
          "(N, share). Concatenate the three along the last axis."),
         angles_cases),
     Exercise(
-        "c04-block", "dit_block", "A block that starts as nothing", 2, 12, 2,
-        ("Two branches, one after the other: attention, then the mlp. Each is normed, scaled, "
-         "shifted, and what comes out is gated and added.",
+        "c04-block", "dit_block", "A block that starts as the identity", 2, 12, 2,
+        ("Two branches, one after the other: attention, then the mlp. The input of each is normed, "
+         "scaled and shifted; its output is gated and added to h.",
          "modulate(emb) is (B, 6 D): shift, scale and gate of attention, then shift, scale and "
          "gate of the mlp. They need an axis for the tokens: [:, None].",
          "h = h + gate * attend(norm(h) * (1 + scale) + shift); then the same with mlp and the "
@@ -190,7 +190,7 @@ QUESTIONS = (
     Question("c04-shuffle", "predict",
              "The tokens are shuffled, go through your attention (no rotation) and are put back in "
              "order. How much of the result has changed?",
-             ("All of it", "What is near a border", "Nothing")),
+             ("All of it", "The tokens near a border", "Nothing")),
     Question("c04-zero", "predict",
              "All gates of a fresh network are 0, and so is its last layer. In which training step "
              "do the blocks' own weights (attention, mlp) get a gradient for the first time?",
@@ -199,7 +199,7 @@ QUESTIONS = (
              "Gradients of the last layer, the gates and the blocks' weights in the first steps, "
              "yours and the colleague's. What is the bug?",
              ("The learning rate is too small",
-              "The gates begin at 0, which lets nothing through",
+              "The gates begin at 0, so the blocks have no effect",
               "Gates and the branches' last layers begin at 0, both",
-              "The way round the block is missing: nothing is added to h"), 1, 4),
+              "The residual path is missing: nothing is added to h"), 1, 4),
 )

@@ -1,4 +1,4 @@
-"""Chapter 05, latent diffusion: what the student writes, and what it is tried on."""
+"""Chapter 05, latent diffusion: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 
 import torch
@@ -15,7 +15,7 @@ SHAPES = (3, 2, 4, 2, 3), (2, 1, 1, 4, 4), (1, 4, 2, 3, 2)
 
 
 def posteriors() -> list[tuple[str, Tensor, Tensor]]:
-    """Means and log variances (B, T, C, h, w), and what they are in words."""
+    """Means and log variances (B, T, C, h, w), each with a description."""
     found = []
     for seed, (shape, dtype) in enumerate((s, d) for s in SHAPES for d in DTYPES):
         mean, log_var = (
@@ -28,20 +28,20 @@ def posteriors() -> list[tuple[str, Tensor, Tensor]]:
 
 def draw_cases() -> list[Case]:
     """Means and log-variances with the noise to draw from them."""
-    return [Case(says, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
-            for i, (says, mean, log_var) in enumerate(posteriors())]
+    return [Case(label, (mean, log_var, seeded_randn(50 + i, *mean.shape, dtype=mean.dtype)))
+            for i, (label, mean, log_var) in enumerate(posteriors())]
 
 
 def kl_cases() -> list[Case]:
     """Means and log-variances, the standard normal's own among them."""
     nothing = torch.zeros(2, 1, 3, 2, 2)
-    return [Case(says, parts) for says, *parts in posteriors()] + [
+    return [Case(label, parts) for label, *parts in posteriors()] + [
         Case("mean 0 and variance 1 everywhere", (nothing, nothing.clone())),
         Case("mean 1 and variance 1 everywhere", (nothing + 1, nothing.clone()))]
 
 
 def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-    """A stand-in for an encoder: one pixel of four says where, another how surely."""
+    """A stand-in for an encoder: one pixel of four gives the mean, another the log-variance."""
     return 0.7 * x[..., ::2, ::2] + 0.1, 0.3 * x[..., 1::2, 1::2] - 1
 
 
@@ -92,7 +92,7 @@ def calibration_cases() -> list[Case]:
 
 
 def scaled(f: Callable, z: Tensor) -> Tensor:
-    """Latents brought to scale by what f says of them."""
+    """Latents normalised by the mean and std that f returns."""
     mean, std = f(z)
     return (z - mean) / std
 
@@ -124,7 +124,7 @@ def shimmer_cases() -> list[Case]:
                          (carried + 0.1 * seeded_randn(31, *carried.shape), path, whole))]
 
 
-# What the chapter works with besides
+# The chapter's other helpers
 
 def each(layer: Callable, h: Tensor) -> Tensor:
     """A layer of images on every frame of clips (B, T, C, H, W)."""
@@ -167,7 +167,7 @@ EXERCISES = (
          "mean + (log_var / 2).exp() * eps."),
         draw_cases),
     Exercise(
-        "c05-kl", "kl", "How much a latent says", 2, 8, 1,
+        "c05-kl", "kl", "How much information a latent holds", 2, 8, 1,
         ("The formula stands above, number by number: square the mean, and make the variance from "
          "its logarithm.",
          "log_var is the log of the variance already: exp(log_var) is the variance, and no other "
@@ -195,15 +195,15 @@ EXERCISES = (
     Exercise(
         "c05-calibrate", "calibration", "The latents' own scale", 2, 8, 2,
         ("Each channel has a scale of its own; clips, frames and places of a channel share it.",
-         "Reduce over all axes but the channels' one: (0, 1, 3, 4). What comes out is (C,); give "
-         "it two axes more.",
+         "Reduce over all axes but the channels' one: (0, 1, 3, 4). The result is (C,); give it "
+         "two more axes.",
          "mean = z.mean((0, 1, 3, 4))[:, None, None]; the same with std, and .clamp(min=1e-6) for "
          "a channel that never changes."),
         calibration_cases, ("minidiff.vae.VAE.fit_latent_stats",)),
     Exercise(
-        "c05-shimmer", "blur_and_shimmer", "What shimmers", 3, 15, 3,
-        ("Follow the digit: shift every frame of the error back by what the digit has moved. What "
-         "then stays from frame to frame is blur, what changes is shimmer.",
+        "c05-shimmer", "blur_and_shimmer", "Blur and shimmer", 3, 15, 3,
+        ("Follow the digit: shift every frame of the error back by the digit's movement. The part "
+         "that then stays from frame to frame is blur, the part that changes is shimmer.",
          "torch.roll(frame, (-y, -x), (-2, -1)) shifts back. Do it for every frame, stack, take "
          "the band of all, .unflatten(0, error.shape[:2]), then look along time.",
          "seen.mean(1).square() is the blur of each pixel, seen.var(1, correction=0) its shimmer; "
@@ -219,7 +219,7 @@ QUESTIONS = (
               "It drops it: the latent is pure noise, whatever the number was")),
     Question("c05-paste", "predict",
              "Two clips are encoded. The left half of the second's latents is put into the "
-             "first's, and the result decoded. What is to be seen?",
+             "first's, and the result decoded. What do you see?",
              ("Grey noise: latents cannot be cut up",
               "The second clip in the left half, the first in the right one",
               "One digit halfway between the two")),
@@ -227,7 +227,7 @@ QUESTIONS = (
              "A colleague's latent model, its loss at eight noise levels, and clips that it made. "
              "What is the bug?",
              ("Its latents are far too large, and noise hardly covers them",
-              "Its latents are far too small, and drown in the first bit of noise",
-              "Time runs backwards: it is told 1 - t",
+              "Its latents are far too small, and even a little noise hides them",
+              "Time runs backwards: it gets 1 - t instead of t",
               "The decoder is broken: no latents could give clips"), 1, 4),
 )

@@ -1,4 +1,4 @@
-"""Chapter 06, guidance and prompts: what the student writes, and what it is tried on."""
+"""Chapter 06, guidance and prompts: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -20,7 +20,7 @@ DTYPES = torch.float32, torch.float64
 PLACES = "up left", "up right", "down left", "down right"
 
 
-# The frames that the chapter's own model learns: a digit in a quarter, told in words
+# The frames that the chapter's own model learns: a digit in a quarter, described in words
 
 def quarter(centres: Tensor) -> Tensor:
     """Centres (N, 2) in frames of 32 px, as (y, x) -> which of PLACES, (N,)."""
@@ -40,19 +40,19 @@ def quarters(sprites: Digits, n: int, step: int, seed: int = 0) -> tuple[Tensor,
 
 
 def captions(digit: Tensor, place: Tensor, *seeds: int) -> list[str]:
-    """What is said of frames: plainly, "a 3 up left", or, with seeds, as in training.
+    """Captions of frames: plain ones, "a 3 up left", or, with seeds, varied ones as in training.
 
-    There wordings vary, and one in eight says nothing of the digit, one in eight of the place.
+    With seeds, one caption in eight does not name the digit, one in eight not the place.
     """
     if not seeds:
         return [f"a {d} {PLACES[q]}" for d, q in zip(digit.tolist(), place.tolist())]
-    said = []
+    texts = []
     chance = torch.rand(len(digit), 3, generator=generator("captions", *seeds)).tolist()
     for d, q, (a, b, c) in zip(digit.tolist(), place.tolist(), chance):
         subject = SUBJECTS[int(a * len(SUBJECTS))].format(digit=d, number=NUMBER_WORDS[d])
         words = "something" if b < 1 / 8 else subject, "" if c < 1 / 8 else PLACES[q]
-        said.append(" ".join(filter(None, words)))
-    return said
+        texts.append(" ".join(filter(None, words)))
+    return texts
 
 
 # Three round clouds, whose denoisers are known
@@ -97,7 +97,7 @@ def frames(values: Tensor, T: int, size: int = 64) -> Tensor:
 # The bug hunt's
 
 def colleague(denoise: Callable, cond: Tensor, null: Tensor, scale: float) -> Callable:
-    """The guidance of somebody else."""
+    """The colleague's guidance, of the bug hunt."""
     def guess(x: Tensor, t: Tensor) -> Tensor:
         x0 = denoise(x, t, cond)
         return x0 + scale * (x0 - denoise(x, t, null))
@@ -128,10 +128,10 @@ class Toy:
         self.calls += 1
         if len(cond) != len(x) or (t.ndim and len(t) != len(x)):
             raise ValueError(f"{len(x)} samples, {len(cond)} conditions, times {tuple(t.shape)}.")
-        told = cond.flatten(1).sum(1) if cond.ndim > 1 else cond
+        level = cond.flatten(1).sum(1) if cond.ndim > 1 else cond
         wide = [1] * (x.ndim - 1)
-        told, t = told.to(x).view(-1, *wide), t.to(x).view(-1, *wide)
-        return (1 - t) * x + 0.3 * torch.sin(told + x.roll(1, -1)) + 0.1 * told
+        level, t = level.to(x).view(-1, *wide), t.to(x).view(-1, *wide)
+        return (1 - t) * x + 0.3 * torch.sin(level + x.roll(1, -1)) + 0.1 * level
 
 
 def guidance(x: Tensor, t: Tensor, cond: Tensor, null: Tensor, scale: float) -> Callable:
@@ -146,10 +146,11 @@ def guided_cases() -> list[Case]:
     """Classes and prompts at two guidance scales, with one time for all or a time for each."""
     cases, classes = [], torch.tensor([3, 7, 1])
     words = torch.tensor([[5, 2, 0, 0], [1, 9, 4, 0], [8, 3, 6, 2]])
-    told = ((classes, torch.full((3,), 10), "classes"), (words, torch.zeros_like(words), "words"),
-            (words, words.flip(0), "words, led away from others"))
+    conditions = ((classes, torch.full((3,), 10), "classes"),
+                  (words, torch.zeros_like(words), "words"),
+                  (words, words.flip(0), "words, pushed away from other words"))
     times = torch.tensor(0.7), torch.tensor([0.2, 0.5, 0.9])
-    for seed, ((cond, null, what), t, scale) in enumerate(product(told, times, (0.0, 3.5))):
+    for seed, ((cond, null, what), t, scale) in enumerate(product(conditions, times, (0.0, 3.5))):
         shape, dtype = ((3, 2, 4, 5), (3, 2, 3, 4, 4))[seed % 2], DTYPES[seed // 2 % 2]
         x = seeded_randn(seed, *shape, dtype=dtype)
         cases.append(
@@ -165,15 +166,15 @@ def guided_cases() -> list[Case]:
 
 
 def either(x: Tensor, t: float, low: float, high: float) -> Callable:
-    """How `only_between` is used: its guess, and who was asked."""
+    """How `only_between` is used: its guess, and which denoisers were called."""
     def use(f: Callable) -> list:
-        asked = []
+        called = []
 
-        def ask(who: str, x: Tensor, t: Tensor) -> Tensor:
-            asked.append(who)
+        def record(who: str, x: Tensor, t: Tensor) -> Tensor:
+            called.append(who)
             return x * t + (2 if who == "inside" else -1)
-        guess = f(partial(ask, "inside"), partial(ask, "outside"), low, high)
-        return [guess(x.clone(), torch.tensor(t)), asked]
+        guess = f(partial(record, "inside"), partial(record, "outside"), low, high)
+        return [guess(x.clone(), torch.tensor(t)), called]
     return use
 
 
@@ -245,17 +246,17 @@ EXERCISES = (
         drop_cases, ("minidiff.train.drop_conditions", "minidiff.schedules.append_dims")),
     Exercise(
         "c06-guided", "guided", "The line through two predictions", 3, 15, 2,
-        ("Return a function of x and t. It asks the network twice, with cond and with null, and "
-         "walks from the second answer towards the first, `scale` times the way.",
+        ("Return a function of x and t. It calls the network twice, with cond and with null, and "
+         "goes from the second output towards the first, `scale` times the way.",
          "One call will do: torch.cat([x, x]) with torch.cat([cond, null]) is a batch twice as "
-         "long, and .chunk(2) takes its answer apart. A t of shape (B,) must be doubled, too.",
+         "long, and .chunk(2) splits its output. A t of shape (B,) must be doubled, too.",
          "twice = torch.cat([t, t]) if t.ndim else t; x0, x0_null = denoise(torch.cat([x, x]), "
          "twice, torch.cat([cond, null])).chunk(2); return x0_null + scale * (x0 - x0_null)."),
         guided_cases, ("minidiff.guidance.guided",)),
     Exercise(
         "c06-interval", "only_between", "Guidance in an interval", 1, 6, 1,
         ("Return a function of x and t that hands both on to one of the two denoisers.",
-         "Compare t with low and high, the ends included. Ask only the one that is needed: the "
+         "Compare t with low and high, the ends included. Call only the one that is needed: the "
          "other would cost a call of the network.",
          "return inside(x, t) if low <= t <= high else outside(x, t)."),
         interval_cases, ("minidiff.guidance.guided",)),
@@ -279,34 +280,35 @@ EXERCISES = (
         token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked_words")),
     Exercise(
         "c06-cross", "cross_attention", "Places that read words", 3, 18, 3,
-        ("It is chapter 03's attention with two guest lists: the places ask, q = query(h), and the "
-         "words answer, k = key(words) and v = value(words).",
+        ("It is chapter 03's attention with two inputs: the places give the queries, q = query(h), "
+         "and the words give k = key(words) and v = value(words).",
          "Heads are slices of the width: (B, N, D) becomes (B, heads, N, d) with d = D / heads, by "
          "einops' rearrange(q, 'b n (h d) -> b h n d', h=heads), or unflatten and transpose.",
          "maps = (q @ k.transpose(-1, -2) / d**0.5).softmax(-1) is (B, heads, N, L) and sums to 1 "
-         "over the words; what is read is maps @ v, put together as 'b h n d -> b n (h d)'."),
+         "over the words; the output is maps @ v, put together as 'b h n d -> b n (h d)'."),
         cross_cases, ("minidiff.layers.attention", "minidiff.layers.CrossAttention.forward")),
 )
 
 QUESTIONS = (
     Question("c06-beyond", "predict",
-             "Three clouds of points, exact denoisers, and one cloud asked for. At scale 1 your "
-             "samples fill that cloud. Where do they lie at scale 6?",
-             ("They fill the same cloud: its points were asked for, and no others are better",
+             "Three clouds of points, exact denoisers, and one cloud as the condition. At scale 1 "
+             "your samples fill that cloud. Where do they lie at scale 6?",
+             ("They fill the same cloud: the condition names it, and no other points are better",
               "At the cloud's middle, all of them: the most typical point",
               "At the cloud's far side and beyond, away from the two others, and closer together")),
     Question("c06-bag", "predict",
              "“a 3 moving left and a 7 moving right” and “a 7 moving left and a 3 moving right” "
-             "mean different clips. Each word is a row of a table, no more, and your cross-"
-             "attention reads those rows. How much do its answers to the two prompts differ?",
+             "mean different clips. Each word is a row of a table, no more, and your "
+             "cross-attention reads those rows. How much do its outputs for the two prompts "
+             "differ?",
              ("A lot: the words stand in other places", "A little: most words are the same",
               "Not at all")),
     Question("c06-bug", "bughunt",
-             "Below, what comes of a guidance scale, yours and a colleague's, both with exact "
-             "denoisers: how far the samples lie in the direction of the cloud that was asked for. "
+             "The plot below shows your guidance and a colleague's at several scales, both with "
+             "exact denoisers: how far the samples lie in the direction of the condition's cloud. "
              "The dashed lines are at the scales 0 and 1. Which bug is it?",
-             ("The two predictions are exchanged: it leads away from what is asked",
+             ("The two predictions are exchanged: it pushes samples away from the condition",
               "It adds scale times the difference to the conditional guess, not to the other",
-              "The null condition stands in the place of the condition as well",
+              "The null condition replaces the condition as well",
               "In training the condition was dropped for whole batches, not for samples"), 1, 3),
 )

@@ -1,4 +1,4 @@
-"""Chapter 07, time: what the student writes, and what it is tried on."""
+"""Chapter 07, time: the student's exercises and the inputs of their checks."""
 import copy
 from collections.abc import Callable
 from functools import partial
@@ -53,7 +53,7 @@ def ball_paths(clips: Tensor) -> Tensor:
 class Looks(Attention):
     """The package's attention through time, computed by the student's functions.
 
-    Rows (..., L, D) are taken for clips of L frames; a mask is for those that see no future.
+    Rows (..., L, D) count as clips of L frames; only models that see no future give a mask.
     """
 
     def forward(self, x: Tensor, pos: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -118,33 +118,33 @@ def without(model: nn.Module, *parts: str) -> nn.Module:
     return model
 
 
-# What the chapter measures
+# The chapter's measurements
 
 class Look(NamedTuple):
-    """What is seen of clips of one digit of 14 px."""
+    """Measurements of clips that show one digit of 14 px."""
     path: Tensor      # (n, T, 2), where its ink is, in pixels
-    sure: Tensor      # (n, T), 1 where the recogniser is sure of the clip's own digit
+    sure: Tensor      # (n, T), 1 if the classifier is sure of the clip's digit
     flicker: Tensor   # (n,), mean change from frame to frame outside the digit's box
 
 
 @torch.no_grad()
 def look_at(clips: Tensor) -> Look:
-    """What is seen of clips (n, T, 1, 32, 32) in [0, 1], as the scoreboard sees it."""
+    """Measures clips (n, T, 1, 32, 32) in [0, 1], as the scoreboard does."""
     x = clips.float().cpu().mean(2)
     g = frame_features(x[:, :, None], 14)
-    belief = g.probabilities[:, :, 0]
-    digit = belief[..., :JUNK_CLASS].mean(1).argmax(-1)
-    sure = belief[torch.arange(len(x)), :, digit] >= CONFIDENCE_THRESHOLD
+    probabilities = g.probabilities[:, :, 0]
+    digit = probabilities[..., :JUNK_CLASS].mean(1).argmax(-1)
+    sure = probabilities[torch.arange(len(x)), :, digit] >= CONFIDENCE_THRESHOLD
     return Look(g.centres[:, :, 0], (sure & g.isolated[..., 0] & g.visible[..., 0]).float(),
                 background_flicker(x, g.centres, 14))
 
 
 @torch.no_grad()
 def maps_of(model: nn.Module, temporal: Callable, attend: Callable, *inputs: Tensor) -> Tensor:
-    """Whereto a model's attention through time looks, (B, T, N, T, N), the mean over its layers.
+    """The maps of a model's attention through time, (B, T, N, T, N), the mean over its layers.
 
     temporal, attend: as for `looks_with`; attention with the identity for values is its own map.
-    inputs: x (B, T, C, H, W) first, then what else the model takes.
+    inputs: x (B, T, C, H, W) first, then the model's other inputs.
     """
     kept, model = [], copy.deepcopy(model)
 
@@ -303,17 +303,17 @@ def conv_cases() -> list[Case]:
 
 
 def made_longer(start: Tensor, T: int, length: int, known: int) -> Callable:
-    """How `rollout` is used: what it returns, and what it asked for on the way."""
+    """How `rollout` is used: its result, and the frames that it gave to `extend`."""
     def use(f: Callable) -> list:
-        asked = []
+        starts = []
 
         def extend(first: Tensor) -> Tensor:
-            if len(asked) > 20:
+            if len(starts) > 20:
                 raise RuntimeError("extend was called more than 20 times")
-            asked.append(first.clone())
+            starts.append(first.clone())
             new = first[:, -1:] * 0.9 + torch.arange(1, T - first.shape[1] + 1).view(1, -1, 1)
             return torch.cat([first, new.to(first)], 1)
-        return [f(extend, start.clone(), length, known), asked]
+        return [f(extend, start.clone(), length, known), starts]
     return use
 
 
@@ -329,11 +329,11 @@ def rollout_cases() -> list[Case]:
 EXERCISES = (
     Exercise(
         "c07-steady", "steady", "How steady is a path?", 1, 6, 1,
-        ("A path is steady where each step is like the one before: look at the change of the "
-         "steps.",
+        ("A path is steady if each step is like the one before: look at the change of the steps.",
          "path.diff(dim=1) are the steps (B, T - 1, 2), a second diff their changes; the length "
          "of each is its norm over the last axis.",
-         "jolts = path.diff(dim=1).diff(dim=1).norm(dim=-1); return (-2 * jolts).exp().mean(1)."),
+         "accelerations = path.diff(dim=1).diff(dim=1).norm(dim=-1); return (-2 * "
+         "accelerations).exp().mean(1)."),
         steady_cases),
     Exercise(
         "c07-clip-guess", "clip_guess", "The exact denoiser of a clip", 2, 14, 3,
@@ -347,8 +347,8 @@ EXERCISES = (
         guess_cases, ("minidiff.gaussians.ar1_denoiser",)),
     Exercise(
         "c07-temporal-attention", "temporal_attention", "Attention through time", 3, 18, 3,
-        ("Make the frames the row that attends: each place of each clip is a row of T tokens of "
-         "width C. Attend, go back to frames, add to x.",
+        ("Attend over the frames: each place of each clip is a row of T tokens of width C. Attend, "
+         "change the shape back to frames, add to x.",
          "rearrange(x, '(b t) c h w -> b h w t c', t=T) makes the rows; qkv(norm(h) + pos) is "
          "(..., T, 3 C): first q, then k, then v, and each of them heads times d wide.",
          "q, k, v = rearrange(qkv(norm(h) + pos), '... t (three n d) -> three ... n t d', three=3, "
@@ -376,7 +376,7 @@ EXERCISES = (
         causal_cases, ("minidiff.layers.attention",)),
     Exercise(
         "c07-rollout", "rollout", "A clip that goes on", 2, 8, 2,
-        ("While the clip is too short: hand its last frames on, and append what is new.",
+        ("While the clip is too short: give its last frames to `extend`, and append the new ones.",
          "The window that comes back begins with the frames you gave: window[:, known:] is new.",
          "while clip.shape[1] < length: window = extend(clip[:, -known:]); clip = torch.cat([clip, "
          "window[:, known:]], 1). Then return clip[:, :length]."),
@@ -392,20 +392,19 @@ QUESTIONS = (
               "A 3 that moves smoothly, since neighbouring frames now agree")),
     Question("c07-order", "predict",
              "Your temporal attention without positions (pos = 0) is given a clip, and then the "
-             "same clip backwards. What comes of the second?",
-             ("What came of the first, backwards", "Something else: the film runs the wrong way",
-              "What came of the first, not turned round")),
+             "same clip backwards. What is the output for the second?",
+             ("The output for the first, backwards", "Something else: the film runs the wrong way",
+              "The output for the first, not reversed")),
     Question("c07-gap", "predict",
-             "At which noise is it worth most to see the other frames, when neighbours correlate "
-             "by 0.95?",
+             "At which noise level do the other frames help most, if neighbours correlate by 0.95?",
              ("At little noise, t = 0.1, where frames are clear enough to be compared",
               "In the middle, at t = 0.6 or so", "At nearly pure noise, t = 0.99")),
     Question("c07-bug", "bughunt",
              "Two clips of four frames go through a colleague's attention through time, as one "
-             "batch. The picture shows which input frame (column) moves which output frame (row), "
-             "the first clip's four frames first. Which bug is it?",
+             "batch. The picture shows which input frame (column) changes which output frame "
+             "(row), the first clip's four frames first. Which bug is it?",
              ("It attends over places instead of frames",
               "The mask is upside down: each frame sees its future",
               "The frames are unfolded in the wrong order, and different clips meet",
-              "The residual is missing: a frame does not keep what it had"), 1, 3),
+              "The residual is missing: a frame does not keep its input"), 1, 3),
 )

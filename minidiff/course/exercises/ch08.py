@@ -1,4 +1,4 @@
-"""Chapter 08, fast samplers: what the student writes, and what it is tried on."""
+"""Chapter 08, fast samplers: the student's exercises and the inputs of their checks."""
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,7 +13,7 @@ JUMPS = (0.9, 0.6), (0.5, 0.4), (0.2, 0.0)
 
 
 def jumps() -> Iterator[tuple]:
-    """Steps to try: (says, schedule, x, x0, t, s), both schedules, the last step among them."""
+    """Steps to try: (label, schedule, x, x0, t, s), both schedules, the last step among them."""
     for seed, (schedule, (t, s), dtype) in enumerate(
             (f, jump, d) for f in (Cosine(), Flow()) for jump in JUMPS for d in DTYPES):
         x, x0 = (
@@ -27,13 +27,14 @@ def jumps() -> Iterator[tuple]:
 
 def ddim_cases() -> list[Case]:
     """The steps of `jumps`."""
-    return [Case(says, rest) for says, *rest in jumps()]
+    return [Case(label, rest) for label, *rest in jumps()]
 
 
 def eta_cases() -> list[Case]:
     """The steps of `jumps` with three values of eta and the new noise."""
-    return [Case(f"eta = {eta}, {says}", (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
-            for eta in (0.0, 0.5, 1.0) for says, *rest in jumps()
+    return [Case(f"eta = {eta}, {label}",
+                 (*rest, eta, seeded_randn(99, *rest[1].shape).to(rest[1])))
+            for eta in (0.0, 0.5, 1.0) for label, *rest in jumps()
             if (rest[1].dtype == torch.float32) == (eta == 0.5)]
 
 
@@ -56,11 +57,11 @@ def bent(x: Tensor, t: Tensor) -> Tensor:
 
 def heun_cases() -> list[Case]:
     """The steps of `jumps`, with a denoiser in place of a guess."""
-    return [Case(says, (bent, schedule, x, t, s)) for says, schedule, x, _, t, s in jumps()]
+    return [Case(label, (bent, schedule, x, t, s)) for label, schedule, x, _, t, s in jumps()]
 
 
 def both(f, ts: Tensor, schedule, x: Tensor, y: Tensor) -> list:
-    """All states of two batches, one after the other: neither may know of the other."""
+    """All states of two batches, one after the other: one must not affect the other."""
     return [list(f(bent, schedule, v, ts)) for v in (x, y)]
 
 
@@ -106,7 +107,7 @@ EXERCISES = (
         "c08-heun", "heun_step", "One step of Heun", 3, 12, 2,
         ("The trapezoid rule: the mean of the slopes at both ends of the step. To know the slope "
          "at s you must first go there.",
-         "Go with ddim_step to y, ask for the guess y0 there, at time s. Both guesses imply a "
+         "Go with ddim_step to y, compute the guess y0 there, at time s. Both guesses imply a "
          "noise, each with its own x, alpha and sigma. At s = 0 y is the answer.",
          "x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * (eps_t + eps_s) / 2, with eps_s = "
          "(y - a_s * y0) / s_s."),
@@ -122,8 +123,8 @@ EXERCISES = (
         grid_cases, ("minidiff.schedules.log_snr_timesteps",)),
     Exercise(
         "c08-2m", "two_m", "DPM-Solver++(2M)", 3, 15, 3,
-        ("It is DDIM's loop. Only what is fed to ddim_step changes: a guess for the middle of the "
-         "step instead of its beginning.",
+        ("It is DDIM's loop. Only the guess given to ddim_step changes: it is for the middle of "
+         "the step instead of its beginning.",
          "Two guesses, at u and at t, are a line in lambda. The middle of the step lies half of "
          "lambda_s - lambda_t further on. Without a guess before, or at s = 0 (lambda is "
          "infinite), take x0 as it is.",
@@ -133,8 +134,8 @@ EXERCISES = (
         two_m_cases, ("minidiff.samplers.dpmpp_2m", "minidiff.samplers.ddim_step")),
     Exercise(
         "c08-eta", "eta_step", "Any amount of new noise", 2, 8, 2,
-        ("Start from ddim_step: alpha_s x0 plus noise of standard deviation sigma_s. Some of that "
-         "noise is now to be new.",
+        ("Start from ddim_step: alpha_s x0 plus noise of standard deviation sigma_s. Part of that "
+         "noise should now be new.",
          "DDPM's new noise has std = s_s / s_t * sqrt(s_t^2 - (a_t / a_s * s_s)^2); take eta "
          "times that. Two independent noises add their variances.",
          "x_s = a_s * x0 + (s_s**2 - std**2).sqrt() * eps + std * noise."),

@@ -1,4 +1,4 @@
-"""What a chapter says in numbers: means with intervals, claims with verdicts, stored tables.
+"""The numbers of a chapter: means with intervals, claims with verdicts, stored tables.
 
 An interval is 95 %, of the mean of independent values, by the normal approximation.
 """
@@ -41,10 +41,10 @@ def claim(
     within: float | None = None,
     threshold: float = 0.0,
 ) -> Claim:
-    """A claim put to the test: it holds if the whole interval is above `level`, fails if below.
+    """A claim put to the test: it holds if the whole interval is above `threshold`.
 
-    measured: values (N,), or a mean and half its interval. within: the claim is that the mean is
-    less than that away from `level`, on either side.
+    If the whole interval is below, the claim fails. measured: values (N,), or a mean and half its
+    interval. within: then the claim is that the mean differs from `threshold` by less than this.
     """
     mean, half = confidence_interval(measured) if isinstance(measured, Tensor) else measured
     low, high = mean - half - threshold, mean + half - threshold
@@ -57,7 +57,7 @@ def claim(
 
 
 def exact_claim(number: int, statement: str, value: str | float, holds: bool) -> Claim:
-    """A claim that needs no interval: it is so, or it is not."""
+    """A claim that needs no interval, because `holds` is exact."""
     shown = value if isinstance(value, str) else f"{value:.3g}"
     return Claim(number, statement, shown, "exact", CLAIM_VERDICTS[0 if holds else 1])
 
@@ -82,7 +82,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence]) -> Markdow
 def load_table(name: str) -> list[dict]:
     """The rows of a table that `python -m benchmarks.studies.NAME` made; "" becomes None.
 
-    Raises FileNotFoundError that says how it is made.
+    Raises FileNotFoundError with the command that makes the table.
     """
     path = TABLES / f"{name}.csv"
     if not path.is_file():
@@ -94,7 +94,7 @@ def load_table(name: str) -> list[dict]:
 
 
 def table_provenance(name: str) -> str:
-    """Where and when a stored table was made: its first lines."""
+    """The first lines of a stored table: its command, machine and date."""
     lines = (TABLES / f"{name}.csv").read_text(encoding="utf-8").splitlines()
     return "\n".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
 

@@ -1,7 +1,7 @@
-"""The compute card: what a training would cost here, before it is begun.
+"""The compute card: the cost of a training on this machine, before it starts.
 
-A few steps of a copy are timed and weighed, seconds = steps * seconds per step, and the largest
-size that fits the budget is chosen.
+The time and memory of a few steps of a copy are measured; seconds = steps * seconds per step. The
+largest size that fits the budget is chosen.
 """
 import copy
 import html
@@ -18,7 +18,7 @@ GIB = 2 ** 30
 
 
 class Budget(NamedTuple):
-    """What a training may take: minutes, and GiB of the device's memory."""
+    """The limits of a training: minutes, and GiB of the device's memory."""
     minutes: float
     gib: float
 
@@ -27,9 +27,9 @@ BUDGETS = {"smoke": Budget(0.25, 4), "cpu": Budget(10, 4), "gpu": Budget(10, 12)
 
 
 class SizeCost(NamedTuple):
-    """A training that could be: its cost here, and why it is too much ("" if it fits).
+    """A possible training: its cost here, and why it exceeds the budget ("" if it fits).
 
-    bytes: None where memory was not measured.
+    bytes: None if memory was not measured.
     """
     name: str
     steps: int
@@ -39,9 +39,9 @@ class SizeCost(NamedTuple):
 
 
 class ComputeCard(NamedTuple):
-    """What each size costs here, and the one that fits: `choice`, its name, and `steps`.
+    """The cost of each size here, and the chosen size: its name `choice`, and `steps`.
 
-    seconds: of one step. says: why this one, in a sentence or two. Shows as HTML and plain text.
+    seconds: of one step. explanation: why this size was chosen. Shows as HTML and plain text.
     """
     choice: str
     steps: int
@@ -85,25 +85,25 @@ Sizes = Mapping[str, int | tuple[int, float]]
 def compute_card(run: TrainState, batches: Iterable[tuple], sizes: Sizes,
                  objective: Objective | None = None,
                  budget: Budget | tuple[float, float] | float | None = None) -> ComputeCard:
-    """What the sizes of a training cost here, by three steps of a copy after one to warm up.
+    """The costs of a training's sizes here, measured on three steps of a copy after a warm-up step.
 
     run, batches, objective: as for `train.train`; the run stays as it is, and so do random numbers.
     Four batches are taken.
-    sizes: name -> steps, or (steps, s) where a step costs s times the one probed, in time and, if
-    s > 1, at most in memory.
+    sizes: name -> steps, or (steps, s) if a step costs s times the measured one, in time and, if
+    s > 1, at most s times in memory.
     budget: (minutes, GiB), or minutes; the profile's unless given. Raises ValueError for bad sizes
     or budgets, or fewer than two batches.
     """
-    choose_size((1, 1), sizes, budget)                           # a bad size is told before probing
+    choose_size((1, 1), sizes, budget)                          # refuses bad sizes before measuring
     with torch.random.fork_rng():
         found = measure_step_cost(copy.deepcopy(run), batches, objective)
     return choose_size((found.seconds, found.bytes), sizes, budget)
 
 
 def choose_size(step_cost: tuple[float, int | None], sizes: Sizes, budget=None) -> ComputeCard:
-    """The arithmetic of the card, without a clock.
+    """The arithmetic of the card, from a step that was measured before.
 
-    step: its seconds and bytes, or None for these. The longest size that fits is chosen; the
+    step_cost: seconds and bytes, or None for the bytes. The longest size that fits is chosen; the
     shortest, with a warning, if none does. Raises ValueError for bad sizes or budgets.
     """
     budget, (seconds, size) = parse_budget(budget), step_cost
@@ -122,7 +122,7 @@ def choose_size(step_cost: tuple[float, int | None], sizes: Sizes, budget=None) 
 
 
 def parse_size(name: str, value: object) -> tuple[int, float]:
-    """A size's (steps, cost of a step in steps probed). Raises ValueError that names the size."""
+    """A size's (steps, cost of a step in measured steps). Raises ValueError that names the size."""
     steps, scale = value if isinstance(value, tuple) and len(value) == 2 else (value, 1.0)
     numbers = not isinstance(steps, bool) and isinstance(steps, int) and isinstance(
         scale, (int, float))
@@ -147,7 +147,7 @@ def parse_budget(budget) -> Budget:
 
 
 def over_budget_reason(seconds: float, size: int | None, budget: Budget) -> str:
-    """What a size has too much of, in words; empty if it fits."""
+    """How a size exceeds the budget, in words; empty if it fits."""
     reasons = []
     if seconds > 60 * budget.minutes:
         allowed = format_duration(60 * budget.minutes)
@@ -168,7 +168,7 @@ def choice_reason(chosen: SizeCost, largest: SizeCost) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as one would say it: 0.4 s, 45 s, 12 min, 2.5 h."""
+    """A duration in a readable unit: 0.4 s, 45 s, 12 min, 2.5 h."""
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = seconds / 60
@@ -178,7 +178,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(size: int | None) -> str:
-    """Bytes as one would say them."""
+    """Bytes in a readable unit."""
     if size is None:
         return "not measured"
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{max(1, round(size / 2**20))} MiB"

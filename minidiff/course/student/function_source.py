@@ -1,4 +1,4 @@
-"""The source of a notebook's function, with everything from the notebook that it needs.
+"""The source of a notebook's function, with everything that it needs from the notebook.
 
 Python keeps a cell's text for error messages (`linecache`), but not under `%%time` and not for
 classes, so IPython's list of the cells that were run is searched as well. A definition is found in
@@ -25,8 +25,8 @@ HOW_TO = "write it with def at the top of a cell"
 def source_with_dependencies(f: Callable, entry: str | None = None) -> tuple[str, str]:
     """Source that defines f, after everything that it needs, and the name that f has there.
 
-    entry: the name that f should have; f's own name if None. Raises ValueError that says what
-    cannot be kept and how to write it.
+    entry: the name that f should have; f's own name if None. Raises ValueError that names what
+    cannot be stored and how to write it.
     """
     definitions = Definitions(entry or getattr(f, "__name__", "f"))
     own = definitions.add_value(definitions.subject, f, {})
@@ -248,7 +248,7 @@ def compiled(node: ast.AST) -> CodeType | None:
 
 
 def same_code(a: CodeType | None, b: CodeType) -> bool:
-    """Whether two codes do the same; the file that they are from does not count."""
+    """Whether two code objects do the same, from whichever file."""
     def constants(code: CodeType) -> list:
         return [repr(c) for c in code.co_consts if not isinstance(c, CodeType)]
 
@@ -279,7 +279,7 @@ def first_line(node: ast.AST) -> int:
 
 
 def node_source(node: ast.AST, text: str) -> str:
-    """The text of a node, dedented; a lambda's without what stands around it."""
+    """The text of a node, dedented; a lambda's without the statement around it."""
     if isinstance(node, ast.Lambda):
         return ast.get_source_segment(text, node)
     lines = text.splitlines()[first_line(node) - 1:node.end_lineno]

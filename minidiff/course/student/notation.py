@@ -1,7 +1,7 @@
 r"""The notation ledger: every symbol of the course once, with its variable, its shape, its aliases.
 
 Chapters show rows of it, `course.notation("x_0", "x_t")`, and lint refuses a formula with a symbol
-that has no row. One letter, one meaning: where papers clash, the row says so.
+that has no row. One letter has one meaning; the row names other meanings in papers.
 Rows with the index t or k stand for their letter at any index: \alpha_t declares \alpha_s too.
 """
 import re
@@ -56,7 +56,7 @@ LEDGER = (
                 "like t",
         r"DPM-Solver $\lambda_t$; VDM $-\gamma / 2$; elsewhere often the whole log-SNR"),
     # predictions and losses
-    NotationRow("F", "out", "what the network says, $p\\,x_0 + q\\,\\epsilon$", "like $x_0$",
+    NotationRow("F", "out", "the network's output, $p\\,x_0 + q\\,\\epsilon$", "like $x_0$",
         r"DDPM $\epsilon_\theta$; EDM $F_\theta$; rectified flow $v_\theta$"),
     NotationRow("p", "p", "how much of $x_0$ a prediction holds", "like t",
         r"here no density: see $\mathcal{P}$"),
@@ -81,7 +81,7 @@ LEDGER = (
     NotationRow(r"\mathcal{N}", "randn", "normal distribution: mean, covariance", ""),
     NotationRow(r"\mathcal{P}", "", "a density, of data or of $x_t$", "",
         "DDPM $q$ (forward) and $p_\\theta$ (reverse); score SDE $p_t$"),
-    NotationRow(r"\mathcal{Q}", "posterior", "the VAE's guess where a clip's latent lies", "",
+    NotationRow(r"\mathcal{Q}", "posterior", "the VAE's distribution of a clip's latent", "",
         r"VAE $q_\phi(z \mid x)$"),
     NotationRow(r"\mu", "mean", "mean of data whose distribution is known",
                 "broadcasts against $x_0$",
@@ -93,7 +93,7 @@ LEDGER = (
                 "(D, D)"),
     NotationRow("a", "std", "standard deviation of data whose distribution is known", "0 or more",
         r"EDM $\sigma_\text{data}$"),
-    NotationRow("g", "gain", "how far a guess trusts what it sees", "like t",
+    NotationRow("g", "gain", "weight of the observation in a guess", "like t",
         "Kalman filter $K$; Wiener filter $H$"),
     NotationRow("r", "rho", "correlation of neighbouring frames", "in [-1, 1]",
         r"AR(1) $\phi$ or $\rho$"),
@@ -114,7 +114,7 @@ LEDGER = (
                 "0 or more",
         "guidance paper $1 + w$; Imagen $w$; DiT, latent diffusion $s$"),
     # networks
-    NotationRow("h", "h", "what a layer knows: features, one row a place",
+    NotationRow("h", "h", "features in a layer, one row a place",
                 "(B, N, D) or (N, C, H, W)",
         "DDPM $h$; transformers $x$"),
     NotationRow(r"\tau", "emb", "time and condition as one vector", "(B, D)",
@@ -136,12 +136,12 @@ LEDGER = (
     # latents
     NotationRow("z", "z", "latent: a clip in few numbers", "(B, T / 2, c, h, w)",
         r"VAE, latent diffusion $z$; DDPM's $z$ is our $\epsilon$"),
-    NotationRow(r"\bar z", "mean", "where the encoder puts a clip's latent", "like z",
+    NotationRow(r"\bar z", "mean", "mean of the encoder's latent of a clip", "like z",
         r"VAE $\mu$; latent diffusion $\mathcal{E}(x)$"),
-    NotationRow(r"\varsigma", "(log_var / 2).exp()", "how unsure the encoder is of it",
+    NotationRow(r"\varsigma", "(log_var / 2).exp()", "standard deviation of the encoder's latent",
                 "like z, above 0",
         r"VAE $\sigma$"),
-    NotationRow(r"\tilde x", "", "a clip after the VAE, there and back", "like $x_0$",
+    NotationRow(r"\tilde x", "", "a clip, encoded and decoded by the VAE", "like $x_0$",
         r"latent diffusion $\tilde x$"),
     NotationRow(r"\zeta", "beta", "weight of the VAE's KL divergence", "0.0001",
         r"beta-VAE $\beta$, which is a table of variances here"),
@@ -227,7 +227,7 @@ def parse_letter(tokens: list[str], i: int) -> tuple[str, list[str], int]:
 
 
 def parse_argument(tokens: list[str], i: int) -> tuple[list[str], int]:
-    """What a command or an index before i applies to, without its braces, and where it ends."""
+    """The argument at i of a command or an index, without its braces, and where it ends."""
     if tokens[i:i + 1] != ["{"]:
         takes_more = tokens[i:i + 1] and tokens[i] in ACCENTS | FONTS | TEXT_COMMANDS
         end = parse_argument(tokens, i + 1)[1] if takes_more else min(i + 1, len(tokens))

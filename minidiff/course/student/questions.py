@@ -1,7 +1,7 @@
 """Questions with choices: predict, then run; and the bug hunt.
 
-A prediction is recorded before its answer is shown, and a wrong one costs nothing: it is welcomed
-and explained. A bug hunt has a right answer and points. In a notebook, choices count from 1.
+A prediction is recorded before its answer is shown, and a wrong one costs nothing: it is explained.
+A bug hunt has a right answer and points. In a notebook, choices count from 1.
 """
 import html
 import operator
@@ -15,7 +15,7 @@ from minidiff.course.checking.verdict import CheckFailed, Verdict, strict_checks
 from minidiff.course.student import saved_work
 from minidiff.course.student.session import display_or_print
 
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"     # as in `judge`; alike on light and dark
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"     # as in `verdict`; alike on light and dark
 
 
 class MessagePanel(NamedTuple):
@@ -33,22 +33,22 @@ class MessagePanel(NamedTuple):
         return "\n".join(filter(None, lines))
 
     def _repr_html_(self) -> str:
-        says = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.paragraphs)
+        text = "".join(f'<p style="margin: 2px 0">{html.escape(s)}</p>' for s in self.paragraphs)
         listed = "".join(f"<li>{html.escape(c)}</li>" for c in self.choices)
         listed = f'<ol style="margin: 4px 0">{listed}</ol>' if listed else ""
         after = f"<p><em>{html.escape(self.footer)}</em></p>" if self.footer else ""
         return (f'<section aria-label="{html.escape(f"{self.title} {self.id}")}" '
                 f'style="border-left: 6px solid {self.colour}; padding: 4px 12px; margin: 4px 0">'
-                f"<b>{self.title}</b> <code>{html.escape(self.id)}</code>{says}{listed}{after}"
+                f"<b>{self.title}</b> <code>{html.escape(self.id)}</code>{text}{listed}{after}"
                 "</section>")
 
 
 def predict(id: str, run: Callable[[], object], choice: int | None = None) -> None:
-    """Show a question; once a choice is made, record it, then show what `run()` returns and why.
+    """Show a question; once a choice is made, record it, then show `run()` and the reason.
 
-    run: makes what the prediction is about; what it returns is displayed, None is not.
-    choice: from 1 up. None: the choice recorded before, if there is one; else a line says how to
-    choose, and in a live notebook there is a button for each. Raises ValueError for an unknown
+    run: makes the result that was predicted; its return value is displayed unless it is None.
+    choice: from 1 up. None: the choice recorded before, if there is one; else a line explains how
+    to choose, and in a live notebook there is a button for each. Raises ValueError for an unknown
     question, a run that is no function, or a choice that is not offered.
     """
     question = find_question(id, "predict")
@@ -70,11 +70,11 @@ def predict(id: str, run: Callable[[], object], choice: int | None = None) -> No
 
 
 def bughunt(id: str, choice: int | None = None) -> Verdict:
-    """Show the suspects of a broken run and judge which one was named.
+    """Show the choices for a broken run's bug and judge the chosen one.
 
     choice: from 1 up; None is not attempted. The right bug passes with the question's points;
-    another gets the sentence that says why it would look different. Raises ValueError for an
-    unknown question or choice and, where checks are strict, CheckFailed unless it is right.
+    for another, the verdict explains why it would look different. Raises ValueError for an
+    unknown question or choice and, if checks are strict, CheckFailed unless it is right.
     """
     question = find_question(id, "bughunt")
     verdict = bughunt_verdict(question, choice)
@@ -105,7 +105,7 @@ def bughunt_verdict(question: Question, choice: int | None) -> Verdict:
 
 
 def find_question(id: str, kind: str) -> Question:
-    """The question of that id and kind. Raises ValueError that says what it is instead."""
+    """The question of that id and kind. Raises ValueError that names the actual kind."""
     found = exercises.find(id)
     actual = found.kind if isinstance(found, Question) else "check"
     if actual != kind:
@@ -136,7 +136,7 @@ def choice_explanations(question: Question) -> tuple[int, tuple[str, ...]]:
 def record_choice(question: Question, choice: int) -> None:
     """Keep a choice; the first one, made before the answer was seen, stays beside later ones.
 
-    A folder that cannot be written stops nobody: then the choice is forgotten, and that is said.
+    If the folder cannot be written, the choice is not stored, and a message reports that.
     """
     try:
         first = saved_work.load_facts(question.id).get("first", choice)
@@ -144,7 +144,8 @@ def record_choice(question: Question, choice: int) -> None:
                        right=choice == choice_explanations(question)[0])
     except (ValueError, OSError) as e:
         display_or_print(
-            MessagePanel("NOT KEPT", question.id, (f"Your choice counts, but only now: {e}",))
+            MessagePanel("NOT KEPT", question.id,
+                         (f"Your choice counts now but cannot be stored: {e}",))
         )
 
 
@@ -163,7 +164,7 @@ def question_panel(question: Question, after: str = "") -> MessagePanel:
 
 
 def choice_instructions(question: Question) -> str:
-    """How to choose, for those who read this without buttons."""
+    """How to choose without buttons."""
     return f"Set choice to a number, 1 to {len(question.choices)}, and run this cell again."
 
 
@@ -173,23 +174,23 @@ def quote_choice(question: Question, choice: int) -> str:
 
 
 def show_answer(question: Question, run: Callable[[], object], choice: int) -> None:
-    """What happens, then what it says about the prediction."""
+    """Shows the result of `run`, then the explanation of the prediction."""
     if (result := run()) is not None:
         display_or_print(result)
     right, why = choice_explanations(question)
-    says = f"You chose {quote_choice(question, choice)}."
+    chosen = f"You chose {quote_choice(question, choice)}."
     if choice == right:
         display_or_print(
-            MessagePanel("AS PREDICTED", question.id, (says, why[choice - 1]), colour=BLUE)
+            MessagePanel("AS PREDICTED", question.id, (chosen, why[choice - 1]), colour=BLUE)
         )
     else:
-        says += " Good: a surprise is where something can be learnt."
+        chosen += " Good: you can learn something from a surprise."
         display_or_print(
             MessagePanel(
                 "A SURPRISE",
                 question.id,
                 (
-                    says,
+                    chosen,
                     why[choice - 1],
                     f"What happens is {quote_choice(question, right)}. {why[right - 1]}",
                 ),
@@ -199,7 +200,7 @@ def show_answer(question: Question, run: Callable[[], object], choice: int) -> N
 
 
 def show_buttons(question: Question, run: Callable[[], object]) -> None:
-    """Show a button for each choice where someone may press it."""
+    """Show a button for each choice if the notebook is live."""
     if not is_interactive():
         return
     try:
@@ -211,7 +212,7 @@ def show_buttons(question: Question, run: Callable[[], object]) -> None:
     out = ipywidgets.Output()
 
     def press(button) -> None:
-        if button.disabled:                              # pressed twice before the first was heard
+        if button.disabled:                            # pressed twice before the first was handled
             return
         for b in buttons:
             b.disabled = True

@@ -27,7 +27,7 @@ def load_saved_work(folder: Path | None = None) -> dict:
     """Everything that is kept; empty if there is no file.
 
     Raises ValueError with the file's name if the file as a whole is damaged. A single damaged entry
-    is no error here: `load_function` and `load_facts` see to it.
+    is no error here: `load_function` and `load_facts` handle it.
     """
     path = (folder or saved_work_folder()) / "mine.json"
     if not path.exists():
@@ -43,7 +43,7 @@ def load_saved_work(folder: Path | None = None) -> dict:
 
 
 def write_saved_work(kept: dict, folder: Path | None = None) -> None:
-    """Replace the file by what is to be kept."""
+    """Replace the file by this content."""
     folder = folder or saved_work_folder()
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / "mine.json", json.dumps(kept, indent=1, ensure_ascii=False))
@@ -52,7 +52,7 @@ def write_saved_work(kept: dict, folder: Path | None = None) -> None:
 def save_function(id: str, f: Callable, entry: str | None = None) -> None:
     """Keep a function. entry: the exercise's name for it; the function's own if None.
 
-    Raises ValueError that says what cannot be kept and how to write it.
+    Raises ValueError that names what cannot be stored and how to write it.
     """
     source, entry = source_with_dependencies(f, entry)
     try:
@@ -101,7 +101,7 @@ def define(id: str, source: str, entry: str) -> Callable:
 
 
 def delete_function(id: str) -> None:
-    """Keep a function no longer."""
+    """Remove a stored function."""
     kept = load_saved_work()
     if kept["functions"].pop(id, None):
         write_saved_work(kept)

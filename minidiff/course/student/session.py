@@ -1,4 +1,4 @@
-"""What a chapter calls: start, check, pick, progress."""
+"""The functions that a chapter calls: start, check, pick, progress."""
 import functools
 import html
 import sys
@@ -21,7 +21,7 @@ CHECKED_NOW: list[str] = []                       # the exercises whose check is
 
 
 class Chapter(SimpleNamespace):
-    """What a chapter works with: number, profile, device, seed, and `size`, its sizes by name."""
+    """The settings of a chapter: number, profile, device, seed, and `size`, its sizes by name."""
 
     def __repr__(self) -> str:
         threads = torch.get_num_threads()
@@ -32,7 +32,7 @@ class Chapter(SimpleNamespace):
 
 
 def start(number: str) -> Chapter:
-    """Begin a chapter: device, plot style, seed and sizes, for everyone the same in a profile.
+    """Begin a chapter: device, plot style, seed and sizes, the same for everyone in a profile.
 
     Raises ValueError that names the chapters.
     """
@@ -56,7 +56,7 @@ def check(id: str, f: Callable) -> Verdict:
 
 
 def pick(id: str, f: Callable | None = None) -> Callable:
-    """Your function if it passes, else the reference and a banner that says so.
+    """Your function if it passes, else the reference with a banner.
 
     f: your function; the one that was kept when it passed, in any chapter, if None. If checks are
     strict, a function that does not pass raises CheckFailed. Raises ValueError for an unknown id.
@@ -84,7 +84,7 @@ def kept_function(id: str) -> tuple[Callable | None, str]:
     exercise_of(id)
     try:
         f = saved_work.load_function(id)
-    except (ValueError, OSError) as e:                        # a damaged file stops no chapter
+    except (ValueError, OSError) as e:                      # a damaged file must not stop a chapter
         return None, str(e)
     return f, "yours is not attempted yet" if f is None else ""
 
@@ -104,7 +104,7 @@ def check_and_keep(id: str, f: Callable) -> Verdict:
         try:
             saved_work.save_function(id, f, exercise.entry)
         except (ValueError, OSError, TypeError) as e:
-            return verdict._replace(message=f"{verdict.message} Not kept, though: {e}")
+            return verdict._replace(message=f"{verdict.message} But it could not be stored: {e}")
     return verdict
 
 
@@ -149,15 +149,15 @@ def values_used(f: FunctionType) -> Iterator[object]:
     yield from (f.__globals__[n] for n in loaded_names(f.__code__) if n in f.__globals__)
     yield from [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
     for cell in f.__closure__ or ():
-        with suppress(ValueError):                            # a cell that is empty yet
+        with suppress(ValueError):                            # a cell that is still empty
             yield cell.cell_contents
 
 
 class ReferenceBanner:
-    """Tells that what follows runs on the reference, not on the student's function, and why."""
+    """A message: from here on the reference runs, not the student's function, and why."""
 
     def __init__(self, id: str, reason: str):
-        self.text = f"What follows uses the reference for {id}; {reason.rstrip('.')}."
+        self.text = f"From here on the reference is used for {id}; {reason.rstrip('.')}."
 
     def __repr__(self) -> str:
         return self.text
