@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results_table import ResultsTable
-from benchmarks.studies.trained_model import trained_model
+from benchmarks.trained_model import trained_model
 from minidiff.course.student.claims import TABLES
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.results_table import ResultsTable
-from benchmarks.studies.trained_model import trained_model
+from benchmarks.trained_model import trained_model
 from minidiff.course.student.claims import TABLES, confidence_interval
 from minidiff.evaluation import evaluate, scoreboard
 from minidiff.evaluation.metrics import measure

@@ -460,7 +460,7 @@ def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, c
         made[name] = {k: torch.randn(v.shape, generator=g).half()
                       for k, v in build_model(plan.model).state_dict().items()}
         sums[name] = files.save_tensors(tmp_path / f"{name}.safetensors", made[name],
-                                        {"recipe": plan._asdict(), "seed": name})
+                                        {"recipe": plan._asdict(), "seed": seed})
     files.save_tensors(tmp_path / "none.safetensors", made["one"], {"notes": {}})
 
     def run(*names):
@@ -473,7 +473,7 @@ def test_averaged_weights_are_the_mean_and_say_of_which(monkeypatch, tmp_path, c
     tensors, about = files.load_tensors(tmp_path / "model.safetensors")
     assert_close(tensors, {k: ((v.double() + made["two"][k].double()) / 2).half()
                            for k, v in made["one"].items()})
-    assert mine.metadata["averaged"] == [sums["one"], sums["two"]] and about["seed"] == "two"
+    assert mine.metadata["averaged"] == [sums["one"], sums["two"]] and about["seed"] == 1
     for names, why in ((("one", "other"), "different networks"), (("one", "none"), "no model"),
                        (("one", "lost"), "no file")):
         with pytest.raises(SystemExit):

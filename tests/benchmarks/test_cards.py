@@ -22,7 +22,7 @@ def test_a_card_says_with_which_streams_its_weights_were_made(path):
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_the_trainings_of_a_card_are_commands_of_today(path):
     text = json.loads(path.read_text())["command"]
-    commands = re.findall(r"-m minidiff (train [^,(]*(?:\[[^]]*\][^,(]*)*)", text)
+    commands = re.findall(r"-m minidiff (train [^,([]*(?:\[[^]]*\][^,([]*)*)", text)
     assert len(commands) == len(re.findall(r"\btrain \w", text))
     for command in commands:
         args = parser().parse_args(shlex.split(command))

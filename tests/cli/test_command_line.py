@@ -367,7 +367,7 @@ def test_an_output_folder_that_cannot_be_written(trained, tmp_path, capsys):
 def test_a_full_disk_leaves_nothing_half_written(trained, tmp_path, monkeypatch, capsys):
     from minidiff.data import media
 
-    def full(*_):
+    def full(*_, **__):
         with open("/dev/full", "wb") as f:
             f.write(b"x" * 100_000)
     monkeypatch.setattr(media, "gif_bytes", full)
