@@ -9,7 +9,7 @@ same on every device and after every restart.
 from collections.abc import Iterator
 from itertools import count
 from math import inf, pi
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +97,7 @@ def frame_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
     Raises ValueError unless it is one whole number, or two, of at least 1.
     """
-    sides = [size, size] if isinstance(size, Integral) else list(size or ())
+    sides = [size, size] if isinstance(size, Real) else list(size or ())
     if len(sides) != 2 or not all(isinstance(s, Integral) and s >= 1 for s in sides):
         raise ValueError("size must be a whole number of pixels, or (height, width), "
                          f"got {size!r}.")

@@ -42,8 +42,9 @@ def clip():
 
 
 def test_objects_are_prompts_of_their_own():
-    texts = [TWO, "a 3", None, "and a 3 and"]
-    rows, prompt_index = split_prompt(prompts.encode(texts), AND)
+    ids = prompts.encode([TWO, "a 3", None, "a 3"])
+    ids[3, :4] = torch.tensor([AND, *ids[3, :2], AND])               # separators around one phrase
+    rows, prompt_index = split_prompt(ids, AND)
     assert [prompts.decode(row) for row in rows] == ["a 3 moving left", "a 7 moving up", "a 3", "",
                                                   "a 3"]
     assert prompt_index.tolist() == [0, 0, 1, 2, 3]
