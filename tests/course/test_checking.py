@@ -392,7 +392,7 @@ def test_what_cannot_be_kept_is_said_and_still_passes():
 def test_nothing_kept_means_the_reference_even_where_checks_are_strict(monkeypatch, capsys):
     monkeypatch.setenv("MINIDIFF_STRICT", "1")
     assert course.pick("c02-loss") is RIGHT
-    assert "reference for c02-loss" in capsys.readouterr().out
+    assert "the reference is used for c02-loss" in capsys.readouterr().out
 
 
 def test_a_kept_function_that_was_changed_by_hand_is_checked_again(kept, capsys):
