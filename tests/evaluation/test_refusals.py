@@ -105,7 +105,7 @@ def fake_model(clips, classes=10, vocabulary=None):
         return SimpleNamespace(tensor=clips[:len(labels)])
 
     class Model:
-        recipe = SimpleNamespace(classes=classes, vocabulary=vocabulary,
+        recipe = SimpleNamespace(conditions="class", classes=classes, vocabulary=vocabulary,
                                  clips={"num_digits": 1, "size": 32, "frames": 8})
 
         def __call__(self, **inputs):
