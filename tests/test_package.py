@@ -241,10 +241,13 @@ def test_paths_and_links_in_documents_exist(listed):
 
 
 def test_imports_of_the_package_in_documents_work(listed):
+    tried = []
     for path in (p for p in listed if p.suffix == ".md"):
         for block in re.findall(r"```python\n(.*?)```", words_of(path), re.S):
             for line in re.findall(r"^(?:import|from) minidiff\b.*", block, re.M):
-                exec(line, {})
+                exec(line, {})                              # raises if the name does not exist
+                tried.append(str(path))
+    assert "README.md" in tried
 
 
 def test_the_readme_shows_the_minimal_example_as_it_is():
