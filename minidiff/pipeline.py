@@ -185,10 +185,10 @@ class Pipeline:
 
         denoise = self.guided_denoiser(cond, null, settings)
         if wrap is not None:
-            denoise = wrap(denoise)
+            denoise = wrap(denoise) if callable(wrap) else None
             if not callable(denoise):
-                raise ValueError("wrap must return a function denoise(x, t) -> x0, "
-                                 f"got {type(denoise).__name__}.")
+                raise ValueError("wrap must be a function denoise -> denoise, such as clipped; it "
+                                 "must return a function denoise(x, t) -> x0.")
         ts = timesteps(settings["steps"], settings["shift"])
         return sampler(denoise, self.denoiser.schedule, randn(), ts,
                        **({"randn_like": randn} if sampler.stochastic else {}))

@@ -116,7 +116,8 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     (dict(n=10**9), r"would need about .* of memory"),
     (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer clips or frames"),
     (dict(n=10**20), "of memory"), (dict(guidance=True, shift=0), "shift"),
-    (dict(prompt=1, wrap=lambda denoise: None), "wrap must return a function"),
+    (dict(prompt=1, wrap=lambda denoise: None), "must return a function"),
+    (dict(prompt=1, wrap=3), "wrap must be a function"),
     (dict(cond=torch.tensor([1]), n=1), "Give cond alone")])
 def test_what_cannot_be_made_is_refused(model, call, words):
     with pytest.raises(ValueError, match=words):
