@@ -1,8 +1,7 @@
 """A video diffusion model from nothing, in two minutes on two cores: python train_minimal.py
 
-Moving-MNIST clips, a U-Net, the loss, AdamW, the DDIM sampler, a GIF. After two minutes strokes
-move, and some of them are digits. For a longer or shorter training:
-python train_minimal.py OUT.gif STEPS.
+Moving-MNIST clips, a U-Net, the loss, AdamW, the DDIM sampler, a GIF. Two minutes give strokes that
+move; digits need a longer training: python train_minimal.py OUT.gif STEPS.
 """
 import sys
 
@@ -16,7 +15,7 @@ from minidiff.samplers import ddim, last
 from minidiff.schedules import Flow, timesteps
 
 out = sys.argv[1] if len(sys.argv) > 1 else "train_minimal.gif"
-steps = int(sys.argv[2]) if len(sys.argv) > 2 else 800
+steps = int(sys.argv[2]) if len(sys.argv) > 2 else 450
 torch.manual_seed(0)
 
 # Data: endless batches of clips x0 (B, T, C, H, W) in [-1, 1] and the digits that they show
