@@ -1,5 +1,6 @@
 """The command line: python -m minidiff demo | train | sample | score | recipes | doctor."""
 import errno
+import signal
 import sys
 
 from minidiff.cli.parser import option_conflict, parser
@@ -43,4 +44,5 @@ def explanation(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)    # a batch system's end: as Ctrl-C
     sys.exit(main())

@@ -70,7 +70,7 @@ def autoguided(denoise: DenoiseFn, weak: DenoiseFn, weight: float,
     Raises ValueError for a weight that is not a number from 0 up, or an empty interval.
     """
     if not 0 <= weight < float("inf"):
-        raise ValueError(f"autoguidance must be a number, 0 or more, got {weight}.")
+        raise ValueError(f"weight must be a number, 0 or more, got {weight}.")
     low, high = check_interval(interval)
 
     def denoise_guided(x: Tensor, t: Tensor) -> Tensor:

@@ -152,13 +152,14 @@ class TemporalConv(nn.Module):
 
 
 CPU_CACHE_BYTES = 2**23            # attention weights of this size at once suit the cache of a CPU
-FUSED_FROM = {  # (bf16 instructions, 16 bits, gradients) -> tokens from which the fused kernel wins
+FUSED_FROM = {  # (bf16 instructions, 16 bits, gradients) -> tokens from which the fused kernel wins,
+    # with one thread and with more
     # measured by benchmarks/speed/attention.py on an AMD EPYC that has AVX2 only
-    (False, False, False): 16, (False, False, True): 32,
-    (False, True, False): 0, (False, True, True): 0,
-    # measured on a CPU that has bf16 instructions
-    (True, False, False): 0, (True, False, True): 0,
-    (True, True, False): 128, (True, True, True): 1024}
+    (False, False, False): (16, 128), (False, False, True): (64, 128),
+    (False, True, False): (0, 0), (False, True, True): (0, 0),
+    # measured with one thread, at 8, 256, 512 and 2,048 tokens, on a CPU that has bf16 instructions
+    (True, False, False): (0, 0), (True, False, True): (0, 0),
+    (True, True, False): (128, 128), (True, True, True): (1024, 1024)}
 cpu_has_bf16 = cache(lambda: has_bf16("cpu"))
 
 
@@ -178,8 +179,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 def prefers_fused(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the fused kernel is the faster way to compute this attention, and can.
 
-    On accelerators it is. On CPUs this depends on the tokens of a row, the dtype and on whether
-    there are gradients (`FUSED_FROM`). For torch.func and export the formula is written out.
+    On accelerators it is. On CPUs this depends on the tokens of a row, the dtype, the threads and
+    on whether there are gradients (`FUSED_FROM`). For torch.func and export the formula is written out.
     """
     if is_transformed(q, k, v):
         return False
@@ -189,7 +190,7 @@ def prefers_fused(q: Tensor, k: Tensor, v: Tensor) -> bool:
         return False
     gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     case = cpu_has_bf16(), q.element_size() == 2, gradients
-    return k.shape[-2] >= FUSED_FROM[case]
+    return k.shape[-2] >= FUSED_FROM[case][torch.get_num_threads() > 1]
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

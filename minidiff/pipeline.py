@@ -23,7 +23,7 @@ from minidiff.guidance import autoguided, clipped, guided
 from minidiff.layers import without_temporal_attention
 from minidiff.recipes import Recipe, build_model, check_recipe
 from minidiff.runtime import files
-from minidiff.runtime.checks import TEXT, check_all, number, whole
+from minidiff.runtime.checks import TEXT, YES_OR_NO, check, check_all, number, whole
 from minidiff.runtime.files import CHECKPOINTS
 from minidiff.runtime.memory import check_memory, explain_memory_errors
 from minidiff.runtime.old_files import with_new_names
@@ -106,7 +106,8 @@ class Pipeline:
         multiple = patch[0] if isinstance(patch, list) else 1
         if self.vae is not None:
             multiple = self.vae.temporal_factor
-        if not isinstance(T, Integral) or not 1 <= T <= MAX_FRAMES or (T > 1 and T % multiple):
+        allowed = whole(1, MAX_FRAMES)
+        if not allowed.accepts(T) or (T > 1 and T % multiple):
             kind = "1 or more" if multiple == 1 else f"1, or a multiple of {multiple},"
             raise ValueError(f"This model makes clips of {kind} frames, not of {frames!r}.")
         clip = (int(T), *rest)
@@ -153,9 +154,8 @@ class Pipeline:
             value = settings[name]
             if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
-        steps = settings["steps"]
-        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps > MAX_STEPS:
-            raise ValueError(f"steps must be a whole number from 1 to {MAX_STEPS}, got {steps!r}.")
+        check("steps", settings["steps"], whole(1, MAX_STEPS))
+        check("exact", settings["exact"], YES_OR_NO)
         return settings
 
     def run_sampler(self, cond: Tensor | None, null: Tensor | None = None, *, n: int | None = None,
@@ -287,7 +287,7 @@ class Pipeline:
         """
         batch, first_index = 64 if batch is None else batch, first_index or 0
         check_count(batch, "batch")
-        check_seed(first_index)
+        check("first_index", first_index, whole(0, MAX_SEED))
         if self.recipe.conditions is None and settings.get("guidance") not in (None, 1):
             warnings.warn("This model has no conditions, so guidance does nothing.", stacklevel=2)
         settings = self.with_defaults(settings)
@@ -471,8 +471,10 @@ def check_facts(metadata: dict) -> Recipe:
 def checkpoint_path(name: str | Path) -> Path:
     """The file of a checkpoint that comes with the package, or the .safetensors file itself.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, or for something that is no name.
     """
+    if not isinstance(name, (str, Path)):
+        raise ValueError(f"Give the name or the file of a model, not {name!r}.")
     if Path(name).suffix == ".safetensors":
         return Path(name).expanduser()
     if str(name) not in (known := shipped_checkpoints()):

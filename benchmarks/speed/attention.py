@@ -3,7 +3,7 @@
     python -m benchmarks.speed.attention [--threads 1 2] [--repeats 9] [--tokens 8 64 ...] [--mask]
 
 Prints, for each number of tokens, dtype and kind of call, the median time of torch's fused kernel,
-of the written formula and of the chosen one, measured in alternating turns, and how much slower
+of the written formula and of the chosen one, measured in turns of changing order, and how much slower
 the chosen one is than the faster (aim: at most 10 %). The thresholds in `layers.FUSED_FROM` come
 from this table. On a busy machine times differ by more than 10 %: run it twice.
 """
@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from itertools import product
+from random import Random
 from statistics import median
 from typing import NamedTuple
 
@@ -54,12 +55,12 @@ def prepare(case: Case) -> Callable[[Callable], None]:
 
 
 def time_case(case: Case, repeats: int) -> dict[str, float]:
-    """The median seconds of each way, measured in alternating turns after a call to warm up."""
+    """The median seconds of each way, measured in turns of changing order after a call to warm up."""
     call, seconds = prepare(case), {name: [] for name in WAYS}
     for turn in range(repeats + 1):
-        for name, way in WAYS.items():
+        for name in Random(turn).sample(list(WAYS), len(WAYS)):      # the order changes every turn
             began = time.perf_counter()
-            call(way)
+            call(WAYS[name])
             if turn:
                 seconds[name].append(time.perf_counter() - began)
     return {name: median(times) for name, times in seconds.items()}
@@ -84,7 +85,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     p.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))
-    p.add_argument("--repeats", type=int, default=9)
+    p.add_argument("--repeats", type=int, default=15)
     p.add_argument("--mask", action="store_true", help="with a causal mask")
     args = p.parse_args()
     print(f"{processor_name()}, torch {torch.__version__}, "

@@ -104,7 +104,10 @@ def train_with_progress(run: TrainingRun, resume_command: str) -> None:
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C interrupts the block; those after it are ignored until the block ends."""
+    """The first Ctrl-C interrupts the block; those after it are ignored until the block ends.
+
+    The signal SIGTERM, by which a batch system ends a command, counts as Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread
         yield
         return
@@ -114,11 +117,12 @@ def one_interrupt() -> Iterator[None]:
         seen.append(True)
         if len(seen) == 1:
             raise KeyboardInterrupt
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
 
 def interrupted_message(run: TrainingRun, resume_command: str) -> str:

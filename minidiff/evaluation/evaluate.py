@@ -73,12 +73,15 @@ def sample_clips(model: Pipeline, conditions: SampleConditions, seed: int = 0,
                  batch: int = BATCH_SIZE, **settings) -> Iterator[GeneratedVideo]:
     """The clips of the conditions, batch by batch; clip i depends on (seed, i) alone.
 
-    settings: as for the pipeline.
+    settings: as for the pipeline; a list of negative prompts has one for each clip.
     """
+    negative = settings.pop("negative_prompt", None)
     for i in range(0, len(conditions.labels), batch):
         rows = slice(i, i + batch)
         inputs = (conditions.pipeline_inputs(rows) if model.recipe.conditions
                   else {"n": len(conditions.labels[rows])})
+        if negative is not None:
+            inputs["negative_prompt"] = negative if isinstance(negative, str) else negative[rows]
         yield model(**inputs, seed=seed, first_index=i, **settings)
 
 

@@ -81,8 +81,6 @@ class TrainingRun:
             else:
                 self.made_by = made_by
                 self.start(recipe, source, minutes, steps, seed, init_from)
-            if self.lock:
-                self.check_room()
         except BaseException:
             self.close()
             raise
@@ -140,6 +138,8 @@ class TrainingRun:
             network = build_model(model).to(self.device)
             self.state = TrainState(network, training["lr"], training["ema"])
             self.vae = load_recipe_vae(self.recipe, self.device)
+        if self.lock:
+            self.check_room()
         self.dataset = build_dataset(self.recipe, self.source)
         if model["network"] == "vae":
             self.latent_stats_clips = latent_stats_clips(self.recipe, self.dataset, self.seed)

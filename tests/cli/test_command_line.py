@@ -313,16 +313,17 @@ def test_printed_commands_are_quoted_for_a_shell(tmp_path, capsys):
                                         str(out / "clips.gif")]
 
 
-def test_after_the_first_ctrl_c_others_are_ignored_until_the_end():
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_after_the_first_ctrl_c_others_are_ignored_until_the_end(ended_by):
     from minidiff.cli.commands import one_interrupt
-    before, steps = signal.getsignal(signal.SIGINT), []
+    before, steps = signal.getsignal(ended_by), []
     with pytest.raises(KeyboardInterrupt), one_interrupt():
         try:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(ended_by)
         finally:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(ended_by)
             steps.append("saved")
-    assert steps == ["saved"] and signal.getsignal(signal.SIGINT) is before
+    assert steps == ["saved"] and signal.getsignal(ended_by) is before
 
 
 def test_what_an_interrupted_training_says_is_true():
@@ -390,8 +391,19 @@ def test_two_runs_on_one_folder(tmp_path):
     assert (tmp_path / "model.safetensors").exists()
 
 
+def test_a_command_that_a_batch_system_ends_leaves_nothing_half_done(tmp_path):
+    command = [*MINIDIFF, "train", "mmnist32", "--steps", "9", "--out", tmp_path / "new"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        wait_for(tmp_path / "new" / ".lock")                     # the digits take longer to draw
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()[1]
+    assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def wait_for(path, seconds=120) -> None:
-    """Wait until a training has saved its first step."""
+    """Wait until a training has made this file."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not path.exists():
         time.sleep(0.1)

@@ -104,14 +104,15 @@ def test_autoguidance_acts_while_noise_is_strong(model, monkeypatch):
     (dict(labels=[1, 12]), "from 0 to 9"), (dict(labels=[0.5]), "whole numbers"),
     (dict(labels=[]), "whole numbers"), (dict(labels=[1], n=3), "not both"),
     (dict(prompt=10), "from 0 to 9"), (dict(prompt=-1), "from 0 to 9"), (dict(n=0), "at least 1"),
-    (dict(n=-2), "at least 1"), (dict(steps=0), "n >= 1"), (dict(steps=-5), "n >= 1"),
+    (dict(n=-2), "at least 1"), (dict(steps=0), "steps must be .* from 1"), (dict(steps=-5), "steps must be"),
     (dict(sampler="magic"), "ddim"), (dict(guidance=-1.0), "0 or more"),
     (dict(guidance=float("nan")), "0 or more"), (dict(seed=-1), "A seed must be"),
     (dict(autoguidance=-1.0), "autoguidance must be a number, 0 or more"),
     (dict(autoguidance="much"), "autoguidance must be a number"),
     (dict(sampler="eulr"), r"do you mean 'euler'\?"), (dict(stesp=3), r"do you mean 'steps'\?"),
     (dict(steps=2.5), "whole number"), (dict(steps=10**12), "whole number"),
-    (dict(seed=2**63), "A seed must be"), (dict(first_index=-1), "A seed must be"),
+    (dict(seed=2**63), "A seed must be"), (dict(first_index=-1), "first_index must be"),
+    (dict(exact="x"), "exact must be true or false"), (dict(frames=True), "not of True"),
     (dict(batch=0), "batch must be at least 1"), (dict(n=2.5), "n must be at least 1"),
     (dict(n=10**9), r"would need about .* of memory"),
     (dict(prompt=1, frames=10**7), r"would need about .* of memory.*fewer clips or frames"),
@@ -143,6 +144,9 @@ def test_a_file_that_describes_another_model_is_refused(model_file, tmp_path):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no checkpoint 'mmnist99'.*mmnist32"):
         load("mmnist99")
+    for nothing in (None, [], 3):
+        with pytest.raises(ValueError, match="Give the name or the file of a model"):
+            load(nothing)
 
 
 def test_other_files_are_refused(model_file, tmp_path):

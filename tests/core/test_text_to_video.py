@@ -134,6 +134,9 @@ def test_each_clip_has_its_own_negative_prompt_in_every_batch(model):
     for i, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
         alone = model(prompt, negative_prompt=negative, first_index=i, **settings).tensor
         assert_close(apart[i:i + 1], alone, rtol=0, atol=1e-3)
+    conditions = evaluate.SampleConditions(prompts, torch.zeros(3), None)
+    clips = evaluate.sample_clips(model, conditions, batch=2, negative_prompt=negatives, **settings)
+    assert_close(torch.cat([video.tensor for video in clips]), apart, rtol=0, atol=1e-3)
     one = model(prompts, negative_prompt="a 3", batch=2, **settings).tensor
     assert_close(one[:1], apart[:1], rtol=0, atol=1e-3)
     assert (one[2] - apart[2]).abs().max() > 1e-3

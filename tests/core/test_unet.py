@@ -162,19 +162,23 @@ def test_attention_is_its_formula(way, shape):
         assert_close(way(q, k, v, mask), want)
 
 
-@pytest.mark.parametrize(("tokens", "dtype", "gradients", "able", "fused"), [
-    (8, torch.float32, False, False, False), (8, torch.float32, True, False, False),
-    (64, torch.float32, False, False, True), (64, torch.float32, True, False, True),
-    (8, torch.bfloat16, True, False, True), (512, torch.bfloat16, True, False, True),
-    (8, torch.bfloat16, False, True, False), (256, torch.bfloat16, False, True, True),
-    (512, torch.bfloat16, True, True, False), (2048, torch.bfloat16, True, True, True)])
-def test_the_faster_attention_is_chosen(monkeypatch, tokens, dtype, gradients, able, fused):
+@pytest.mark.parametrize(("tokens", "dtype", "gradients", "able", "threads", "fused"), [
+    (8, torch.float32, False, False, 1, False), (8, torch.float32, True, False, 2, False),
+    (64, torch.float32, False, False, 1, True), (64, torch.float32, True, False, 1, True),
+    (64, torch.float32, False, False, 2, False), (64, torch.float32, True, False, 2, False),
+    (256, torch.float32, False, False, 2, True), (256, torch.float32, True, False, 2, True),
+    (8, torch.bfloat16, True, False, 2, True), (512, torch.bfloat16, True, False, 2, True),
+    (8, torch.bfloat16, False, True, 1, False), (256, torch.bfloat16, False, True, 1, True),
+    (512, torch.bfloat16, True, True, 1, False), (2048, torch.bfloat16, True, True, 1, True)])
+def test_the_faster_attention_is_chosen(monkeypatch, tokens, dtype, gradients, able, threads,
+                                        fused):
     monkeypatch.setattr(layers, "cpu_has_bf16", lambda: able)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     q = torch.zeros(1, 1, tokens, 8, dtype=dtype, requires_grad=gradients)
     assert prefers_fused(q, q, q) == fused
     with torch.no_grad():
-        assert prefers_fused(q, q, q) == (tokens >= layers.FUSED_FROM[able, dtype.itemsize == 2,
-                                                                      False])
+        without = layers.FUSED_FROM[able, dtype.itemsize == 2, False][threads > 1]
+        assert prefers_fused(q, q, q) == (tokens >= without)
 
 
 def test_attention_in_parts_is_the_same(monkeypatch):

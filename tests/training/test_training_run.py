@@ -12,7 +12,7 @@ import torch
 from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files, folders, memory
 from minidiff.train import TrainState, lr_factor
-from minidiff.training import cost
+from minidiff.training import cost, training_run
 from minidiff.training.training_run import TrainingRun
 
 pytestmark = pytest.mark.usefixtures("cached_digits")
@@ -61,7 +61,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(whole, tmp_path):
     code = f"""
 import torch; torch.set_num_threads({torch.get_num_threads()}); torch.manual_seed(99)
 from pathlib import Path
-from minidiff.training import cost
+from minidiff.training import cost, training_run
 from minidiff.training.training_run import TrainingRun
 from minidiff.recipes import get_recipe
 run = TrainingRun(Path({str(tmp_path)!r}), get_recipe("tiny"), "builtin", steps=8, seed=3)
@@ -226,6 +226,8 @@ def test_the_memory_of_a_step_is_that_of_its_largest_clips(tmp_path, monkeypatch
 def test_a_disk_that_is_too_small_is_said_before_the_first_step(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+    monkeypatch.setattr(training_run, "build_dataset",
+                        lambda *_: pytest.fail("digits were drawn before the disk was checked"))
     with pytest.raises(OSError, match="not enough room"):
         fit(tmp_path / "new")
     assert listing(tmp_path) == []
