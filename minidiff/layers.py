@@ -152,8 +152,8 @@ class TemporalConv(nn.Module):
 
 
 CPU_CACHE_BYTES = 2**23            # attention weights of this size at once suit the cache of a CPU
-FUSED_FROM = {  # (bf16 instructions, 16 bits, gradients) -> tokens from which the fused kernel wins,
-    # with one thread and with more
+FUSED_FROM = {  # (bf16 instructions, 16 bits, gradients) -> tokens from which the fused kernel is
+    # faster, with one thread and with more
     # measured by benchmarks/speed/attention.py on an AMD EPYC that has AVX2 only
     (False, False, False): (16, 128), (False, False, True): (64, 128),
     (False, True, False): (0, 0), (False, True, True): (0, 0),
@@ -180,7 +180,8 @@ def prefers_fused(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the fused kernel is the faster way to compute this attention, and can.
 
     On accelerators it is. On CPUs this depends on the tokens of a row, the dtype, the threads and
-    on whether there are gradients (`FUSED_FROM`). For torch.func and export the formula is written out.
+    on whether there are gradients (`FUSED_FROM`). For torch.func and export the formula is written
+    out.
     """
     if is_transformed(q, k, v):
         return False

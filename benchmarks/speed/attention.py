@@ -3,9 +3,9 @@
     python -m benchmarks.speed.attention [--threads 1 2] [--repeats 9] [--tokens 8 64 ...] [--mask]
 
 Prints, for each number of tokens, dtype and kind of call, the median time of torch's fused kernel,
-of the written formula and of the chosen one, measured in turns of changing order, and how much slower
-the chosen one is than the faster (aim: at most 10 %). The thresholds in `layers.FUSED_FROM` come
-from this table. On a busy machine times differ by more than 10 %: run it twice.
+of the written formula and of the chosen one, measured in turns of changing order, and how much
+slower the chosen one is than the faster (aim: at most 10 %). The thresholds in `layers.FUSED_FROM`
+come from this table. On a busy machine times differ by more than 10 %: run it twice.
 """
 import argparse
 import time
@@ -55,7 +55,7 @@ def prepare(case: Case) -> Callable[[Callable], None]:
 
 
 def time_case(case: Case, repeats: int) -> dict[str, float]:
-    """The median seconds of each way, measured in turns of changing order after a call to warm up."""
+    """The median seconds of each way, in turns of changing order, after a call to warm up."""
     call, seconds = prepare(case), {name: [] for name in WAYS}
     for turn in range(repeats + 1):
         for name in Random(turn).sample(list(WAYS), len(WAYS)):      # the order changes every turn

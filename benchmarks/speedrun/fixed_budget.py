@@ -26,7 +26,8 @@ from minidiff.evaluation.scoreboard import HEADLINE_METRICS
 from minidiff.training import profiles
 
 KEY = ("idea", "recipe", "seed")
-COLUMNS = (*KEY, "steps", "first", "seconds", "n", *HEADLINE_METRICS, "low", "high", "reached")
+COLUMNS = (*KEY, "steps", "first", "seconds", "n", *HEADLINE_METRICS, "edition", "low", "high",
+           "reached")
 SNAPSHOTS, CONFIRM_CLIPS = 10, 256          # snapshots in a budget; clips that confirm one
 
 
@@ -87,7 +88,7 @@ def record_table(rows: Sequence[dict], budget_class: BudgetClass) -> str:
     for row in rows:
         idea, seed = row["idea"], row["seed"]
         if idea in VARIANTS and row | variant_key(idea, budget_class) == row:
-            scores.setdefault(idea, {})[seed] = float(row["SCORE"] or 0)     # a copier has none
+            scores.setdefault(idea, {})[seed] = float(row["SCORE"])
             steps.setdefault(idea, []).append(float(row["steps"]))
     record, lines = scores.get(RECORD, {}), []
     for idea, own in scores.items():

@@ -70,14 +70,15 @@ def time_reached(trainer: TimedTrainer, kept: list[tuple[float, object]], n: int
 
 
 def has_reached(row: dict, target: float) -> bool:
-    """Whether a row has this SCORE; copies of training clips have none."""
-    return (row["SCORE"] or 0) >= target
+    """Whether a row has this SCORE."""
+    return row["SCORE"] >= target
 
 
 def table_entries(row: dict) -> dict:
     """The entries of a scoreboard's row that a table stores."""
-    low, high = row["interval"]["SCORE"] or (None, None)
-    return {k: row.get(k) for k in scoreboard.HEADLINE_METRICS} | dict(low=low, high=high)
+    low, high = row["interval"]["SCORE"]
+    entries = {k: row.get(k) for k in (*scoreboard.HEADLINE_METRICS, "edition")}
+    return entries | dict(low=low, high=high)
 
 
 def build_trainer(spec: dict, clock: Clock) -> TimedTrainer:

@@ -21,7 +21,7 @@ from minidiff.runtime.seeds import generator
 from minidiff.samplers import ddim, last
 from minidiff.schedules import add_noise
 
-PARTS = "SCORE", "ID", "PHY", "smooth", "bounce", "FIT", "COVER", "prompt_joint_seen"
+PARTS = (*scoreboard.HEADLINE_METRICS, "smooth", "bounce", "prompt_joint_seen")
 
 
 def noise_and_denoise(model: pipeline.Pipeline, x0: Tensor, cond: Tensor, t: float, steps: int,

@@ -26,6 +26,7 @@ from minidiff.course.student.claims import TABLES
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.evaluation import evaluate
+from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.pipeline import Pipeline
 from minidiff.recipes import Recipe, get_recipe
 from minidiff.runtime.seeds import generator
@@ -36,7 +37,7 @@ SIZES = {"unet": [dict(channels=c) for c in ((32, 64), (64, 64), (64, 96))],
          "dit": [dict(dim=d, depth=n) for d, n in ((64, 4), (96, 4), (128, 4))]}
 RECIPE_NAMES = {"unet": "mmnist32", "dit": "mmnist32-dit"}
 COLUMNS = ("net", "size", "seed", "minutes", "parameters", "steps", "ms", "mflop", "loss",
-           "loss_half", "losses", "SCORE", "SCORE_half", "ID", "PHY", "FIT", "COVER", "PROMPT")
+           "loss_half", "losses", "SCORE_half", *HEADLINE_METRICS, "edition")
 SETS, CLIPS, TIMES = 16, 16, (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -93,7 +94,7 @@ def result_row(model: Pipeline, minutes: float, n: int) -> dict:
                 loss_half=1.96 * losses.std().item() / SETS**0.5,
                 losses=" ".join(f"{v:.6f}" for v in losses.tolist()),
                 SCORE_half=(high - low) / 2,
-                **{k: score[k] for k in ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")})
+                **{k: score[k] for k in (*HEADLINE_METRICS, "edition")})
 
 
 def main() -> None:

@@ -21,14 +21,15 @@ from minidiff.course.student.claims import confidence_interval
 from minidiff.data.prompts import ObjectSpec, describe
 from minidiff.evaluation import evaluate
 from minidiff.evaluation.metrics import guidance_metrics, measure, prompt_hits
+from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.pipeline import Pipeline, checkpoint_path
 from minidiff.runtime import files
 
 SCALES = 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0
 TRAITS = "adherence", "diversity", "saturation", "contrast"
-PARTS = "ID", "PHY", "FIT", "COVER", "PROMPT"
 COLUMNS = ("model", "sha256", "scale", "seed", "n",
-           *(f"{t}{end}" for t in (*TRAITS, "SCORE") for end in ("", "_half")), *PARTS)
+           *(f"{t}{end}" for t in TRAITS for end in ("", "_half")), "SCORE_half",
+           *HEADLINE_METRICS, "edition")
 BATCH = 32
 
 
@@ -62,9 +63,9 @@ def result_row(model: Pipeline, scale: float, args) -> dict[str, float]:
     if args.score:
         scores = evaluate.evaluate_model(model, args.score, args.seed, model.metadata["digits"],
                                          **settings)
-        ends = scores["interval"]["SCORE"]
-        row |= {k: scores[k] for k in ("SCORE", *PARTS)}
-        row["SCORE_half"] = (ends[1] - ends[0]) / 2 if ends else None
+        low, high = scores["interval"]["SCORE"]
+        row |= {k: scores[k] for k in (*HEADLINE_METRICS, "edition")}
+        row["SCORE_half"] = (high - low) / 2
     return row
 
 

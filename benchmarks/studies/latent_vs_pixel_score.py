@@ -36,9 +36,9 @@ from minidiff.unet import UNet
 from minidiff.vae import VAE
 
 PATCHES = {"latents": 1, "pixels": 2, "pixels, 4x4 folded": 4}
-PARTS = "ID", "PHY", "FIT", "COVER"
+PARTS = "CLIPS", "ID", "LOOKS", "PHY", "NEW", "FIT", "COVER"
 COLUMNS = ("kind", "seconds", "seed", "steps", "ms", "mib", "vae_seconds", "n", "SCORE", "low",
-           "high", *PARTS)
+           "high", *PARTS, "edition")
 BATCH, SAMPLE_BATCH = 16, 32                              # clips in training and in sampling
 
 
@@ -124,8 +124,9 @@ def sample_clips(denoise, shape: tuple[int, ...], n: int, seed: int) -> Tensor:
 def score_row(clips: Tensor, args) -> dict:
     """The scores of clips, with the interval of SCORE."""
     row = scoreboard.score(to_unit(clips), reference=args.digits, seeds=(args.seed,))
-    low, high = row["interval"]["SCORE"] or (None, None)
-    return {"n": len(clips), **{k: row[k] for k in ("SCORE", *PARTS)}, "low": low, "high": high}
+    low, high = row["interval"]["SCORE"]
+    return {"n": len(clips), "low": low, "high": high,
+            **{k: row[k] for k in ("SCORE", *PARTS, "edition")}}
 
 
 def fill_table(args) -> ResultsTable:

@@ -17,14 +17,14 @@ import torch
 from benchmarks.results_table import ResultsTable
 from minidiff import pipeline
 from minidiff.evaluation import evaluate
+from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.runtime import files
 from minidiff.runtime.precision import has_bf16
 from minidiff.schedules import timesteps
 from minidiff.visual.sampler_duel import longest_grid
 
-PARTS = "ID", "PHY", "FIT", "COVER", "PROMPT"
-COLUMNS = ("model", "sha256", "sampler", "calls", "dtype", "seed", "n", "steps", "SCORE",
-           "SCORE_half", *PARTS, "seconds")
+COLUMNS = ("model", "sha256", "sampler", "calls", "dtype", "seed", "n", "steps", "SCORE_half",
+           *HEADLINE_METRICS, "edition", "seconds")
 MANY_CALLS = 100
 
 
@@ -35,10 +35,9 @@ def score_row(model: pipeline.Pipeline, sampler: str, calls: int, args) -> dict:
     row = evaluate.evaluate_model(model, args.n, args.seed, model.metadata["digits"],
                                   sampler=sampler, steps=steps, exact=args.exact,
                                   autoguidance=0.0)
-    seconds, ends = time.perf_counter() - start, row["interval"]["SCORE"]
-    return {"n": args.n, "steps": steps, "SCORE": row["SCORE"],
-            "SCORE_half": (ends[1] - ends[0]) / 2 if ends else None,
-            **{k: row[k] for k in PARTS}, "seconds": seconds}
+    seconds, (low, high) = time.perf_counter() - start, row["interval"]["SCORE"]
+    return {"n": args.n, "steps": steps, "SCORE_half": (high - low) / 2,
+            **{k: row[k] for k in (*HEADLINE_METRICS, "edition")}, "seconds": seconds}
 
 
 def int_list(text: str) -> list[int]:

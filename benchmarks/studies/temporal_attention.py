@@ -8,8 +8,8 @@ temporal convolution), are trained for the same processor minutes each, with the
 clips, and scored with the same sampling seed. Minutes are the processor's, so other work on the
 machine does not count. An interrupted training continues, and a stored row is not made again.
 
-Intervals are 95 %: of SCORE and its parts from random halves of the clips (`scoreboard.score`), of
-smooth, bounce, off_half and flicker over clips.
+Intervals are 95 %: of SCORE and its parts by the jackknife over groups of clips
+(`scoreboard.score`), of smooth, bounce, off_half and flicker over clips.
 """
 import argparse
 import json
@@ -41,7 +41,7 @@ HEADLINES = scoreboard.HEADLINE_METRICS
 PARTS = "smooth", "bounce", "off_half", "flicker"             # as in the row, with intervals here
 COLUMNS = ("name", "steps", "minutes", "n", "seed",
            *(f"{k}{end}" for k in (*HEADLINES, *PARTS) for end in ("", "_low", "_high")),
-           "motion", "fvd_local", "memo")
+           "memo", "edition")
 
 
 def mode_recipe(name: str) -> Recipe:
@@ -113,9 +113,9 @@ def score_row(model: Pipeline, args) -> dict:
     x = torch.cat([video.tensor for video in made])
     reference = reference_name(args.digits, allow_missing=True)
     row = scoreboard.score(x, conditions.labels, reference=reference, seeds=(args.seed + 100,))
-    out = {k: row[k] for k in (*HEADLINES, "motion", "fvd_local", "memo")}
+    out = {k: row[k] for k in (*HEADLINES, "memo", "edition")}
     for k in HEADLINES:
-        out[f"{k}_low"], out[f"{k}_high"] = row["interval"].get(k) or (None, None)
+        out[f"{k}_low"], out[f"{k}_high"] = row["interval"][k]
     for k, (mean, half) in motion_parts(x, 14).items():
         out |= {k: mean, f"{k}_low": mean - half, f"{k}_high": mean + half}
     return out | dict(steps=model.metadata["steps"], minutes=args.minutes, n=args.n, seed=args.seed)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from minidiff import pipeline, recipes
 from minidiff.data import media
-from minidiff.evaluation import baselines, digit_classifier, evaluate, scoreboard
+from minidiff.evaluation import digit_classifier, evaluate, reference_rows, scoreboard
 from minidiff.evaluation.metrics import MIN_CLIPS
 from minidiff.evaluation.references import reference_for, reference_name
 from minidiff.runtime import distributed, files
@@ -141,7 +141,7 @@ def train_digit_classifier(args) -> None:
     for _ in progress_bar(lessons, digit_classifier.TRAIN_STEPS, "training the recogniser"):
         pass
     for source in progress_bar(["builtin", folder], 2, "building references", "reference"):
-        baselines.ship_reference(source)
+        reference_rows.ship_reference(source)
 
 
 def sample(args) -> None:
@@ -252,12 +252,12 @@ def print_scores(row: dict) -> None:
     """Print a row: the parts first, then the measurements that they are made of."""
     for key, value in row.items():
         low_high = (row.get("interval") or {}).get(key)
-        if isinstance(value, float) or key == "SCORE":
-            shown = "none (a copier)" if value is None else f"{value:.3f}"
+        if isinstance(value, float):
             limits = f"   {low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
-            print(f"{key:>22} {shown}{limits}")
+            print(f"{key:>22} {value:.3f}{limits}")
+    edition = f", edition {row['edition']} of the scoreboard" if "edition" in row else ""
     print(f"{'':>22} {row['n']} clips, reference {row['reference']}, "
-          f"recogniser {row['evaluator'][:12]}")
+          f"recogniser {row['evaluator'][:12]}{edition}")
 
 
 def list_recipes(args) -> None:

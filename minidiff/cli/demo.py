@@ -69,19 +69,19 @@ def evaluate_and_report(out: Path, run: TrainingRun, n: int, seed: int, command:
         strip.savefig(draft, format="png", dpi=130)
     row = evaluate.evaluate_model(model, n, seed + 1, run.source, bar)
     files.write_text(out / "score.json", json.dumps(row, indent=1))
-    real, trivial = reference_rows(run.source, n)
+    real, others = reference_rows(run.source)
     report.write_report(out / "report.html", "A video diffusion model, trained here",
                         report_facts(run, command), clips=ten.tensor, prompts=ten.labels.tolist(),
                         trajectory=strip, curve=figures.loss_curve(run.read_log()), own_row=row,
-                        shipped_row=shipped_row(), real_row=real, baseline_rows=trivial)
+                        shipped_row=shipped_row(), real_row=real, baseline_rows=others)
     return row
 
 
-def reference_rows(source: str, n: int) -> tuple[dict | None, dict[str, dict]]:
-    """The rows of real clips and of the trivial baselines, stored for the number nearest to n."""
-    rows = references.reference_for(references.reference_name(source), 32, 8).metadata["rows"]
-    trivial = dict(rows[min(rows, key=lambda k: abs(int(k) - n))])
-    return trivial.pop("real", None), trivial
+def reference_rows(source: str) -> tuple[dict | None, dict[str, dict]]:
+    """The rows of real clips and of the baselines that are stored with the reference."""
+    ref = references.reference_for(references.reference_name(source), 32, 8)
+    others = dict(ref.metadata["rows"])
+    return others.pop("real", None), others
 
 
 def shipped_row() -> dict | None:

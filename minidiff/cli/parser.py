@@ -129,7 +129,7 @@ def add_score(commands) -> None:
     p = commands.add_parser(
         "score", help="score a model, or clips, on the scoreboard",
         description="Compare a model's clips, or clips of your own, with real ones. Real clips get "
-                    "1 in every part of the row; SCORE is the geometric mean of the parts.")
+                    "1 in every part of the row; SCORE is the smallest of CLIPS, FIT and COVER.")
     p.add_argument("what", type=known_name("model", ".npy"), metavar="NAME_OR_FILE_OR_CLIPS.npy",
                    help="a checkpoint's name, a model.safetensors, or clips in [0, 1]")
     p.add_argument("--labels", type=user_path, metavar="L.npy",

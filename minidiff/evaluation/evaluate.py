@@ -155,5 +155,5 @@ def evaluate_vae(vae: VAE, n: int = 512, seed: int = 0, source: str = "builtin",
             **{k: after[k] for k in parts},
             "numbers": x[0].numel() / latent.numel(),
             **{k: after[k] for k in keys}, **{f"real_{k}": before[k] for k in keys},
-            **{k: after[k] for k in ("n", "seeds", "evaluator", "reference")},
+            **{k: after[k] for k in ("n", "seeds", "evaluator", "edition", "reference")},
             "interval": {k: after["interval"][k] for k in parts}}

@@ -1,19 +1,18 @@
-"""Measurements of clips, and distances between two sets of clips.
+"""Measurements of clips: what each frame shows, how it moves, and how steady its looks are.
 
-A clip becomes a point. Its coordinates are the mean over time of the digit classifier's 32
-features, their spread over time, the track of the ink's centre, the steps of that track and the
-changes of those steps, each divided by its variation among real clips. Two sets of points are
-compared by the Fréchet distance (Heusel 2017; Unterthiner 2018) and by coverage (Naeem 2020). The
-recall of Kynkäänniemi 2019 does not suit: points that lie far apart have large neighbourhoods, so
-a random walk reached .91 and shuffled frames .99 of it, and real clips only .94.
+Each digit of a clip gives one row. The frame's background (its median) is taken away first. In
+frames in which the inks of two digits touch, neither can be read: there the frame is compared with
+the picture that the digits of the other frames would give at these places.
 """
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from minidiff.data.moving_mnist import place_sprites
 from minidiff.evaluation.digit_classifier import (
     CONFIDENCE_THRESHOLD,
     JUNK_CLASS,
@@ -26,21 +25,23 @@ from minidiff.evaluation.segmentation import (
     track_digits,
 )
 from minidiff.evaluation.tracking import (
+    WINDOW_SIZE,
     Motion,
     crop_windows,
+    fit_path,
     initial_directions,
     ink_centres,
     measure_motion,
     outside_mask,
-    speed_similarity,
+    wall_speeds,
 )
 from minidiff.runtime.seeds import generator
 from minidiff.runtime.settings import none_means_default
 
 NUM_FEATURES = 32             # of a frame, from the digit classifier
 MIN_CLIPS, MIN_FRAMES = 32, 4
-NUM_NEIGHBOURS = 5            # a real clip's neighbourhood ends at its 5th nearest neighbour
-GROUP_WEIGHTS = 2, 2, 2, 4, 2  # of features, spread, track, steps, changes: steps count most
+DIRT = 0.5                    # white pixels outside the box that leave 1/e of a frame's mark
+DISAGREEMENT = 0.25           # 1 - cos^2 of two pictures that leaves 1/e of a frame's mark
 GREY_TOLERANCE = 0.02         # channels that differ by more are colours
 
 
@@ -52,14 +53,18 @@ class Measurements(NamedTuple):
     digit: Tensor        # (N,), the digit that most of the clip shows; -1 if the digit is lost
     direction: Tensor    # (N,), its sector at frame 0, an index of `prompts.DIRECTIONS`; -1 unknown
     known: Tensor        # (N, T), 1 if its ink can be separated from other digits' ink
-    confident: Tensor    # (N, T), 1 if the classifier is sure and <= 1/5 of the ink lies elsewhere
+    certainty: Tensor    # (N, T), how sure the frame shows the clip's own digit and no dirt, 0 to 1
+    change: Tensor       # (N,), mean distance between the windows of any two frames
+    path_error: Tensor   # (N,), rms distance from the best bouncing path, in pixels at size 32
+    speed: Tensor        # (N,), of that path, in pixels per frame at size 32
+    walls: Tensor        # (N, 2), speeds across the walls before and after contacts, summed
     mean_window: Tensor  # (N, 256), the mean of the windows around the digit
     flicker: Tensor      # (N,), mean change from frame to frame outside the digit's box
     motion: Motion
 
     def embeddings(self) -> Tensor:
-        """(N, 64 + 2 T): mean and spread of the features over time, and the track."""
-        return torch.cat([self.features.mean(1), self.features.std(1), self.track.flatten(1)], 1)
+        """(N, 32 + 2 T): the mean of the features over time, and the track."""
+        return torch.cat([self.features.mean(1), self.track.flatten(1)], 1)
 
     def select(self, r: Tensor) -> "Measurements":
         """The rows r, by index or mask."""
@@ -135,6 +140,12 @@ def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measure
     return m if len(num_digits.unique()) == 1 else m.select(m.clip_index.argsort(stable=True))
 
 
+def without_background(x: Tensor) -> Tensor:
+    """Frames (n, T, S, S) whose median, the grey of the background, becomes black."""
+    grey = x.flatten(2).median(-1).values[..., None, None]
+    return ((x - grey) / (1 - grey).clamp(min=1e-3)).clamp(min=0)
+
+
 class FrameFeatures(NamedTuple):
     """Features of each of K digits in each frame; n clips, T frames."""
     features: Tensor       # (n, T, K, 32)
@@ -160,6 +171,7 @@ def frame_features(inks: Tensor, sprite: int) -> FrameFeatures:
 
 def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
     """Measurements of clips (n, T, S, S) of K digits."""
+    grey, x = x, without_background(x)
     n, T, size = x.shape[:3]
     if K == 1:
         found = frame_features(x[:, :, None], sprite)
@@ -173,16 +185,53 @@ def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
             found.centres, whole & found.visible, found.probabilities, confident, size, sprite)
         found = FrameFeatures(*(reorder(v, order) for v in found))._replace(centres=centres)
     flicker = background_flicker(x, found.centres, sprite).repeat_interleave(K)
+    clean = cleanness(grey, found.centres, sprite)                               # (n, T)
+    agreement = clean if K == 1 else clean * composed_agreement(x, found, known, sprite)
     found = FrameFeatures(*(rearrange(v, "n t k ... -> (n k) t ...") for v in found))
     known, occluded = (rearrange(v, "n t k -> (n k) t") for v in (known, occluded))
-    return measure_tracks(found, known, occluded, size, sprite)._replace(
-        clip_index=torch.arange(n).repeat_interleave(K), flicker=flicker)
+    clean, agreement = (v.repeat_interleave(K, 0) for v in (clean, agreement))
+    m = measure_tracks(found, known, occluded, size, sprite)
+    return m._replace(certainty=torch.where(occluded, agreement, clean * m.certainty),
+                      clip_index=torch.arange(n).repeat_interleave(K), flicker=flicker)
+
+
+def outside_boxes(centres: Tensor, size: int, sprite: int) -> Tensor:
+    """1 outside the boxes of all digits, 0 inside: centres (n, T, K, 2) -> (n, T, S, S)."""
+    outside = outside_mask(centres.flatten(0, 2), size, sprite)
+    return outside.unflatten(0, centres.shape[:3]).prod(2)
+
+
+def cleanness(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
+    """How clean each frame of x (n, T, S, S) is outside the digits' boxes, (n, T) from 0 to 1.
+
+    exp(-dirt / DIRT), where dirt is the squared difference from the frame's median, summed: one
+    white pixel counts 1, fifty of .1 count .5. An even background is no dirt.
+    """
+    off = x - x.flatten(2).median(-1).values[..., None, None]
+    dirt = (off.square() * outside_boxes(centres, x.shape[-1], sprite)).sum((2, 3))
+    return (-dirt / DIRT).exp()
+
+
+def composed_agreement(x: Tensor, found: FrameFeatures, known: Tensor, sprite: int) -> Tensor:
+    """How well frames agree with their own digits, from 0 to 1: (n, T) for x (n, T, S, S).
+
+    Each digit's mean window over the frames in which it is known is put at its place, and all are
+    composed by maximum: this is what a frame shows in which inks touch.
+    """
+    n, _, K = known.shape
+    seen = known[..., None].to(x.dtype)
+    windows = (found.windows * seen).sum(1) / seen.sum(1).clamp(min=1)           # (n, K, 256)
+    side = round(WINDOW_SIZE * sprite / 14)
+    images = F.interpolate(windows.view(n * K, 1, WINDOW_SIZE, WINDOW_SIZE), (side, side),
+                           mode="bilinear").view(n, K, 1, side, side)
+    composed = place_sprites(images, found.centres - side / 2, x.shape[-1]).amax(2)[:, :, 0]
+    cos = F.cosine_similarity(composed.flatten(2), x.flatten(2), dim=-1)
+    return (-(1 - cos.square()) / DISAGREEMENT).exp()
 
 
 def background_flicker(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
     """The mean change (n,) from frame to frame outside the boxes around centres (n, T, K, 2)."""
-    outside = outside_mask(centres.flatten(0, 2), x.shape[-1], sprite)
-    outside = outside.unflatten(0, centres.shape[:3]).prod(2)                    # (n, T, S, S)
+    outside = outside_boxes(centres, x.shape[-1], sprite)
     outside = outside[:, 1:] * outside[:, :-1]
     change = (x.diff(dim=1).abs() * outside).sum((1, 2, 3))
     return change / outside.sum((1, 2, 3)).clamp(min=1)
@@ -190,7 +239,10 @@ def background_flicker(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
 
 def measure_tracks(found: FrameFeatures, known: Tensor, occluded: Tensor, size: int,
                    sprite: int) -> Measurements:
-    """Measurements of N tracks from features (N, T, ...); clip_index and flicker are set later."""
+    """Measurements of N tracks from features (N, T, ...); clip_index and flicker are set later.
+
+    The certainty is the classifier's alone, 0 in frames in which the digit is not known.
+    """
     n, T = known.shape
     rows, times = torch.arange(n), torch.arange(T)
     gap = (times[:, None] - times).abs() + 2 * T * ~known[:, None]               # (N, T, T)
@@ -199,13 +251,34 @@ def measure_tracks(found: FrameFeatures, known: Tensor, occluded: Tensor, size: 
         for v in (found.features, found.probabilities, found.windows))
     visible = found.visible & known
     digit = probabilities[..., :JUNK_CLASS].mean(1).argmax(-1)                   # (N,)
-    confident = probabilities[rows, :, digit] >= CONFIDENCE_THRESHOLD
-    confident = confident & found.isolated & visible
+    certainty = probabilities[rows, :, digit] * visible
     digit = torch.where(known.any(1), digit, -1)
     motion = measure_motion(found.centres, visible, size, sprite, occluded=occluded)
     direction = initial_directions(found.centres, visible, motion, size, sprite)
+    path = fit_path(found.centres, visible, size, sprite)
     return Measurements(features, found.centres / size, rows, digit, direction, known.float(),
-                        confident.float(), windows.mean(1), flicker=rows.float(), motion=motion)
+                        certainty, mean_change(windows, visible), path.rms(visible) * 32 / size,
+                        path.velocity.norm(dim=-1) * 32 / size,
+                        torch.stack(wall_speeds(found.centres, motion, size), -1),
+                        windows.mean(1), flicker=rows.float(), motion=motion)
+
+
+def mean_change(windows: Tensor, seen: Tensor) -> Tensor:
+    """The mean distance (N,) between the windows (N, T, 256) of any two frames that are seen.
+
+    The windows follow the digit, so its motion does not count. They are smoothed: what a shift by a
+    part of a pixel changes is small then.
+    """
+    smooth = smooth_windows(windows.flatten(0, 1)).view(windows.shape)
+    pairs = (seen[:, :, None] & seen[:, None]) & ~torch.eye(seen.shape[1], dtype=torch.bool)
+    return (torch.cdist(smooth, smooth) * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+def smooth_windows(windows: Tensor) -> Tensor:
+    """Windows (N, 256), each sample averaged with its neighbours: weights 1, 2, 1 on each axis."""
+    line = torch.tensor([1., 2., 1.]) / 4
+    images = windows.reshape(-1, 1, WINDOW_SIZE, WINDOW_SIZE)
+    return F.conv2d(images, (line[:, None] * line)[None, None], padding=1).flatten(1)
 
 
 def tracking_rates(m: Measurements) -> dict[str, float]:
@@ -291,21 +364,7 @@ def guidance_metrics(clips: Tensor, labels: Tensor, sprite: int = 14) -> dict[st
             "contrast": x.std(1)}
 
 
-# Points and their distances
-
-def displacements(embeddings: Tensor) -> Tensor:
-    """The steps (N, T - 1, 2) of the tracks in embeddings (N, 64 + 2 T)."""
-    track = rearrange(embeddings[:, 2 * NUM_FEATURES:], "n (t d) -> n t d", d=2)
-    return track.diff(dim=1)
-
-
-def split_groups(embeddings: Tensor) -> list[Tensor]:
-    """(N, 64 + 2 T) -> mean and spread of the features, track, steps and changes of the steps."""
-    steps = displacements(embeddings)
-    features, spread, track = embeddings.split(
-        [NUM_FEATURES, NUM_FEATURES, embeddings.shape[1] - 2 * NUM_FEATURES], 1)
-    return [features, spread, track, steps.flatten(1), steps.diff(dim=1).flatten(1)]
-
+# The distance of single frames
 
 def mean_and_cov(x: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (D,) and covariance (D, D) of points (N, D), in float64."""
@@ -318,65 +377,3 @@ def frechet_distance(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> floa
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ b[1] @ root).clamp(min=0).sqrt().sum()
     return max(0., float((a[0] - b[0]).square().sum() + a[1].trace() + b[1].trace() - 2 * cross))
-
-
-class RealStatistics(NamedTuple):
-    """Statistics of real clips for a comparison with n clips.
-
-    The Fréchet distance uses all real clips, coverage the first n.
-    """
-    scale: Tensor        # (D,), by which each coordinate is divided
-    embeddings: Tensor   # (n, D)
-    labels: Tensor       # (n,)
-    radii: Tensor        # (n,), the distance of each to its 5th neighbour
-    mean_cov: tuple[Tensor, Tensor]
-    speeds: Tensor       # of all real clips
-
-    def project(self, embeddings: Tensor, digit: Tensor) -> "Projected":
-        """Clips with embeddings (N, 64 + 2 T) and digits (N,), in the units of the real clips."""
-        z = torch.cat(split_groups(embeddings), 1) / self.scale
-        speeds = displacements(embeddings).norm(dim=-1)
-        return Projected(z, torch.cdist(self.embeddings, z), digit, speeds)
-
-
-class Projected(NamedTuple):
-    """N clips in the units of n real clips, with their distances to these."""
-    embeddings: Tensor   # (N, D)
-    distances: Tensor    # (n, N)
-    digit: Tensor        # (N,)
-    speeds: Tensor       # (N, T - 1)
-
-    def select(self, r: Tensor, real: int) -> "Projected":
-        """The clips r, with their distances to the first `real` real clips."""
-        return Projected(self.embeddings[r], self.distances[:real, r], self.digit[r],
-                         self.speeds[r])
-
-
-def real_statistics(embeddings: Tensor, labels: Tensor, n: int) -> RealStatistics:
-    """Statistics of real clips (R, 64 + 2 T), for a comparison with n clips."""
-    groups = split_groups(embeddings)
-    spread = [x.var(0).sum().sqrt() for x in groups]
-    spread[1], spread[4] = spread[0], spread[3]      # a spread or change, in units of its quantity
-    scale = torch.cat([(s / w).expand(x.shape[1])
-                       for s, w, x in zip(spread, GROUP_WEIGHTS, groups, strict=True)])
-    z = torch.cat(groups, 1) / scale
-    n = min(n, len(z))
-    nearest = min(NUM_NEIGHBOURS + 1, n)                             # the first is the clip itself
-    radii = torch.cdist(z[:n], z[:n]).kthvalue(nearest, 1).values
-    speeds = displacements(embeddings).norm(dim=-1)
-    return RealStatistics(scale, z[:n], labels[:n], radii, mean_and_cov(z), speeds)
-
-
-def distribution_metrics(projected: Projected, real: RealStatistics) -> dict[str, float]:
-    """fvd_local, coverage, precision and motion of clips against real ones.
-
-    fvd_local: the Fréchet distance. coverage: the share of real clips with a clip of the same digit
-    in their neighbourhood. precision: the share of clips in a real clip's neighbourhood. motion:
-    the similarity of the speeds.
-    """
-    near = projected.distances <= real.radii[:, None]                            # (n, N)
-    same = near & (projected.digit == real.labels[:, None])
-    return {"fvd_local": frechet_distance(real.mean_cov, mean_and_cov(projected.embeddings)),
-            "coverage": float(same.any(1).float().mean()),
-            "precision": float(near.any(0).float().mean()),
-            "motion": speed_similarity(projected.speeds, real.speeds)}

@@ -1,11 +1,9 @@
 """References: measured real clips with which generated clips are compared, stored in files.
 
-A reference has two draws of clips. Generated clips are compared with the first; the second gives
-the ceiling: what other real clips reach at the same number n. Both draws use the same digits
-("test": 1,000 of MNIST, 20,000 built-in ones) but no clip is in both, and no training and no
-digit classifier has seen these digits. Sharing digits does not raise the ceiling: at n = 512 the
-distance between the draws is .28 on MNIST and .25 on built-in digits; clips of 8,000 other MNIST
-digits are at .27, clips of newly drawn curves at .21 to .24.
+A reference has two draws of clips, of two halves of the digits that no training and no digit
+classifier has seen ("test": 1,000 of MNIST, 20,000 built-in ones), so no image is in both.
+Generated clips are compared with the first; the second gives the ceiling: what clips of other real
+images reach. It also holds the training digits, as codes, so that copies of them are found.
 """
 from functools import lru_cache
 from math import isqrt
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.data.digits import Digits, load
+from minidiff.data.images import warp
 from minidiff.data.moving_mnist import (
     Clips,
     default_sprite,
@@ -28,36 +27,49 @@ from minidiff.evaluation.digit_classifier import centred_windows, load_digit_cla
 from minidiff.evaluation.metrics import (
     MIN_FRAMES,
     Measurements,
-    RealStatistics,
-    distribution_metrics,
     frame_side,
-    frechet_distance,
-    mean_and_cov,
     measure,
     prompt_rates,
-    real_statistics,
+    smooth_windows,
     tracking_rates,
     tracks_by_clip,
 )
+from minidiff.evaluation.rows import EDITION
 from minidiff.evaluation.segmentation import min_cost_assignment
 from minidiff.evaluation.tracking import physics_metrics, sectors
 from minidiff.runtime.files import CHECKPOINTS, load_tensors, save_tensors
-from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.seeds import generator
 from minidiff.runtime.settings import none_means_default
 
 MIN_SPRITE = 10          # pixels: below, the classifier is sure of fewer than 1 % of frames
 MAX_DIGITS = 6           # of a clip: tracks and prompts are matched in all orders
+COPY_RATE = 0.045        # of real films that each of three tests calls copies
+TURNS, SCALES = (-6, -3, 0, 3, 6), (0.9, 1.0, 1.1)   # degrees and sizes that are tried
 MAX_CLIP_PIXELS = 2**18  # of all frames together: 2,000 such clips take 2 GB
 NUM_TRACKS = 2000        # of a draw
+
+
+class Films(NamedTuple):
+    """What the mark of each of N films is made of (see `marks`), as in `Measurements`."""
+    certainty: Tensor    # (N,), its mean over time
+    change: Tensor       # (N,)
+    path_error: Tensor   # (N,)
+    speed: Tensor        # (N,)
+    walls: Tensor        # (N, 2)
+    copied: Tensor       # (N,), 1 for copies of training digits
+
+    def select(self, r: Tensor) -> "Films":
+        """The rows r, by index or mask."""
+        return Films(*(x[r] for x in self))
 
 
 class Reference(NamedTuple):
     """Measured real clips of one setting; T frames, n tracks of digits in each draw."""
     metadata: dict          # source, size, frames, sprite, num_digits, n clips, seed, real, ...
-    embeddings: Tensor      # (2, n, 64 + 2 T), `Measurements.embeddings` of both draws
+    embeddings: Tensor      # (2, n, 32 + 2 T), `Measurements.embeddings` of both draws
     labels: Tensor          # (2, n), the true digits
     predicted: Tensor       # (n,), the digits that the classifier reads in the second draw
+    films: Tensor           # (2, n, 7), `Films` of both draws
     frame_mean_cov: Tensor  # (33, 32), mean and covariance of frame features of the first draw
     basis: Tensor           # (25, 256), 24 principal components of the training digits, their mean
     train_codes: Tensor     # (M, 24) int8, the training digits in that basis
@@ -85,23 +97,58 @@ class Reference(NamedTuple):
         have = F.one_hot(self.labels, 10)                                        # (2, n, 10)
         each = ((have.sum(1) / want)[:, want > 0].min() * want).long()           # (10,), in both
         keep = [h.nonzero().flatten() for h in ((have.cumsum(1) <= each) & (have > 0)).any(-1)]
-        embeddings, both = (torch.stack([x[k] for x, k in zip(v, keep, strict=True)])
-                            for v in (self.embeddings, self.labels))
-        return self._replace(embeddings=embeddings, labels=both, predicted=self.predicted[keep[1]])
+        embeddings, both, films = (torch.stack([x[k] for x, k in zip(v, keep, strict=True)])
+                                   for v in (self.embeddings, self.labels, self.films))
+        return self._replace(embeddings=embeddings, labels=both, films=films,
+                             predicted=self.predicted[keep[1]])
 
-    def real_metrics(self, n: int) -> dict[str, float]:
-        """The metrics of n real tracks, the mean over 8 subsets of the second draw.
+    def real_films(self, draw: int | None = None) -> Films:
+        """The films of the first draw (0), of the second (1), or of both."""
+        x = self.films.flatten(0, 1) if draw is None else self.films[draw]
+        return Films(*x[:, :4].unbind(1), x[:, 4:6], x[:, 6])
 
-        Metrics that do not depend on n are added from the metadata.
+    def measured_films(self, m: Measurements) -> Films:
+        """The films of measured clips, copies of the training digits marked."""
+        return Films(m.certainty.mean(1), m.change, m.path_error, m.speed, m.walls,
+                     self.is_copy(m.mean_window).float())
+
+    def is_copy(self, windows: Tensor) -> Tensor:
+        """Which of the windows (N, 256) are copies of training digits, (N,) bool.
+
+        They are nearer to the training than all but few real films, by one of `copy_ratios`.
         """
-        have = len(self.predicted)
-        n, real = min(n, have), real_statistics(self.embeddings[0], self.labels[0], n)
-        repeats = range(8 if n < have else 1)
-        subsets = [torch.randperm(have, generator=generator("subset", n, i))[:n] for i in repeats]
-        found = [distribution_metrics(real.project(self.embeddings[1][r], self.predicted[r]), real)
-                 for r in subsets]
-        means = {k: sum(f[k] for f in found) / len(found) for k in found[0]}
-        return self.metadata["real"] | means
+        return (self.copy_ratios(windows) < torch.tensor(self.metadata["copy_lines"])).any(1)
+
+    def copy_ratios(self, windows: Tensor) -> Tensor:
+        """Three ratios (N, 3) of distances, small for copies of training digits.
+
+        The distance to the nearest training digit over (1) that to the nearest digit kept from
+        training, (2) that to the second nearest training digit; (3) the product of both, after the
+        best of several turns and sizes. Pictures have unit length: brightness does not count.
+        """
+        nearest, second, kept = self.code_distances(windows[:, None])
+        square = windows.view(-1, 16, 16)
+        views = torch.stack([warp(square, a, z).flatten(1) for a in TURNS for z in SCALES], 1)
+        turned, turned_second, turned_kept = self.code_distances(views)
+        return torch.stack([nearest / kept, nearest / second,
+                            turned.square() / (turned_second * turned_kept)], 1)
+
+    def code_distances(self, views: Tensor) -> list[Tensor]:
+        """Distances (N,) of the best view (N, V, 256): to the nearest and second training digit,
+        and to the nearest digit kept from training.
+
+        The best view is the one that is nearest to a training digit; the best for kept digits is
+        their own.
+        """
+        unit = F.normalize(views, dim=-1, eps=1e-3).flatten(0, 1)
+        z = (unit - self.basis[-1]) @ self.basis[:-1].T / self.metadata["code_scale"]
+        train, kept = (
+            torch.cat([torch.cdist(part, codes.float()).topk(2, largest=False).values
+                       for part in z.split(512)]).view(*views.shape[:2], 2).clamp(min=1e-3)
+            for codes in (self.train_codes, self.val_codes))
+        best = train[..., 0].argmin(1)[:, None, None].expand(-1, 1, 2)
+        nearest, second = train.gather(1, best)[:, 0].unbind(1)
+        return [nearest, second, kept[..., 0].amin(1)]
 
 
 @none_means_default
@@ -187,10 +234,12 @@ def load_reference(path: str | Path) -> Reference:
 @lru_cache
 def read_reference(path: Path) -> Reference:
     """`load_reference`, kept in memory."""
-    tensors, metadata = with_new_names(*load_tensors(path))
-    if metadata.get("evaluator") != load_digit_classifier()[1]:
-        raise ValueError(f"{path} was made with another digit classifier; "
-                         "build it anew with minidiff.evaluation.baselines.ship_reference.")
+    tensors, metadata = load_tensors(path)
+    if (metadata.get("evaluator") != load_digit_classifier()[1]
+            or metadata.get("edition") != EDITION):
+        raise ValueError(f"{path} was made with another digit classifier, or for another edition "
+                         "of the scoreboard; build it anew with "
+                         "minidiff.evaluation.reference_rows.ship_reference.")
     kinds = {torch.float16: torch.float32, torch.uint8: torch.int64}
     return Reference(metadata, **{k: v.to(kinds.get(v.dtype, v.dtype)) for k, v in tensors.items()})
 
@@ -213,42 +262,49 @@ def build_reference(source: str | Path = "builtin", size: int = 32, frames: int 
     """Draw and measure 2 x n real clips of the (digit, direction) pairs that training shows.
 
     source: as in `digits.load`; "test" digits make the clips, "train" and "val" digits serve to
-    recognise copies (`memorisation_rate`). n: clips, as many as make 2,000 digits unless given.
+    recognise copies (`Reference.is_copy`). n: clips, as many as make 2,000 digits unless given.
     Prompts are checked on the second draw, and on a third draw of the held-out pairs only. Raises
     ValueError for a setting that cannot be judged.
     """
     check_setting(size, frames, sprite, num_digits)
     test, held, train = load(source, "test"), load(source, "val", 2000), load(source, "train")
+    halves = [Digits(test.images[k::2], test.labels[k::2], test.source) for k in (0, 1)]
     sprite = sprite or default_sprite(size)
     n = n or NUM_TRACKS // torch.tensor(num_digits).max().item()
     setting = dict(size=size, frames=frames, sprite=sprite, num_digits=num_digits, seed=seed)
-    draws = [moving_mnist(test, n, step=k, pairs=pairs, **setting)
-             for k, pairs in ((1, "seen"), (2, "seen"), (3, "held_out"))]
+    draws = [moving_mnist(part, n, step=k, pairs=pairs, **setting) for part, k, pairs in (
+        (halves[0], 1, "seen"), (halves[1], 2, "seen"), (halves[1], 3, "held_out"))]
     first, second, third = found = [
         measure((d.x + 1) / 2, sprite, (d.labels >= 0).sum(1)) for d in draws]
     most = min(len(first.clip_index), len(second.clip_index))
-    embeddings = torch.stack([m.embeddings()[:most].half().float() for m in (first, second)])
     labels = torch.stack([true_digits(m, d)[:most]
                           for m, d in zip(found[:2], draws[:2], strict=True)])
-    real = (physics_metrics(second.motion, size) | upper_bounds(second, draws[1], third, draws[2])
-            | {"noise": noise_distance(real_statistics(embeddings[0], labels[0], most),
-                                       draws[0], sprite, seed)})
     basis, scale, codes = principal_components(mean_windows(train), mean_windows(held))
-    metadata = setting | {"source": train.source, "n": n, "evaluator": load_digit_classifier()[1],
-                          "real": real, "memo_scale": scale, "memo_line": 0., "rows": {}}
-    mean, cov = mean_and_cov(first.features.flatten(0, 1))
-    ref = Reference(metadata, embeddings, labels, second.digit[:most],
-                    torch.cat([mean[None], cov]).float(), basis, *codes)
-    metadata["memo_line"] = float(memorisation_ratio(second, ref).quantile(0.01))
-    return ref
+    metadata = setting | {
+        "source": train.source, "n": n, "evaluator": load_digit_classifier()[1], "edition": EDITION,
+        "real": physics_metrics(second.motion, size) | upper_bounds(
+            second, draws[1], third, draws[2]),
+        "change": [float(second.change.quantile(0.99)), image_distance(second, true_digits(
+            second, draws[1]))],
+        "speeds": second.speed.quantile(torch.tensor([0.01, 0.99])).tolist(),
+        "code_scale": scale, "copy_lines": [0., 0., 0.], "rows": {}}
+    frames_seen = first.features.flatten(0, 1).double()
+    ref = Reference(
+        metadata, torch.stack([m.embeddings()[:most].half().float() for m in (first, second)]),
+        labels, second.digit[:most], torch.zeros(2, most, 7),
+        torch.cat([frames_seen.mean(0)[None], frames_seen.T.cov()]).float(), basis, *codes)
+    ratios = torch.cat([ref.copy_ratios(m.mean_window) for m in (first, second)])
+    metadata["copy_lines"] = ratios.quantile(COPY_RATE, 0).tolist()
+    films = [torch.column_stack([*ref.measured_films(m)])[:most].half().float()
+             for m in (first, second)]
+    return ref._replace(films=torch.stack(films))
 
 
-def noise_distance(real: RealStatistics, clips: Clips, sprite: int, seed: int) -> float:
-    """The Fréchet distance of 500 clips of uniform noise, shaped as the real clips."""
-    noise = torch.rand(500, *clips.x.shape[1:], generator=generator("pure noise", seed))
-    found = measure(noise, sprite, clips.labels.shape[1])
-    projected = real.project(found.embeddings(), found.digit)
-    return frechet_distance(real.mean_cov, mean_and_cov(projected.embeddings))
+def image_distance(m: Measurements, labels: Tensor) -> float:
+    """The mean distance between the smoothed windows of two images of one class."""
+    windows = smooth_windows(m.mean_window)
+    pairs = (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool)
+    return float(torch.cdist(windows, windows)[pairs].mean())
 
 
 def upper_bounds(m: Measurements, clips: Clips, held_out: Measurements,
@@ -259,7 +315,7 @@ def upper_bounds(m: Measurements, clips: Clips, held_out: Measurements,
     rates = {f"prompt_{k}_seen": seen[k] for k in ("digit", "direction", "joint")}
     return tracking_rates(m) | rates | {
         "prompt_joint_shuffled": seen["shuffled"], "prompt_joint_heldout": held["joint"],
-        "ID": float(m.confident.mean()), "PROMPT": seen["digit"]}
+        "PROMPT": seen["digit"]}
 
 
 def true_digits(m: Measurements, clips: Clips) -> Tensor:
@@ -273,7 +329,7 @@ def true_digits(m: Measurements, clips: Clips) -> Tensor:
     return clips.labels.gather(1, min_cost_assignment(distance))[there]
 
 
-# Memorisation: is a clip's digit a training digit?
+# Training digits as codes
 
 def mean_windows(digits: Digits, places: int = 4) -> Tensor:
     """The windows (M, 256) that `measure` would see of digits, averaged over sub-pixel places."""
@@ -288,10 +344,11 @@ def mean_windows(digits: Digits, places: int = 4) -> Tensor:
 
 def principal_components(train: Tensor, val: Tensor,
                          k: int = 24) -> tuple[Tensor, float, list[Tensor]]:
-    """The k principal components of the training windows and their mean, (k + 1, 256).
+    """The k principal components of training windows of unit length, and their mean: (k + 1, 256).
 
     Also returned: a scale, and both sets of windows in that basis, divided by the scale, as int8.
     """
+    train, val = (F.normalize(x, dim=-1, eps=1e-3) for x in (train, val))
     middle = train.mean(0)
     _, vectors = torch.linalg.eigh((train - middle).T @ (train - middle))        # rising
     basis = vectors[:, -k:].T
@@ -299,23 +356,3 @@ def principal_components(train: Tensor, val: Tensor,
     scale = max(float(c.abs().max()) for c in codes) / 127
     codes = [(c / scale).round().to(torch.int8) for c in codes]
     return torch.cat([basis, middle[None]]), scale, codes
-
-
-def memorisation_ratio(m: Measurements, ref: Reference) -> Tensor:
-    """Distance to the nearest training digit over distance to the nearest held-out digit, (N,)."""
-    z = (m.mean_window - ref.basis[-1]) @ ref.basis[:-1].T / ref.metadata["memo_scale"]
-    train, val = (torch.cdist(z, codes.float()).amin(1)
-                  for codes in (ref.train_codes, ref.val_codes))
-    return train / val.clamp(min=1e-6)
-
-
-def memorisation_rate(m: Measurements, ref: Reference) -> float:
-    """The share of clips that are copies: nearer to a training digit than 99 % of real clips.
-
-    Nearness is `memorisation_ratio`. The rate is about .01 for clips of unseen digits, .95 for
-    clips of training digits, .5 for pairs of 20 px. Training digits distorted by a quarter of a
-    pixel (of 28) still give .6, by half a pixel .13, by more .03. The shipped files know the
-    training digits of the package (8,000 of MNIST, 20,000 built-in); for MNIST's 60,000 build a
-    reference from a folder that holds them.
-    """
-    return float((memorisation_ratio(m, ref) < ref.metadata["memo_line"]).float().mean())

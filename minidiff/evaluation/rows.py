@@ -3,7 +3,8 @@
 A row is a dictionary of plain numbers. The headline metrics are SCORE and its parts, all from 0
 to 1; row["interval"] holds the 95 % limits of each of them.
 """
-HEADLINE_METRICS = ("SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT")
+EDITION = 2          # of the scoreboard; rows of different editions cannot be compared
+HEADLINE_METRICS = ("SCORE", "CLIPS", "ID", "LOOKS", "PHY", "NEW", "PROMPT", "FIT", "COVER")
 
 
 def is_missing(value: object) -> bool:

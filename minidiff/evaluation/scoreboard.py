@@ -1,55 +1,65 @@
-"""The scoreboard: a row of metrics for a set of generated clips, relative to real clips.
+"""The scoreboard, second edition: a row of metrics for a set of generated clips.
 
-SCORE is the geometric mean of these parts, each from 0 to 1, where 1 is what real clips reach:
-ID      identity: share of frames in which the digit classifier is sure of the clip's own digit and
-        little ink lies elsewhere;
-PHY     physics: smooth x bounce x motion of the ink's centre, which are straight motion,
-        reflections at the walls, and the right speeds;
-FIT     fidelity: Fréchet distance on local features, on a log scale: 0 = uniform noise, 1 = as many
-        other real clips;
-COVER   coverage: share of real clips with a near clip of the same digit (without the digit, missing
-        digits would not show);
-PROMPT  share of clips that follow their prompt, if labels are given: the digits, and with
-        directions also the digits' first directions.
+Every part is a number from 0 to 1, and 1 is what real clips of other digits reach. The film of each
+digit gets a mark, the product of
+ID      its frames surely show one digit, and no dirt,
+LOOKS   its picture stays the same picture,
+PHY     it flies straight and is reflected at the walls,
+NEW     it is no copy of a training digit, and
+PROMPT  it does what was asked, if labels are given.
+CLIPS   is the mean mark. Two parts look at the whole set:
+FIT     its distribution is that of real clips (a kernel distance; each film counts by its mark),
+COVER   it has as many different looks within each class, and as many paths, as real clips.
+SCORE = min(CLIPS, FIT, COVER): a set is as good as its worst side, so that no strength makes up for
+good clips that are all alike, or for many kinds of bad ones.
 
-Each digit of a clip gives a track (see `segmentation`); all parts but PROMPT are computed from
-tracks. Touching inks cannot be separated: such frames count as not sure in ID and are left out of
-PHY, for real clips as well. "tracked" is the share of frames that remain, "real_tracked" the share
-for real clips.
+Marks and not rates are multiplied: of a set in which every fifth clip is noise, four fifths are
+left, whatever noise does to each part. What the parts charge, and what they cannot see, is in
+`baselines` with an example of each.
 
-Each part alone can be passed by some baseline without a model; seven such baselines score at most
-.25 (`baselines`). The distance is printed as fvd_local: it is not comparable with published FVD.
-Papers: FID (Heusel 2017), FVD (Unterthiner 2018), coverage (Naeem 2020), half samples
-(Shao & Wu 1989).
+Each digit of a clip gives a film (see `segmentation`). Where inks touch, frames are judged by their
+union; "tracked" is the share of frames in which the digits can be told apart.
 """
-from math import log, prod
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from minidiff.evaluation.distribution import (
+    BLOCK,
+    LOOKS_SHARE,
+    PATH_SHARE,
+    Points,
+    kernel_distance,
+    real_neighbourhoods,
+    spread,
+    without_twin,
+)
+from minidiff.evaluation.marks import LEAST_CONTACTS, film_marks, wall_mark
 from minidiff.evaluation.metrics import (
-    GROUP_WEIGHTS,
     Measurements,
-    Projected,
-    RealStatistics,
     checked_clips,
-    distribution_metrics,
     frechet_distance,
     mean_and_cov,
     measure,
     prompt_hits,
     prompt_rates,
-    real_statistics,
     tracking_rates,
 )
-from minidiff.evaluation.references import Reference, digits_text, memorisation_rate, reference_for
-from minidiff.evaluation.rows import HEADLINE_METRICS
+from minidiff.evaluation.references import Films, Reference, digits_text, reference_for
+from minidiff.evaluation.rows import EDITION, HEADLINE_METRICS
 from minidiff.evaluation.tracking import physics_metrics
 from minidiff.runtime.seeds import generator
 from minidiff.runtime.settings import none_means_default
 
-NUM_HALVES, MEMORISATION_LIMIT, MAX_SHORTFALL = 16, 0.25, 0.3
+WORST_OF = "CLIPS", "FIT", "COVER"
+NUM_GROUPS = 16            # of clips, left out in turn for the intervals
+MIN_TRACKS = 100           # of a reference, left after `match_label_mix`
+DISTANCE_UNIT = 0.1        # the squared kernel distance at which FIT is 1/e
+SLACK = 0.95               # this share of what real clips cover is enough for COVER = 1
+T_QUANTILE = 2.131         # of Student's t with 15 degrees of freedom, for 95 %
 
 
 @none_means_default
@@ -70,9 +80,9 @@ def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None
     20 px (sprite) in 16 frames of 64 px; another setting is built once, in a minute or two.
     num_digits: digits in a clip, or the least and the most; unless given as the labels, or 1.
     seeds: the sampling seeds, noted in the row.
-    row["interval"] has the 95 % limits of `score_with_intervals`. A row with memo > .25 has SCORE
-    None: its clips are copies. Raises ValueError for clips of another shape, type, range or number,
-    for clips that cannot be judged, for labels that do not fit, and for an unknown reference.
+    row["interval"] has 95 % limits. Raises ValueError for clips of another shape, type, range or
+    number, for clips that cannot be judged, for labels that do not fit, and for an unknown
+    reference.
     """
     n, T, size, _ = checked_clips(clips).shape
     labels, directions = checked_labels(labels, directions, n)
@@ -80,35 +90,30 @@ def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None
     if not isinstance(ref, Reference):
         ref = reference_for(reference, size, T, sprite, num_digits or labelled_digits(labels))
     metadata = ref.metadata
-    if (metadata["frames"], metadata["size"]) != (T, size) or n > metadata["n"]:
-        raise ValueError(
-            f"This reference judges at most {metadata['n']} clips of {metadata['frames']} frames "
-            f"of {metadata['size']} px, got {n} of {T} frames of {size} px.")
+    if (metadata["frames"], metadata["size"]) != (T, size):
+        raise ValueError(f"This reference judges clips of {metadata['frames']} frames "
+                         f"of {metadata['size']} px, got {T} frames of {size} px.")
     m, hits = measure(clips, metadata["sprite"], digit_counts(labels, ref, n)), {}
     if labels is not None:
         ref, hits = match_label_mix(ref, labels[labels >= 0]), prompt_hits(m, labels, directions)
-    real = ref.real_metrics(len(m.clip_index))
-    row = score_with_intervals(m, hits, ref, real, size) | prompt_keys(hits, real)
+    real = metadata["real"]
+    e = entry(m, hits, ref)
+    row = with_intervals(part_estimates(e, ref), n) | prompt_keys(hits, real)
     if held_out is not None:
         row["prompt_joint_heldout"] = joint_prompt_rate(*held_out, ref)
-    row |= control_metrics(m, ref, real) | {"n": n, "seeds": list(seeds),
-                                            "evaluator": metadata["evaluator"],
-                                            "reference": ref.name()}
-    if row["memo"] > MEMORISATION_LIMIT:
-        row["SCORE"] = row["interval"]["SCORE"] = None
-    return row
+    row |= control_metrics(m, ref, size) | {"memo": float(e.films.copied.mean())}
+    return row | {
+        "n": n, "seeds": list(seeds), "evaluator": metadata["evaluator"], "edition": EDITION,
+        "reference": ref.name()}
 
 
-def control_metrics(m: Measurements, ref: Reference, real: dict) -> dict[str, float]:
-    """The numbers of a row beside SCORE and its parts: distances, digit counts, copies, tracking.
-
-    real_real: the distance between as many real clips; memo: see `memorisation_rate`.
-    """
-    rates = tracking_rates(m) if "tracked" in real else {}
-    return rates | {f"real_{k}": real[k] for k in rates} | {
-        "real_real": real["fvd_local"], "fvd_frames": frame_frechet_distance(m, ref),
-        "chi_square": chi_square(m, ref), "flicker": float(m.flicker.mean()),
-        "memo": memorisation_rate(m, ref)}
+def control_metrics(m: Measurements, ref: Reference, size: int) -> dict[str, float]:
+    """The numbers of a row beside SCORE and its parts: motion, digit counts, tracking."""
+    real = ref.metadata["real"]
+    rates = tracking_rates(m) if ref.digits_per_clip() != 1 else {}
+    return rates | {f"real_{k}": real[k] for k in rates} | physics_metrics(m.motion, size) | {
+        "fvd_frames": frame_frechet_distance(m, ref), "chi_square": chi_square(m, ref),
+        "flicker": float(m.flicker.mean())}
 
 
 def checked_labels(labels: Tensor | None, directions: Tensor | None,
@@ -182,14 +187,12 @@ def joint_prompt_rate(clips: Tensor, labels: Tensor, directions: Tensor, ref: Re
 def match_label_mix(ref: Reference, labels: Tensor) -> Reference:
     """The reference's tracks with digits in the same proportions as the labels (N,).
 
-    Raises ValueError if they are fewer than the labels. A single digit has about 190 tracks. If the
-    labels name all ten digits, 30 % fewer are enough: digits in turn leave 1,500 to 1,800 of 2,000.
+    Raises ValueError if hardly any are left.
     """
     ref = ref.with_labels(labels)
-    have, kinds = len(ref.predicted), len(labels.unique())
-    if have < len(labels) * (1 - MAX_SHORTFALL if kinds == 10 else 1):
-        raise ValueError(f"The reference holds only {have} real clips of these digits in these "
-                         "proportions; score at most so many.")
+    if len(ref.predicted) < MIN_TRACKS:
+        raise ValueError(f"The reference holds only {len(ref.predicted)} real clips of these "
+                         "digits in these proportions; score digits that are more evenly mixed.")
     return ref
 
 
@@ -202,94 +205,161 @@ def chi_square(m: Measurements, ref: Reference) -> float:
 
 
 def frame_frechet_distance(m: Measurements, ref: Reference) -> float:
-    """The Fréchet distance of single frames' features, in fvd_local's units; it ignores time."""
+    """The Fréchet distance of single frames' features, which ignores time.
+
+    In units of a quarter of the variance of real frames' features.
+    """
     mean, cov = ref.frame_mean_cov[0].double(), ref.frame_mean_cov[1:].double()
     distance = frechet_distance((mean, cov), mean_and_cov(m.features.flatten(0, 1)))
-    return distance * GROUP_WEIGHTS[0] ** 2 / float(cov.trace())
+    return 4 * distance / float(cov.trace())
 
 
-def score_with_intervals(m: Measurements, hits: dict[str, Tensor], ref: Reference, real: dict,
-                         size: int) -> dict:
-    """SCORE and its parts of all clips, with 95 % intervals from random halves of the clips.
+class Entry(NamedTuple):
+    """What SCORE is computed from: N films of n clips."""
+    films: Films
+    embeddings: Tensor          # (N, 32 + 2 T)
+    digit: Tensor               # (N,), as read
+    clip: Tensor                # (N,), the number of each film's clip
+    hit: Tensor | None          # (N,), 1 if the clip does what was asked
+    kind: str                   # the test of `prompt_hits` that was passed: "digit" or "joint"
 
-    Each half is compared with as many real clips. Halves drawn without replacement vary as the
-    whole set does about the truth (Shao & Wu 1989); the repeats of a bootstrap would bias the
-    distance.
+    def select(self, clips: Tensor) -> "Entry":
+        """Some of the clips (k,), by number."""
+        r = (clips[:, None] == self.clip).nonzero()
+        return Entry(self.films.select(r[:, 1]), self.embeddings[r[:, 1]], self.digit[r[:, 1]],
+                     r[:, 0], None if self.hit is None else self.hit[r[:, 1]], self.kind)
+
+
+def entry(m: Measurements, hits: dict[str, Tensor], ref: Reference) -> Entry:
+    """Measured clips and, if there were prompts, their hits."""
+    kind = "joint" if "joint" in hits else "digit"
+    hit = hits[kind].float()[m.clip_index] if hits else None
+    return Entry(ref.measured_films(m), m.embeddings(), m.digit, m.clip_index, hit, kind)
+
+
+def part_estimates(e: Entry, ref: Reference) -> dict[str, Tensor]:
+    """SCORE and its parts, (1 + NUM_GROUPS,) each: of all clips, and without each group of them.
+
+    Values above 1 stay as they are.
     """
-    n, tracks = int(m.clip_index[-1]) + 1, len(m.clip_index)
-    stats, half_stats = (real_statistics(ref.embeddings[0], ref.labels[0], k)
-                         for k in (tracks, tracks // 2))
-    projected, real_half = stats.project(m.embeddings(), m.digit), ref.real_metrics(tracks // 2)
-    row, halves = score_parts(m, projected, stats, real, hits, size), []
-    for i in range(NUM_HALVES):
-        clips = torch.randperm(n, generator=generator("halves", n, i))[:n // 2]
-        r = (clips[:, None] == m.clip_index).nonzero()[:, 1]                     # their tracks
-        half_hits = {k: v[clips] for k, v in hits.items()}
-        halves.append(score_parts(m.select(r), projected.select(r, len(half_stats.embeddings)),
-                                  half_stats, real_half, half_hits, size))
-    interval = {k: confidence_interval(row[k], [h[k] for h in halves])
-                for k in HEADLINE_METRICS if k in row}
+    n = int(e.clip.max()) + 1
+    clips = torch.ones(n, 1 + NUM_GROUPS)
+    order = torch.randperm(n, generator=generator("groups of clips", n))
+    for k, group in enumerate(order.tensor_split(NUM_GROUPS)):
+        clips[group, 1 + k] = 0
+    keep = clips[e.clip].double()                                                # (N, R)
+    parts = clip_parts(e, ref, keep) | set_parts(e, ref, keep)
+    return {"SCORE": torch.stack([parts[k] for k in WORST_OF]).amin(0)} | parts
+
+
+def clip_parts(e: Entry, ref: Reference, keep: Tensor) -> dict[str, Tensor]:
+    """The parts that are means of marks over the kept films, divided by those of real films."""
+    real = ref.real_films()
+    marks, real_marks = film_marks(e.films, ref), film_marks(real, ref)
+    least = LEAST_CONTACTS * float(real.walls[:, 0].mean())
+
+    def mean(mark: Tensor) -> Tensor:
+        return mark.double() @ keep / keep.sum(0)
+
+    walls = (wall_mark(e.films.walls, marks["PHY"][:, None] * keep, least)
+             / wall_mark(real.walls, real_marks["PHY"][:, None], least))
+    parts = {k: mean(v) / float(real_marks[k].mean()) for k, v in marks.items()}
+    parts["PHY"] = parts["PHY"] * walls
+    mark, most = prod(marks.values()), float(prod(real_marks.values()).mean())
+    if e.hit is not None:
+        ceiling = prompt_ceiling(ref, e.kind)
+        mark, most, parts["PROMPT"] = mark * e.hit, most * ceiling, mean(e.hit) / ceiling
+    return {"CLIPS": mean(mark) / most * walls} | parts
+
+
+def prompt_ceiling(ref: Reference, kind: str) -> float:
+    """The share of real clips that pass a test of `prompt_hits`: "digit" or "joint".
+
+    A single digit's direction is read in all real clips.
+    """
+    real = ref.metadata["real"]
+    return real.get("prompt_joint_seen", real["PROMPT"]) if kind == "joint" else real["PROMPT"]
+
+
+def set_parts(e: Entry, ref: Reference, keep: Tensor) -> dict[str, Tensor]:
+    """FIT and COVER of the kept films. In FIT each counts by its mark."""
+    scale = spread(ref.embeddings[0])
+    x = scale.points(e.embeddings, e.digit)
+    first, second = (scale.points(ref.embeddings[k], digit)
+                     for k, digit in ((0, ref.labels[0]), (1, ref.predicted)))
+    weights, real_weights = (prod(film_marks(films, ref).values())
+                             for films in (e.films, ref.real_films(0)))
+    keep_weights = weights.double()[:, None] * keep
+    distance = kernel_distance(x.joint(), keep_weights, first.joint(), real_weights)
+    enough = keep_weights.sum(0) >= 1                          # of one good film's worth, at least
+    seen = e.films.certainty.double()[:, None] * keep
+    block = min(BLOCK, int(keep.sum(0).min()))
+    return {"FIT": torch.where(enough, (-distance / DISTANCE_UNIT).exp(), 0),
+            "COVER": cover(x, first, second, keep, block)
+            * without_twin(x, e.clip, seen, keep, block)}
+
+
+def cover(x: Points, first: Points, second: Points, keep: Tensor, block: int) -> Tensor:
+    """The coverage (R,) of looks or of paths, whichever is smaller.
+
+    Each is 0 where a single image a class, or a single path, would be, and 1 at SLACK of what real
+    films reach.
+    """
+    around = real_neighbourhoods(first)
+    most = around.coverage(second, torch.ones(len(second.digit), 1), block)
+    found = around.coverage(x, keep, block)
+    scaled = [(value - share) / (SLACK * float(ceiling) - share) for value, ceiling, share
+              in zip(found, most, (LOOKS_SHARE, PATH_SHARE), strict=True)]
+    return torch.minimum(*scaled).clamp(min=0)
+
+
+def with_intervals(parts: dict[str, Tensor], n: int) -> dict:
+    """A row's parts, at most 1, and their 95 % limits by the jackknife (Efron 1982, eq. 3.2).
+
+    parts: (1 + NUM_GROUPS,), a value of all n clips and values without one group each. The spread
+    of the latter is that of values above 1, too. No interval is narrower than one clip more or less
+    makes it.
+    """
+    row, interval = {}, {}
+    for name in (k for k in HEADLINE_METRICS if k in parts):
+        value, without = float(parts[name][0]), parts[name][1:]
+        error = ((NUM_GROUPS - 1) * without.var(correction=0)).sqrt()
+        row[name] = min(1., max(0., value))
+        interval[name] = limits(value, max(1 / n, T_QUANTILE * float(error)))
     return row | {"interval": interval}
-
-
-def score_parts(m: Measurements, projected: Projected, real_stats: RealStatistics, real: dict,
-                hits: dict[str, Tensor], size: int) -> dict[str, float]:
-    """SCORE, its parts relative to real clips, and the metrics from which they are computed."""
-    row = physics_metrics(m.motion, size) | distribution_metrics(projected, real_stats)
-    row["motion"] = min(1., row["motion"] / real["motion"])
-    identity = float(m.confident.mean()) / real["ID"]
-    physics = row["smooth"] * row["bounce"] * row["motion"] / (real["smooth"] * real["bounce"])
-    fidelity = (log(real["noise"] / max(row["fvd_local"], 1e-9))
-                / log(real["noise"] / real["fvd_local"]))
-    coverage = row["coverage"] / real["coverage"]
-    parts = {"ID": identity, "PHY": physics, "FIT": fidelity, "COVER": coverage}
-    if hits:
-        kind, most = "digit", real["PROMPT"]
-        if "joint" in hits:               # a single digit's direction is read in all real clips
-            kind, most = "joint", real.get("prompt_joint_seen", most)
-        parts["PROMPT"] = float(hits[kind].float().mean()) / most
-    parts = {k: min(1., max(0., v)) for k, v in parts.items()}
-    return {"SCORE": prod(parts.values()) ** (1 / len(parts))} | parts | row
-
-
-def confidence_interval(value: float, halves: list[float]) -> list[float]:
-    """95 % limits around a value, from its values on random halves."""
-    return limits(value, 1.96 * float(torch.tensor(halves).std()))
 
 
 def limits(value: float, reach: float) -> list[float]:
     """[value - reach, value + reach], inside [0, 1]."""
-    return [max(0., value - reach), min(1., value + reach)]
+    return [min(1., max(0., value - reach)), max(0., min(1., value + reach))]
 
 
 def combine_rows(rows: list[dict]) -> dict:
-    """The rows of several sampling seeds as one: means of all numbers, seeds and n together.
+    """The rows of several sampling seeds as one: means weighted by n, seeds and n together.
 
-    Half an interval is the larger of two values: from the rows' own intervals, and from the spread
-    of the rows. If one row has no SCORE (copies), the result has none. Raises ValueError for no
-    rows, or rows of different digit classifiers, references or parts.
+    SCORE is the smallest of the combined parts, as it would be for all clips at once. Half an
+    interval is the larger of two values: from the rows' own intervals, and from the spread of the
+    rows. Raises ValueError for no rows, or rows of different editions, digit classifiers,
+    references or parts.
     """
-    if not rows or len({(r["evaluator"], r["reference"], tuple(sorted(r))) for r in rows}) != 1:
-        raise ValueError("Rows to combine must be one or more, "
-                         "with one digit classifier, one reference and the same parts.")
-    out = dict(rows[0])
-    numbers = [key for key, v in out.items() if isinstance(v, float) or key == "SCORE"]
-    out |= {key: mean_or_none([r[key] for r in rows]) for key in numbers}
-    interval = {key: None if out[key] is None else combined_interval(rows, key)
-                for key in rows[0]["interval"]}
-    return out | {"n": sum(r["n"] for r in rows), "seeds": [s for r in rows for s in r["seeds"]],
-                  "interval": interval}
+    kinds = {(r.get("edition"), r["evaluator"], r["reference"], tuple(sorted(r))) for r in rows}
+    if len(kinds) != 1:
+        raise ValueError("Rows to combine must be one or more, of one edition of the scoreboard, "
+                         "one digit classifier, one reference and the same parts.")
+    n, out = sum(r["n"] for r in rows), dict(rows[0])
+    out |= {key: sum(r[key] * r["n"] for r in rows) / n
+            for key, v in out.items() if isinstance(v, float)}
+    interval = {key: combined_interval(rows, key, out[key]) for key in rows[0]["interval"]}
+    if "SCORE" in out:                                  # rows of a VAE have parts only
+        worst = min(WORST_OF, key=out.get)
+        out["SCORE"], interval["SCORE"] = out[worst], interval[worst]
+    return out | {"n": n, "seeds": [s for r in rows for s in r["seeds"]], "interval": interval}
 
 
-def combined_interval(rows: list[dict], key: str) -> list[float]:
+def combined_interval(rows: list[dict], key: str, value: float) -> list[float]:
     """95 % limits around the mean of the rows' values of a headline metric."""
     values, k = torch.tensor([r[key] for r in rows]), len(rows)
     halves = [(r["interval"][key][1] - r["interval"][key][0]) / 2 for r in rows]
     own = sum(half**2 for half in halves) ** 0.5 / k
     spread = 1.96 * float(values.std()) / k**0.5 if k > 1 else 0.
-    return limits(sum(r[key] for r in rows) / k, max(own, spread))
-
-
-def mean_or_none(values: list[float | None]) -> float | None:
-    """The mean, or None if any value is None."""
-    return None if None in values else sum(values) / len(values)
+    return limits(value, max(own, spread))

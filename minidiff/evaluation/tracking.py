@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TOP_SPEED = 4.5                   # pixels a frame and axis at size 32: paths are sought up to it
 WINDOW_SIZE = 16                  # the classifier reads 16 x 16 samples; a sprite spans 14 of them
 CENTRE_OFFSET = (-0.002, 0.038)   # ink's centre minus sprite's, in sprites: MNIST, built-in digits
 
@@ -107,6 +108,60 @@ def measure_motion(centres: Tensor, visible: Tensor, size: int, sprite: int,
                   (before * after < 0) & kept)
 
 
+# The path
+
+class Path(NamedTuple):
+    """The bouncing path that fits a digit's centres best."""
+    errors: Tensor     # (N, T), the distance of each centre from it in pixels; 0 where not seen
+    velocity: Tensor   # (N, 2), pixels per frame at frame 0
+
+    def rms(self, seen: Tensor) -> Tensor:
+        """The root mean square error (N,) of the frames seen (N, T); the fit took two of them."""
+        return (self.errors.square().sum(1) / (seen.sum(1) - 2).clamp(min=1)).sqrt()
+
+
+def fit_path(centres: Tensor, seen: Tensor, size: int, sprite: int) -> Path:
+    """The path p + k v, reflected between the walls, that is nearest to centres (N, T, 2).
+
+    seen: (N, T), the frames that count. Each axis alone: the best of a grid of positions and
+    velocities, then four steps of Gauss-Newton.
+    """
+    low, high = wall_positions(size, sprite)
+    room, (n, T) = high - low, seen.shape
+    y = (centres - low).mT.flatten(0, 1)                                         # (2 N, T)
+    w, t = seen.to(y.dtype).repeat_interleave(2, 0), torch.arange(T, dtype=y.dtype)
+    speeds = torch.linspace(-1, 1, 129) * TOP_SPEED * size / 32
+    starts = torch.linspace(0, 2 * room, 65)[:-1]
+    grid = fold(starts[:, None, None] + speeds[:, None] * t, room).flatten(0, 1)  # (P V, T)
+    best = (w @ grid.square().T - 2 * (w * y) @ grid.T).argmin(1)                # least squares
+    p, v = starts[best // len(speeds)], speeds[best % len(speeds)]
+    for _ in range(4):
+        path = p[:, None] + v[:, None] * t
+        slope = torch.where(path.remainder(2 * room) < room, w, -w)
+        rows = torch.stack([slope, slope * t], -1)                               # (2 N, T, 2)
+        gram = rows.mT @ rows + 1e-6 * torch.eye(2)
+        change = torch.linalg.solve(gram, (rows * (w * (y - fold(path, room)))[..., None]).sum(1))
+        p, v = p + change[:, 0], v + change[:, 1]
+    errors = w * (y - fold(p[:, None] + v[:, None] * t, room))
+    return Path(errors.view(n, 2, T).norm(dim=1), v.view(n, 2))
+
+
+def fold(path: Tensor, room: float) -> Tensor:
+    """A straight path, reflected at 0 and at `room`."""
+    return room - (path.remainder(2 * room) - room).abs()
+
+
+def wall_speeds(centres: Tensor, motion: Motion, size: int) -> tuple[Tensor, Tensor]:
+    """The speeds across the walls of each clip's contacts, summed: before and after, (N,) each.
+
+    In pixels at size 32; a digit that goes on in its direction counts as a negative speed after.
+    """
+    step = centres.diff(dim=1) * 32 / size
+    before, after = step[:, :-2], step[:, 2:]                                    # (N, T - 3, 2)
+    hits = motion.wall_contact
+    return ((before.abs() * hits).sum((1, 2)), (-after * before.sign() * hits).sum((1, 2)))
+
+
 # The first direction
 
 def wall_positions(size: int, sprite: int,
@@ -184,9 +239,3 @@ def physics_metrics(motion: Motion, size: int) -> dict[str, float]:
     return {"smooth": masked_mean((-motion.accelerations * 64 / size).exp(), motion.free),
             "bounce": masked_mean(motion.reflected, motion.wall_contact)} | off
 
-
-def speed_similarity(speeds: Tensor, real: Tensor) -> float:
-    """1 - W1(speeds, real) / W1(0, real), at least 0; W1: the area between two quantile curves."""
-    levels = torch.linspace(0, 1, 513)
-    a, b = (s.flatten().quantile(levels) for s in (speeds, real))
-    return max(0., 1 - float((a - b).abs().mean() / b.mean()))

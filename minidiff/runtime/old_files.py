@@ -30,15 +30,11 @@ SETTINGS = {  # network -> its keyword arguments
     "vae": {"deep": "bottleneck_channels", "latent": "latent_channels",
             "pairs": "temporal_downsample", "refine": "refiner_channels"},
 }
-REFERENCE = {"points": "embeddings", "read": "predicted", "looks": "frame_mean_cov",
-             "train": "train_codes", "held": "val_codes"}
 
 
 def with_new_names(tensors: dict[str, Tensor], metadata: dict) -> tuple[dict[str, Tensor], dict]:
     """Tensors and description of an old file, under today's names; anything unknown stays."""
     recipe = metadata.get("recipe")
-    if "evaluator" in metadata and "points" in tensors:
-        return renamed(tensors, REFERENCE), renamed(metadata, {"number": "num_digits"})
     if not isinstance(recipe, dict) or not isinstance(recipe.get("model"), dict):
         return tensors, metadata
     model, clips = recipe["model"], recipe.get("clips")

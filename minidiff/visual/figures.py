@@ -432,13 +432,19 @@ def plain_log_ticks(axes, *sides: str) -> None:
 def score_bars(rows: dict[str, dict]) -> NotebookFigure:
     """The scoreboard as bars: a line per name, a panel for SCORE and each part, all from 0 to 1.
 
-    A missing value is a dash; the interval of SCORE is a black line. Raises ValueError for no rows.
+    A missing value is a dash, and a part that no row has gets no panel; the interval of SCORE is a
+    black line. Raises ValueError for no rows, and for rows of different editions of the scoreboard.
     """
     if not rows:
         raise ValueError("score_bars needs at least one row.")
+    if len({row.get("edition") for row in rows.values()}) > 1:
+        raise ValueError("These rows are of different editions of the scoreboard and cannot be "
+                         "compared; score the clips of the older ones anew.")
+    parts = [part for part in HEADLINE_METRICS if part == "SCORE"
+             or any(not is_missing(row.get(part)) for row in rows.values())]
     fig = new_figure(10, 0.34 * len(rows) + 0.7)
-    panels = fig.subplots(1, len(HEADLINE_METRICS), sharey=True)
-    for axes, part in zip(panels, HEADLINE_METRICS, strict=True):
+    panels = fig.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    for axes, part in zip(panels, parts, strict=True):
         for k, row in enumerate(rows.values()):
             draw_score(axes, k, row, part)
         axes.set(xlim=(0, 1.4), xticks=[], yticks=np.arange(len(rows)), yticklabels=rows,

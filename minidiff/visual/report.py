@@ -18,20 +18,19 @@ from minidiff.visual.page import html_page
 
 OWN_ROW = "this training"
 COLUMN_HELP = {  # column of the scoreboard -> its meaning
-    "SCORE": "The geometric mean of the parts to its right (zero if one of them is zero), with its "
-             "95 % interval; copies get none.",
-    "ID": "Identity: the share of frames in which the digit classifier is sure of one and the same "
-          "digit per clip, with little ink elsewhere.",
-    "PHY": "Physics: whether the digit moves straight, bounces off the walls, and has real speeds.",
-    "FIT": "Fidelity: how near the clips are to real ones as a whole, from 0 (as far as noise) to "
-           "1 (as near as other real clips).",
-    "COVER": "Coverage: the share of real clips that have a similar clip of the same digit; it is "
-             "low if digits or motions are missing.",
+    "SCORE": "The smallest of CLIPS, FIT and COVER, with its 95 % interval: a set of clips is as "
+             "good as its worst side.",
+    "CLIPS": "The mean mark of the clips. The mark of each clip is the product ID x LOOKS x PHY x "
+             "NEW, and PROMPT if there are prompts.",
+    "ID": "Identity: how sure the digit classifier is of one and the same digit in all frames of a "
+          "clip, with no dirt beside it.",
+    "LOOKS": "Whether the digit's picture stays the same picture from frame to frame.",
+    "PHY": "Physics: whether the digit moves straight at a real speed, and bounces off the walls.",
+    "NEW": "The share of clips that do not copy a training digit, compared with real clips.",
     "PROMPT": "The share of clips that show the prompted digit.",
-    "fvd_local": "The Fréchet distance behind FIT, smaller is nearer; its features are our own, so "
-                 "it cannot be compared with the FVD of papers.",
-    "real_real": "The same distance between two sets of real clips: the result of a perfect model "
-                 "with as many clips.",
+    "FIT": "Fidelity: how near the clips as a whole are to real ones, in looks and paths.",
+    "COVER": "Coverage: how many of the looks and paths of real clips the clips reach; it is low "
+             "if clips are alike, or if digits are missing.",
     "n": "The number of clips that were judged.",
 }
 TRAJECTORY_TEXT = (
@@ -43,7 +42,7 @@ TRAINING_TEXT = (
     "and times; the solid line is its running mean.")
 SCOREBOARD_TEXT = (
     "From 0 to 1, where 1 is the value of real clips. A good row is near the real clips and far "
-    "from the baselines without a model, which are low in at least one part each.")
+    "from the baselines, clips that no model made, which are low in at least one part each.")
 NEXT_STEPS = (
     "Train longer: the loss falls slowly while the motion still improves.",
     "Change one thing (width, schedule, guidance scale), keep the seed, and compare the rows of "
@@ -108,6 +107,7 @@ def report_html(title: str, facts: Mapping[str, object], *, clips: Tensor | None
     facts: label -> value, about the training; the value of "command" is set as code.
     clips: (N, T, C, H, W) in [0, 1]; prompts: N digits or texts. trajectory, curve: figures of
     `figures`. own_row, shipped_row, real_row: rows of the scoreboard; baseline_rows: named ones.
+    Rows of another edition of the scoreboard than the first of them are named but not shown.
     next_steps: sentences on how to go on. Raises ValueError for unfit clips, and for prompts of
     another number.
     """
@@ -127,8 +127,9 @@ def report_html(title: str, facts: Mapping[str, object], *, clips: Tensor | None
         lines = figure_html(curve, "loss and learning rate over the steps")
         body += section("The training", TRAINING_TEXT, lines)
     if table:
-        body += section("The scoreboard", SCOREBOARD_TEXT,
-                        scoreboard_table(table) + column_glossary(table))
+        same = rows_of_one_edition(table)
+        text = SCOREBOARD_TEXT + left_out_text([name for name in table if name not in same])
+        body += section("The scoreboard", text, scoreboard_table(same) + column_glossary(same))
     if next_steps:
         items = "".join(f"<li>{escape_text(s)}</li>" for s in next_steps)
         body += section("How to go on", "", f"<ul>{items}</ul>")
@@ -195,6 +196,20 @@ def figure_html(figure: NotebookFigure, alt: str) -> str:
     return f'<div class="wide plot">{image}</div>'
 
 
+def rows_of_one_edition(table: Mapping[str, dict]) -> dict[str, dict]:
+    """The rows of the first one's edition of the scoreboard: others cannot be compared with it."""
+    edition = next(iter(table.values())).get("edition")
+    return {name: row for name, row in table.items() if row.get("edition") == edition}
+
+
+def left_out_text(names: Sequence[str]) -> str:
+    """A sentence on the rows that are not shown, or nothing."""
+    if not names:
+        return ""
+    return (" Left out, being of another edition of the scoreboard: "
+            f"{escape_text(', '.join(names))}.")
+
+
 def scoreboard_table(table: Mapping[str, dict]) -> str:
     """The rows of the scoreboard by name; the reader's own row is marked."""
     head = "".join(f'<th scope="col">{c}</th>' for c in ("", *COLUMN_HELP))
@@ -210,16 +225,13 @@ def scoreboard_table(table: Mapping[str, dict]) -> str:
 def score_cell(row: dict, column: str) -> str:
     """One number: headline metrics with two decimals, others with four digits.
 
-    Below SCORE is its interval, or "copies" if it has no SCORE for that reason.
+    Below SCORE is its interval.
     """
     value, below = row.get(column), ""
     headline = column in HEADLINE_METRICS and not is_missing(value)
     shown = f"{value:.2f}" if headline else escape_text(value)
-    if column == "SCORE":
-        if ends := score_interval(row):
-            below = f"<small>{ends[0]:.2f}–{ends[1]:.2f}</small>"
-        elif is_missing(value) and row.get("memo"):
-            below = "<small>copies</small>"
+    if column == "SCORE" and (ends := score_interval(row)):
+        below = f"<small>{ends[0]:.2f}–{ends[1]:.2f}</small>"
     return f'<td class="{"main" if column == "SCORE" else "part"}">{shown}{below}</td>'
 
 

@@ -34,7 +34,8 @@ from minidiff import recipes
 from minidiff.data import digits
 
 CPU = BUDGET_CLASSES["cpu-10min"]
-LIKE_REAL = dict(ID=1.0, PHY=0.5, FIT=0.9, COVER=1.0, PROMPT=1.0)
+LIKE_REAL = dict(CLIPS=0.5, ID=1.0, LOOKS=1.0, PHY=0.5, NEW=1.0, PROMPT=1.0, FIT=0.9, COVER=1.0,
+                 edition=2)
 
 
 class Time:
@@ -178,7 +179,7 @@ def test_a_score_that_is_lost_again_was_not_reached_there():
     assert ran(racer, **SOUGHT)["reached"] == 9
 
 
-@pytest.mark.parametrize("score", [lambda now, n: None,                        # a copier
+@pytest.mark.parametrize("score", [lambda now, n: 0.0,
                                    lambda now, n: 0.9 if now < 10 else 0.7,    # the end decides
                                    lambda now, n: 0.9 if n == 32 else 0.7])
 def test_a_score_that_is_never_reached(score):
@@ -253,7 +254,7 @@ def test_stored_rows_are_of_the_variants_of_today(table, name):
 
 
 def test_differences_are_between_equal_seeds():
-    rows = (rows_of(RECORD, (0, "0.2"), (1, "0.6")) + rows_of("AdamW", (1, "0.7"), (2, ""))
+    rows = (rows_of(RECORD, (0, "0.2"), (1, "0.6")) + rows_of("AdamW", (1, "0.7"), (2, "0"))
             + rows_of("wide", (0, "0.4"), (1, "0.8"), (2, "0.9")) + rows_of("gone", (0, "1"))
             + rows_of("narrow", (0, "1"), recipe="of old"))
     lines = fixed_budget.record_table(rows, CPU).splitlines()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from minidiff.__main__ import main
+from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.pipeline import save_model
 from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files
@@ -48,7 +49,7 @@ def test_the_demo_writes_all_that_it_promises(demo):
         "clips.gif", "contact_sheet.png", "trajectory.png", "score.json", "model.safetensors",
         "report.html", "log.csv", ".lock"}
     row = json.loads((demo / "score.json").read_text())
-    wanted = {"SCORE", "ID", "PHY", "FIT", "COVER", "PROMPT", "real_real", "n", "evaluator"}
+    wanted = {*HEADLINE_METRICS, "n", "evaluator", "edition"}
     assert wanted <= row.keys()
     assert row["n"] == 32 and row["SCORE"] < 0.5                            # 30 steps: no digit yet
     report = (demo / "report.html").read_text()
@@ -98,7 +99,8 @@ def test_sample_takes_a_model_without_conditions(tmp_path, capsys):
 def test_score_takes_a_model_and_clips(trained, tmp_path, capsys):
     model, out = str(trained / "model.safetensors"), str(tmp_path / "row.json")
     assert main(["score", model, "--n", "32", "--steps", "2", "--json", out]) == 0
-    assert "SCORE" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in (*HEADLINE_METRICS, "edition 2 of the scoreboard"))
     row = json.loads((tmp_path / "row.json").read_text())
     assert row["reference"].startswith("builtin") and row["n"] == 32
     np.save(tmp_path / "clips.npy", torch.rand(32, 8, 1, 32, 32).numpy())

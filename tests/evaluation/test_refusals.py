@@ -9,9 +9,10 @@ import torch
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.evaluation import digit_classifier, evaluate, references
-from minidiff.evaluation.baselines import baseline_clips, ship_reference
+from minidiff.evaluation.baselines import BASELINES, Studio
 from minidiff.evaluation.digit_classifier import load_digit_classifier, train_digit_classifier
 from minidiff.evaluation.metrics import frame_side, guidance_metrics, measure
+from minidiff.evaluation.reference_rows import ship_reference
 from minidiff.evaluation.references import (
     build_reference,
     load_reference,
@@ -147,8 +148,8 @@ def test_none_is_the_default(real, fresh):
     assert row == score(real)
     model, _ = fake_model(real)
     assert evaluate.evaluate_model(model, 32, None, None, None)["seeds"] == [0]
-    clips = baseline_clips(fresh, 4, None, None, None, None, None)
-    assert torch.equal(clips["real"], baseline_clips(fresh, 4)["real"])
+    studio = Studio(fresh, 4, None, None, None, None, None)
+    assert torch.equal(studio.real.x, Studio(fresh, 4).real.x)
     a, b = measure(real, 14, None), measure(real, 14)
     assert torch.equal(a.track, b.track)
     guidance_metrics(real, torch.zeros(32), None)
@@ -169,14 +170,14 @@ def test_paths_may_begin_with_a_tilde(tmp_path, monkeypatch):
 
 
 def test_shipping_takes_a_tilde(tmp_path, monkeypatch):
-    from minidiff.evaluation import baselines
+    from minidiff.evaluation import reference_rows
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     ref = reference_for("builtin", 32, 8)
     build = lambda *_: ref._replace(metadata=dict(ref.metadata))                 # noqa: E731
     build.cache_clear = lambda: None
-    monkeypatch.setattr(baselines, "build_reference", build)
-    monkeypatch.setattr(baselines, "baseline_rows", lambda *_, **__: {})
+    monkeypatch.setattr(reference_rows, "build_reference", build)
+    monkeypatch.setattr(reference_rows, "baseline_rows", lambda *_, **__: [])
     assert ship_reference(folder="~/shipped").is_file() and (tmp_path / "shipped").is_dir()
 
 
@@ -198,7 +199,7 @@ def test_scoring_and_references_move_no_global_generator(real, fresh, monkeypatc
         references.read_reference.cache_clear()
         score(real, torch.arange(32) % 10)
         build_reference.__wrapped__("builtin", 32, 4, n=40)
-        baseline_clips(fresh, 4)
+        BASELINES["shuffled"].make(Studio(fresh, 4))
         evaluate.evaluate_model(fake_model(real)[0], 32, 0, "builtin")
     assert not moved(all_of_it)
 

@@ -159,16 +159,26 @@ def test_snr_curves_are_the_schedules():
 
 
 def test_score_bars_show_every_part_and_a_dash_for_what_is_missing():
-    rows = {"a": dict(SCORE=0.5, ID=0.25, interval={"SCORE": [0.4, 0.6]}),
-            "b": dict(SCORE=torch.nan, PROMPT=None)}
+    rows = {"a": dict(SCORE=0.5, ID=0.25, interval={"SCORE": [0.4, 0.6]}, FIT=1.0),
+            "b": dict(SCORE=torch.nan, PROMPT=None, COVER=0.0)}
     figure = figures.score_bars(rows)
     shown = {axes.get_title(loc="left"): [t.get_text() for t in axes.texts] for axes in figure.axes}
-    filled = {"SCORE": ["0.50", "–"], "ID": ["0.25", "–"]}
-    assert shown == {part: filled.get(part, ["–", "–"]) for part in HEADLINE_METRICS}
+    assert shown == {"SCORE": ["0.50", "–"], "ID": ["0.25", "–"], "FIT": ["1.00", "–"],
+                     "COVER": ["–", "0.00"]}                   # no panel for what no row has
+    assert list(shown) == [part for part in HEADLINE_METRICS if part in shown]
     assert figure.axes[0].lines[-1].get_xdata().tolist() == [0.4, 0.6]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+    assert [axes.get_title(loc="left") for axes in figures.score_bars({"c": {}}).axes] == ["SCORE"]
     with pytest.raises(ValueError, match="at least one row"):
         figures.score_bars({})
+
+
+def test_score_bars_compare_no_rows_of_different_editions():
+    new, old = dict(SCORE=0.5, edition=2), dict(SCORE=0.5)
+    assert figures.score_bars({"a": new, "b": new}) and figures.score_bars({"a": old, "b": old})
+    for other in (old, dict(SCORE=0.5, edition=3)):
+        with pytest.raises(ValueError, match="different editions of the scoreboard"):
+            figures.score_bars({"a": new, "b": other})
 
 
 @pytest.mark.parametrize(("row", "ends"), [

@@ -53,8 +53,9 @@ class Page(HTMLParser):
 
 
 def row(score, **more):
-    parts = dict(SCORE=score, ID=0.9, PHY=0.8, FIT=0.7, COVER=0.6, PROMPT=0.5)
-    return parts | dict(fvd_local=1.23456, real_real=0.21, n=1024) | more
+    parts = dict(SCORE=score, CLIPS=0.4, ID=0.9, LOOKS=0.95, PHY=0.8, NEW=0.85, PROMPT=0.5,
+                 FIT=0.7, COVER=0.6)
+    return parts | dict(n=1024, edition=2) | more
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def full():
         curve=figures.loss_curve([Record(1, 1.0, 0.1, 0.1), Record(2, 0.5, 0.1, 0.1)]),
         own_row=row(0.712, interval={"SCORE": [0.69, 0.74]}), shipped_row=row(0.91),
         real_row=row(1.0, PROMPT=None),
-        baseline_rows={"static": row(0.0), "copies": row(None, memo=0.9, interval={"SCORE": None})})
+        baseline_rows={"static": row(0.0), "unknown": row(None)})
 
 
 def test_the_page_is_whole_and_every_part_is_in_it(full):
@@ -100,11 +101,11 @@ def test_facts_are_shown_as_written(full):
 def test_the_scoreboard_has_every_row_and_column(full):
     head, *rows = (cells for cells in Page(full).cells if len(cells) > 2)
     assert head == ["", *report.COLUMN_HELP]
-    rest = ["0.90", "0.80", "0.70", "0.60", "0.50", "1.235", "0.21", "1\u202f024"]
+    rest = ["0.40", "0.90", "0.95", "0.80", "0.85", "0.50", "0.70", "0.60", "1\u202f024"]
     assert rows == [["this training", "0.710.69–0.74", *rest],
                     ["the shipped model", "0.91", *rest],
-                    ["real clips (the ceiling)", "1.00", *rest[:4], "–", *rest[5:]],
-                    ["static", "0.00", *rest], ["copies", "–copies", *rest]]
+                    ["real clips (the ceiling)", "1.00", *rest[:5], "–", *rest[6:]],
+                    ["static", "0.00", *rest], ["unknown", "–", *rest]]
     assert all(report.escape_text(text) in full for text in report.COLUMN_HELP.values())
 
 
@@ -135,6 +136,16 @@ def test_parts_may_be_missing(kept):
 def test_columns_that_no_row_fills_are_not_explained():
     made = report.report_html("t", {}, own_row={"SCORE": 0.5, "PROMPT": None})
     assert re.findall("<dt>(.*?)</dt>", made) == ["SCORE"]
+
+
+@pytest.mark.parametrize("own", [2, None])
+def test_rows_of_another_edition_are_named_and_not_shown(own):
+    old, new = ({k: v for k, v in row(0.5).items() if k != "edition"}, row(0.5))
+    rows = dict(own_row=old, shipped_row=new) if own is None else dict(own_row=new, shipped_row=old)
+    page = Page(report.report_html("t", {}, **rows, real_row=rows["own_row"]))
+    shown = [cells[0] for cells in page.cells if len(cells) > 2]
+    assert shown == ["", "this training", "real clips (the ceiling)"]
+    assert "another edition of the scoreboard: the shipped model." in page.text
 
 
 def test_there_must_be_a_prompt_for_each_clip():

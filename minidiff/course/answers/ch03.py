@@ -229,8 +229,9 @@ RIGHT = {
     "c03-frames": (2, (
         "Perfect frames make no clip: the scoreboard looks at how the ink moves.",
         "FIT and COVER look at whole clips, too: paths, speeds, and one digit from start to end.",
-        "Every part of this scoreboard looks along time. Only a distance between single frames "
-        "does not notice it, which is why it is printed beside them and not one of them.")),
+        "A mixture of digits copies none of the training. All other parts look along time. Only a "
+        "distance between single frames does not notice it, which is why it is printed beside "
+        "them and not one of them.")),
     "c03-bug": (2, (
         "Cut skips would hurt most at little noise, where detail is visible, and hardly at much.",
         "Then it would be right at little noise, and ever more wrong towards t = 1.",

@@ -209,8 +209,8 @@ QUESTIONS = (
               "Mostly in the coarse rest: where the ink is", "In all four, about evenly")),
     Question("c03-frames", "predict",
              "Eight real frames, each taken from another clip, are shown as one clip. Every frame "
-             "is perfect. Which part of the scoreboard will be near 1?",
-             ("All of them", "FIT and COVER, but not PHY", "None of them")),
+             "is perfect. Which parts of the scoreboard will be near 1?",
+             ("All of them", "FIT and COVER, but not PHY", "Only NEW, which looks for copies")),
     Question("c03-bug", "bughunt",
              "The loss of a good model with one bug, beside the same model without it, at nine "
              "noise levels. What is the bug?",

@@ -129,7 +129,7 @@ class Look(NamedTuple):
 
 @torch.no_grad()
 def look_at(clips: Tensor) -> Look:
-    """Measures clips (n, T, 1, 32, 32) in [0, 1], as the scoreboard does."""
+    """Measures clips (n, T, 1, 32, 32) in [0, 1], by the scoreboard's digit classifier."""
     x = clips.float().cpu().mean(2)
     g = frame_features(x[:, :, None], 14)
     probabilities = g.probabilities[:, :, 0]
