@@ -180,7 +180,7 @@ GONE = {  # a word of the project's own language, as a pattern -> what the field
     r"\.jolts\b": "accelerations", r"\bglide\(": "reflect", r"(?<![\w.])told\(":
         "prompt_keys", r"(?<![\w.])asked\(": "checked_labels", r"\bjudged\(": "score_parts",
     r"\bof_diffusers\b": "peers.diffusers", r"\bsides\.(?:ours|peer|video_diffusion)\b": "peers",
-    r"\bLOOKS\b|\bALONE\b": "ATTENTION_PATTERNS", r"\bBelief\b|\.belief\b": "probabilities",
+    r"\bALONE\b": "ATTENTION_PATTERNS", r"\bBelief\b|\.belief\b": "probabilities",
     r"--set (?:deep|apart|noised|refine|mix)=": "today's settings",
     r"(?i)cannot be fooled|the clearest\b|best there is|fits in your head":
         "what was tested, with its number"}
