@@ -15,8 +15,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-NUM_FEATURES = 32
-BLOCK = 128                # coverage is that of so many films
+from minidiff.evaluation.metrics import NUM_FEATURES
+
+BLOCK = 128                # coverage of looks and paths is that of so many films
+CLASS_BLOCK = 32           # that of classes
 LOOKS_SHARE = 0.08         # of the real films of a class lie in the neighbourhood of one
 PATH_SHARE = 0.02          # of all real films
 TWIN = 0.25                # paths whose frames lie so near, in pixels at size 32, are one path
@@ -32,10 +34,6 @@ class Points(NamedTuple):
     def joint(self) -> Tensor:
         """Looks and path together."""
         return torch.cat([self.looks, self.path], 1)
-
-    def select(self, r: Tensor) -> "Points":
-        """The rows r, by index or mask."""
-        return Points(*(x[r] for x in self))
 
 
 class Scale(NamedTuple):
@@ -140,6 +138,17 @@ def real_neighbourhoods(real: Points) -> Neighbourhoods:
     """The neighbourhoods of real films: LOOKS_SHARE of their class, PATH_SHARE of all."""
     return Neighbourhoods(real, neighbourhoods(real.looks, LOOKS_SHARE, real.digit),
                           neighbourhoods(real.path, PATH_SHARE))
+
+
+def class_coverage(digit: Tensor, real: Tensor, keep: Tensor, block: int) -> Tensor:
+    """The share (R,) of real digits (M,) whose class is among those of `block` kept films.
+
+    digit: (N,), as read; any other number for none. More films of one class do not make up for a missing one.
+    """
+    shares = torch.bincount(real, minlength=10) / len(real)
+    films = (digit[:, None] == torch.arange(10)).to(keep.dtype)                  # (N, 10)
+    missed = miss_chance(films.T @ keep, keep.sum(0), block)                     # (10, R)
+    return 1 - shares.to(missed.dtype) @ missed
 
 
 def without_twin(x: Points, clip: Tensor, weights: Tensor, keep: Tensor, block: int) -> Tensor:

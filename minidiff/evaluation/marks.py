@@ -4,7 +4,7 @@ ID     it shows the same digit in every frame, surely, and no dirt;
 LOOKS  the digit's picture stays the same picture: its change from frame to frame, once the motion
        is taken out, is that of a real clip (1) and not that of another picture in every frame (0);
 PHY    it flies straight at a speed of real clips and is reflected at the walls;
-NEW    it is no copy of a training digit (a set-wide share of copies beyond that of real clips).
+NEW    it is no copy of a training digit.
 """
 import torch
 from torch import Tensor

@@ -68,7 +68,7 @@ class Reference(NamedTuple):
     metadata: dict          # source, size, frames, sprite, num_digits, n clips, seed, real, ...
     embeddings: Tensor      # (2, n, 32 + 2 T), `Measurements.embeddings` of both draws
     labels: Tensor          # (2, n), the true digits
-    predicted: Tensor       # (n,), the digits that the classifier reads in the second draw
+    predicted: Tensor       # (n,), the digits that it reads in the second draw; 255: none
     films: Tensor           # (2, n, 7), `Films` of both draws
     frame_mean_cov: Tensor  # (33, 32), mean and covariance of frame features of the first draw
     basis: Tensor           # (25, 256), 24 principal components of the training digits, their mean

@@ -9,7 +9,7 @@ NEW     it is no copy of a training digit, and
 PROMPT  it does what was asked, if labels are given.
 CLIPS   is the mean mark. Two parts look at the whole set:
 FIT     its distribution is that of real clips (a kernel distance; each film counts by its mark),
-COVER   it has as many different looks within each class, and as many paths, as real clips.
+COVER   it has all classes, and as many different looks within each, and paths, as real clips.
 SCORE = min(CLIPS, FIT, COVER): a set is as good as its worst side, so that no strength makes up for
 good clips that are all alike, or for many kinds of bad ones.
 
@@ -29,9 +29,11 @@ from torch import Tensor
 
 from minidiff.evaluation.distribution import (
     BLOCK,
+    CLASS_BLOCK,
     LOOKS_SHARE,
     PATH_SHARE,
     Points,
+    class_coverage,
     kernel_distance,
     real_neighbourhoods,
     spread,
@@ -58,7 +60,7 @@ WORST_OF = "CLIPS", "FIT", "COVER"
 NUM_GROUPS = 16            # of clips, left out in turn for the intervals
 MIN_TRACKS = 100           # of a reference, left after `match_label_mix`
 DISTANCE_UNIT = 0.1        # the squared kernel distance at which FIT is 1/e
-SLACK = 0.95               # this share of what real clips cover is enough for COVER = 1
+SLACK = 0.9                # this share of what real clips cover is enough for COVER = 1
 T_QUANTILE = 2.131         # of Student's t with 15 degrees of freedom, for 95 %
 
 
@@ -300,17 +302,20 @@ def set_parts(e: Entry, ref: Reference, keep: Tensor) -> dict[str, Tensor]:
 
 
 def cover(x: Points, first: Points, second: Points, keep: Tensor, block: int) -> Tensor:
-    """The coverage (R,) of looks or of paths, whichever is smaller.
+    """The coverage (R,) of looks, paths or classes, whichever is smallest.
 
-    Each is 0 where a single image a class, or a single path, would be, and 1 at SLACK of what real
-    films reach.
+    Looks and paths are 0 where a single image a class, or a single path, would be, and 1 at SLACK
+    of what real films reach.
     """
     around = real_neighbourhoods(first)
     most = around.coverage(second, torch.ones(len(second.digit), 1), block)
     found = around.coverage(x, keep, block)
     scaled = [(value - share) / (SLACK * float(ceiling) - share) for value, ceiling, share
               in zip(found, most, (LOOKS_SHARE, PATH_SHARE), strict=True)]
-    return torch.minimum(*scaled).clamp(min=0)
+    few = min(CLASS_BLOCK, block)
+    classes, all_classes = (class_coverage(digit, first.digit, rows, few) for digit, rows in (
+        (x.digit, keep), (second.digit, torch.ones(len(second.digit), 1))))
+    return torch.stack([*scaled, classes / all_classes]).amin(0).clamp(min=0)
 
 
 def with_intervals(parts: dict[str, Tensor], n: int) -> dict:

@@ -6,6 +6,7 @@ import torch
 
 from minidiff.evaluation.distribution import (
     Points,
+    class_coverage,
     covered,
     kernel,
     kernel_distance,
@@ -92,6 +93,13 @@ def test_looks_are_covered_by_the_same_digit_only():
     assert [float(v) for v in around.coverage(real, keep, 60)] == [1, 1]
     looks, path = around.coverage(real._replace(digit=1 - digit), keep, 60)
     assert float(looks) == 0 and float(path) == 1
+
+
+def test_a_missing_class_is_not_made_up_for():
+    real, keep = torch.arange(100) % 10, torch.ones(100, 1)
+    assert float(class_coverage(real, real, keep, 32)) == pytest.approx(0.98, abs=0.01)
+    assert float(class_coverage(real % 5, real, keep, 32)) == pytest.approx(0.5, abs=0.01)
+    assert float(class_coverage(real * 0 - 1, real, keep, 32)) == pytest.approx(0, abs=1e-6)
 
 
 def test_twins_are_paths_of_two_clips():
