@@ -143,7 +143,8 @@ def real_neighbourhoods(real: Points) -> Neighbourhoods:
 def class_coverage(digit: Tensor, real: Tensor, keep: Tensor, block: int) -> Tensor:
     """The share (R,) of real digits (M,) whose class is among those of `block` kept films.
 
-    digit: (N,), as read; any other number for none. More films of one class do not make up for a missing one.
+    digit: (N,), as read; any other number for none. More films of one class do not make up for a
+    missing one.
     """
     shares = torch.bincount(real, minlength=10) / len(real)
     films = (digit[:, None] == torch.arange(10)).to(keep.dtype)                  # (N, 10)
