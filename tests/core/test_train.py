@@ -124,7 +124,15 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not():
     assert weights(0) == weights(0) != weights(1)
 
 
-def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch):
+@pytest.fixture
+def usual_ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, also where a shell in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_for_the_step_to_be_whole(monkeypatch, usual_ctrl_c):
     """Pressed between the weights and their average, it still leaves both at the same step."""
     run, update, before = nudge_run(), EMA.update, signal.getsignal(signal.SIGINT)
 
