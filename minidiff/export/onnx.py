@@ -27,8 +27,8 @@ def export_onnx(model: Pipeline | nn.Module, path: str | Path, frames: int | Non
     the values of its input, such as object slots.
     """
     if find_spec("onnxscript") is None or find_spec("onnx") is None:
-        raise ImportError("Writing ONNX files needs two more packages: "
-                          "pip install onnx onnxscript.")
+        raise ImportError("Writing ONNX files needs more packages: "
+                          "pip install minidiff[onnx].")
     module, inputs = export_inputs(model, frames, size, batch)
     names = ("x", "t", "cond")[:len(inputs)]
     with atomic_write(Path(path).expanduser()) as draft:
