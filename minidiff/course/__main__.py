@@ -59,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--isolation", choices=("bwrap", "none"),
                    help="run the notebooks' functions under bubblewrap or not (default: under "
                         "bubblewrap if it works here)")
+    p = command("mutants", "change the right answers a little and say which changes no check sees")
+    p.add_argument("chapters", nargs="*", metavar="CHAPTER", help="02 for example (all)")
     command("progress", "say which parts of the course's models are yours")
     return top
 
@@ -151,8 +153,23 @@ def progress(args) -> int:
     return 0
 
 
+def mutants(args) -> int:
+    """Prints the mutants that pass; returns the exit code, 0 if each has a reason."""
+    from minidiff.course.authoring import mutations
+    tried = unexplained = 0
+    for exercise in mutations.all_exercises(args.chapters):
+        found, count = mutations.survivors(exercise)
+        tried += count
+        unexplained += sum(s.reason is None for s in found)
+        print(f"{exercise.id}: {count} mutants, {len(found)} pass", flush=True)
+        for survivor in found:
+            print(f"  {survivor.change}: {survivor.reason or 'NO REASON KNOWN'}", flush=True)
+    print(f"{tried} mutants; {unexplained} pass without a reason.")
+    return 1 if unexplained else 0
+
+
 COMMANDS = dict(build=build, check=check, lint=lint, execute=execute, release=release, grade=grade,
-                progress=progress)
+                mutants=mutants, progress=progress)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -148,6 +148,41 @@ def test_ids_are_unique_and_there_are_enough_wrong_answers():
     assert len(WRONG) >= 3 * len(ALL)
 
 
+# Gradients, and randomness of one's own
+
+@every_exercise
+def test_a_function_that_stops_gradients_is_told_where_they_count(exercise):
+    reference = answers.find(exercise.id).reference
+
+    def quiet(*args, **kwargs):
+        with torch.no_grad():
+            return reference(*args, **kwargs)
+    v = verdict_on(quiet, exercise)
+    seen = observation.observe(reference, exercise)
+    counted = any(g is not None and g.any() for o in seen for g in o.gradients)
+    assert counted or not exercise.gradients or exercise.id in NO_GRADIENTS
+    assert (v.status, v.mistake) == (("diagnosed", "gradients") if counted else ("passed", None))
+
+
+NO_GRADIENTS = {   # choices, whole numbers and functions of functions
+    "c06-interval"}
+
+
+@every_exercise
+def test_own_random_numbers_are_named(exercise):
+    reference = answers.find(exercise.id).reference
+
+    def noisy(*args, **kwargs):
+        return each(lambda y: y + 1 + torch.rand(()).item(), reference(*args, **kwargs))
+    v = verdict_on(noisy, exercise)
+    assert v.status in ("diagnosed", "failed")
+    if exercise.id not in RETURNS_NO_NUMBERS:
+        assert v.mistake == "own-randomness"
+
+
+RETURNS_NO_NUMBERS = {"c06-guided", "c06-interval"}                  # but functions
+
+
 # A function that misbehaves: a small exercise of the test's own
 
 def double(x):
@@ -221,6 +256,33 @@ def test_the_first_input_that_fails_is_shown_with_what_was_expected_and_what_cam
     x = DOUBLE.cases()[1].args[0]
     k = x.abs().argmax()
     assert f"{3 * x.flatten()[k]:.4g}" in v.message and f"{2 * x.flatten()[k]:.4g}" in v.message
+
+
+@pytest.mark.parametrize("f, sentence", [
+    (lambda x: 2 * x.detach(), "gradients do not pass through it"),
+    (lambda x: torch.tensor((2 * x).detach().numpy()), "gradients do not pass through it"),
+    (lambda x: x + x.detach(), "gradients through it are wrong"),
+    (lambda x: torch.from_numpy(2 * x.numpy()), "it raises RuntimeError: Can't call numpy()")])
+def test_right_values_with_wrong_gradients_are_diagnosed(f, sentence):
+    v = said(f)
+    assert (v.status, v.mistake, v.points) == ("diagnosed", "gradients", 0)
+    assert sentence in v.message
+    assert verdict.judge(observation.observe(f, UNTRAINED), UNTRAINED, ANSWER).status == "passed"
+
+
+UNTRAINED = DOUBLE._replace(gradients=False)
+
+
+def test_a_known_mistake_in_the_gradients_has_its_own_sentence():
+    mistake = answers.Mistake("half", {"2 * x": "x + x.detach()"}, "Half.", 1)
+    answer = answers.answer(double, mistake)
+    f = lambda x: x.detach() + x                                               # noqa: E731
+    assert verdict.check_function(f, DOUBLE, answer).mistake == "half"
+
+
+def test_what_differs_from_call_to_call_is_named():
+    v = said(lambda x: 2 * x + torch.rand(()))
+    assert v.mistake == "own-randomness" and "Two calls" in v.message
 
 
 def test_mistakes_are_known_by_values_errors_and_shapes():

@@ -216,6 +216,29 @@ ANSWERS = {
                 "mean.", 2)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c01-same-noise",
+     "line 5: range(40) -> list(range(40))[:-1]"):
+        "Forty halvings of an interval are below the precision that a check can ask for, one "
+        "more or less, too.",
+    ("c01-same-noise",
+     "line 5: range(40) -> list(range(40))[1:]"):
+        "Forty halvings of an interval are below the precision that a check can ask for, one "
+        "more or less, too.",
+    ("c01-same-noise",
+     "line 5: 40 -> 41"):
+        "Forty halvings of an interval are below the precision that a check can ask for, one "
+        "more or less, too.",
+    ("c01-same-noise",
+     "line 5: 40 -> 39"):
+        "Forty halvings of an interval are below the precision that a check can ask for, one "
+        "more or less, too.",
+    ("c01-same-noise",
+     "line 8: a / s > alpha / sigma -> a / s >= alpha / sigma"):
+        "The two sides are never exactly equal.",
+}
+
 RIGHT = {
     "c01-thousand": (1, (
         "Each step shrinks x by as much variance as it adds, so nothing piles up.",

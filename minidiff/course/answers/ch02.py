@@ -170,6 +170,13 @@ ANSWERS = {
                 "from where it is.", 1)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c02-loss",
+     "line 5: net(x, t) - noise -> noise - net(x, t)"):
+        "The square is the same.",
+}
+
 RIGHT = {
     "c02-early": (1, (
         "A sharp digit would be wrong nearly always: the noise hides which one it is, and squared "

@@ -220,6 +220,31 @@ ANSWERS = {
                 "You never shrink, so all levels work at one scale.", 1)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c03-time",
+     "line 3: torch.exp(-log(10000) * torch.arange(dim // 2, device=t.device) / (dim // 2)) "
+     "-> torch.exp(-log(10000) * torch.arange(dim // 2, device=t.device) / (dim // "
+     "2)).detach()"):
+        "Frequencies are constants: they have no gradients.",
+    ("c03-time",
+     "line 5: -1 -> 1"):
+        "Times have one axis, so the last axis is axis 1.",
+    ("c03-time",
+     "line 3: torch.arange(dim // 2, device=t.device) -> torch.arange(dim // 2)"):
+        "A check on one device cannot see where a tensor is made; on a GPU it is an error.",
+    ("c03-time",
+     "line 3: torch.arange(dim // 2, device=t.device) -> torch.arange(dim // 2, "
+     "device=t.device).detach()"):
+        "Frequencies are constants: they have no gradients.",
+    ("c03-time",
+     "line 3: dim // 2 -> dim / 2"):
+        "dim is even, so half of it is the same number.",
+    ("c03-attention",
+     "line 3: k.transpose(-1, -2) -> k.transpose(-2, -1)"):
+        "Exchanging two axes is the same in either order.",
+}
+
 RIGHT = {
     "c03-bands": (2, (
         "Thin strokes have fine details, but there are few strokes, and their edges are soft.",

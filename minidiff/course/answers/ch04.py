@@ -241,6 +241,28 @@ ANSWERS = {
                 "The mlp has a shift and a scale of its own, the fourth and the fifth.", 2)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c04-join",
+     "line 4: rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w c)', t=t, h=h, "
+     "w=w, a=a, b=b, c=c) -> rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w "
+     "c)', h=h, w=w, a=a, b=b, c=c)"):
+        "einops infers one size from the others.",
+    ("c04-join",
+     "line 4: rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w c)', t=t, h=h, "
+     "w=w, a=a, b=b, c=c) -> rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w "
+     "c)', t=t, w=w, a=a, b=b, c=c)"):
+        "einops infers one size from the others.",
+    ("c04-join",
+     "line 4: rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w c)', t=t, h=h, "
+     "w=w, a=a, b=b, c=c) -> rearrange(tokens, 'n (t h w) (a b c k) -> n (t a) k (h b) (w "
+     "c)', t=t, h=h, a=a, b=b, c=c)"):
+        "einops infers one size from the others.",
+    ("c04-angles",
+     "line 5: -1 -> 1"):
+        "The angles have two axes, so the last axis is axis 1.",
+}
+
 RIGHT = {
     "c04-half": (1, (
         "Layers work token by token, so their work grows by 4. But attention compares all pairs of "

@@ -229,6 +229,19 @@ ANSWERS = {
                 3)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c05-loss",
+     "line 4: decode(draw(mean, log_var, eps)) - x -> x - decode(draw(mean, log_var, eps))"):
+        "The absolute value is the same.",
+    ("c05-loss",
+     "line 5: error.diff(dim=-1) -> error.diff()"):
+        "The last axis is what diff takes without being told.",
+    ("c05-calibrate",
+     "line 5: 1e-06 -> 5e-07"):
+        "The floor has to be small; how small is not asked.",
+}
+
 RIGHT = {
     "c05-axis": (2, (
         "Bits cost: zeta times the divergence. A number that varies little is not worth them.",

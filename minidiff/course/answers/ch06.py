@@ -277,6 +277,31 @@ ANSWERS = {
                 "and the maps.", 3)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c06-guided",
+     "@torch.no_grad()"):
+        "It returns a function, which runs later, outside of no_grad.",
+    ("c06-guided",
+     "line 5: torch.cat([cond, null]) -> torch.cat([cond, null]).detach()"):
+        "Conditions are whole numbers, which have no gradients.",
+    ("c06-guided",
+     "line 5: cond -> cond.detach()"):
+        "Conditions are whole numbers, which have no gradients.",
+    ("c06-guided",
+     "line 5: null -> null.detach()"):
+        "Conditions are whole numbers, which have no gradients.",
+    ("c06-interval",
+     "@torch.no_grad()"):
+        "It returns a function, which runs later, outside of no_grad.",
+    ("c06-cross",
+     "line 6: k.transpose(-1, -2) -> k.transpose(-2, -1)"):
+        "Exchanging two axes is the same in either order.",
+    ("c06-cross",
+     "line 6: -2 -> 2"):
+        "Of four axes the last but one is axis 2.",
+}
+
 RIGHT = {
     "c06-beyond": (2, (
         "At scale 1, yes. Above it the guess is exaggerated, and what is exaggerated is the "

@@ -285,6 +285,30 @@ ANSWERS = {
                 "The frames you hand on end one before the last: the clip would step back.", 3)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c07-clip-guess",
+     "line 5: variances.clamp(min=0) -> variances"):
+        "A covariance has no negative variances, but for rounding.",
+    ("c07-clip-guess",
+     "line 5: 0 -> -1"):
+        "A covariance has no negative variances, but for rounding.",
+    ("c07-temporal-conv",
+     "line 5: -2 -> 2"):
+        "Of four axes the last but one is axis 2.",
+    ("c07-causal",
+     "line 4: torch.ones_like(scores, dtype=torch.bool).triu(1) -> torch.ones_like(scores, "
+     "dtype=torch.bool).triu(1).detach()"):
+        "A mask of booleans has no gradients.",
+    ("c07-causal",
+     "line 3: k.transpose(-1, -2) -> k.transpose(-2, -1)"):
+        "Exchanging two axes is the same in either order.",
+    ("c07-causal",
+     "line 4: torch.ones_like(scores, dtype=torch.bool) -> torch.ones_like(scores, "
+     "dtype=torch.bool).detach()"):
+        "A mask of booleans has no gradients.",
+}
+
 RIGHT = {
     "c07-shared": (1, (
         "Frames never meet, but equal inputs give equal outputs.",

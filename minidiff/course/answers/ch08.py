@@ -257,6 +257,20 @@ ANSWERS = {
                 1)),
 }
 
+# mutants that no legal input tells from the right answer: `authoring.mutations`
+EQUIVALENT = {
+    ("c08-order",
+     "line 3: errors.double() -> errors"):
+        "Single precision differs by less than a check can ask for.",
+    ("c08-grid",
+     "line 5: torch.linspace(first, final, n, dtype=torch.float64) -> torch.linspace(first, "
+     "final, n)"):
+        "Single precision differs by less than a check can ask for.",
+    ("c08-grid",
+     "line 6: torch.zeros(1, dtype=torch.float64) -> torch.zeros(1)"):
+        "Single precision differs by less than a check can ask for.",
+}
+
 RIGHT = {
     "c08-same": (1, (
         "DDPM draws new noise in every step; with another number of steps it draws others, and "

@@ -29,7 +29,8 @@ class Exercise(NamedTuple):
 
     difficulty: 1 to 3. hints: three, each with more of the answer. cases: makes the calls, always
     the same. package_equivalents: dotted names of the package's functions that solve the
-    exercise; calling one does not pass.
+    exercise; calling one does not pass. gradients: whether the gradients of the function count,
+    too; not of a whole loop, which no training differentiates through.
     """
     id: str
     entry: str
@@ -40,6 +41,7 @@ class Exercise(NamedTuple):
     hints: tuple[str, str, str]
     cases: Callable[[], list[Case]]
     package_equivalents: tuple[str, ...] = ()
+    gradients: bool = True
 
 
 class Question(NamedTuple):

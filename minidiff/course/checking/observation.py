@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import NamedTuple
 
 import torch
@@ -37,23 +37,38 @@ class Observation(NamedTuple):
     error: the exception's name and message, with the line of the function, if one is known.
     mutated_arguments: the names of arguments that the call changed.
     package_calls: those of `Exercise.package_equivalents` that the function itself called.
+    gradients: of the weighted sum of all returned numbers with respect to each argument of
+    floating point, in their order; None where no gradient arrives; the error if there was one.
+    varies: whether a second call with the same arguments gave something else.
     """
     kind: str
     value: object = None
     error: str = ""
     mutated_arguments: tuple[str, ...] = ()
     package_calls: tuple[str, ...] = ()
+    gradients: tuple[Tensor | None, ...] | str = ()
+    varies: bool = False
 
 
-def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT) -> list[Observation]:
+def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT,
+            values_only: bool = False) -> list[Observation]:
     """One observation for each case; after a stub or an endless loop no other case is run.
 
-    Raises RuntimeError if the exercise names a function that the package does not have.
+    values_only: without gradients and second calls. Raises RuntimeError if the exercise names a
+    function that the package does not have.
     """
     observations, codes = [], package_codes(exercise)
-    for case in exercise.cases():
-        observations.append(observe_case(f, case, codes, seconds))
-        if observations[-1].kind in ("unwritten", "too long"):
+    for case, again in zip(exercise.cases(), exercise.cases(), strict=True):
+        seen = observe_case(f, case, codes, seconds)
+        if seen.kind == "value" and not values_only:
+            if not observations:
+                second = observe_case(f, exercise.cases()[0], {}, seconds)
+                seen = seen._replace(varies=not is_unchanged(second.value,
+                                                             clone_argument(seen.value)))
+            if exercise.gradients:
+                seen = seen._replace(gradients=gradients_of_case(f, again, seconds))
+        observations.append(seen)
+        if seen.kind in ("unwritten", "too long"):
             break
     return observations
 
@@ -87,6 +102,58 @@ def observe_case(f: Callable, case: Case, codes: dict[CodeType, str],
     arguments = zip(argument_names(f, len(before)), case.args, before)
     changed = tuple(n for n, now, then in arguments if not is_unchanged(now, then))
     return Observation(kind, value, error, changed, tuple(sorted(called)))
+
+
+def gradients_of_case(f: Callable, case: Case,
+                      seconds: float) -> tuple[Tensor | None, ...] | str:
+    """`Observation.gradients` of one case, whose arguments are not used again."""
+    leaves: list[Tensor] = []
+    try:
+        with time_limit(seconds), torch.enable_grad():
+            wrapped = with_leaves(f, leaves)
+            value = case.call(wrapped) if case.call else wrapped(*case.args, **case.kwargs)
+            total = sum_of_numbers(value)
+            if total is None or not total.requires_grad:
+                return (None,) * len(leaves)
+            return torch.autograd.grad(total, leaves, allow_unused=True)
+    except TimeLimitExceeded:
+        return "it does not come to an end"
+    except Exception as e:                                    # whatever a student's code raises
+        return describe_error(e, f)
+
+
+def with_leaves(f: Callable, leaves: list[Tensor]) -> Callable:
+    """f, whose arguments become `leaves`; if it returns a function, that one's arguments, too."""
+    def call(*args, **kwargs):
+        value = f(*(as_leaves(a, leaves) for a in args),
+                  **{k: as_leaves(v, leaves) for k, v in kwargs.items()})
+        return with_leaves(value, leaves) if isinstance(value, FunctionType) else value
+    return call
+
+
+def as_leaves(value: object, leaves: list[Tensor]) -> object:
+    """An argument whose tensors of floating point require gradients; these are added to `leaves`.
+    """
+    if isinstance(value, Tensor) and value.is_floating_point():
+        leaves.append(value.detach().clone().requires_grad_())
+        return leaves[-1]
+    if type(value) in (list, tuple):
+        return type(value)(as_leaves(v, leaves) for v in value)
+    return value
+
+
+def sum_of_numbers(value: object) -> Tensor | None:
+    """The sum of all numbers in a result, each with a weight of its own; None without any."""
+    if isinstance(value, Iterator):
+        value = list(islice(value, MAX_ITEMS))
+    if isinstance(value, (list, tuple)):
+        parts = [v for v in map(sum_of_numbers, value) if v is not None]
+        return sum((k + 1) * v for k, v in enumerate(parts)) if parts else None
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+        return None
+    weights = (1 + torch.arange(value.numel(), device=value.device)).double().sin()
+    finite = value.flatten().double()
+    return (weights * finite)[finite.isfinite()].sum()
 
 
 @contextmanager

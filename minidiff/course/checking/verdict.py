@@ -13,6 +13,9 @@ from minidiff.course.checking.observation import Observation, observe
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 # a verdict's word and its colour; colour-blind readers can distinguish the colours
+GRADIENTS, OWN_RANDOMNESS = "gradients", "own-randomness"         # mistakes of any function
+WHERE_GRADIENTS_STOP = ("They stop at no_grad, detach, .data, .item(), numpy, and where a tensor "
+                        "is made anew from numbers.")
 STATUS_STYLES = {"passed": ("PASS", "#0072B2"), "not attempted": ("NOT ATTEMPTED", "#999999"),
          "diagnosed": ("DIAGNOSIS", "#E69F00"), "failed": ("NOT YET", "#D55E00")}
 
@@ -59,8 +62,19 @@ def check_function(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
     return judge(observe(f, exercise), exercise, answer)
 
 
-def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -> Verdict:
-    """The verdict on the observations of a function on all cases of its exercise."""
+def observe_right(answer: Answer, exercise: Exercise) -> list[Observation]:
+    """The observations of the right answer. Raises RuntimeError if the check is broken."""
+    right = observe(answer.reference, exercise)
+    require_sound(right, exercise)
+    return right
+
+
+def judge(observations: list[Observation], exercise: Exercise, answer: Answer,
+          right: list[Observation] | None = None) -> Verdict:
+    """The verdict on the observations of a function on all cases of its exercise.
+
+    right: the observations of the right answer, if they are known already.
+    """
     def verdict(status: str, message: str, wrong=None, hint=None) -> Verdict:
         return Verdict(exercise.id, status, message, exercise.points * (status == "passed"),
                        wrong, hint)
@@ -71,8 +85,7 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -
     if copied := sorted({n for o in observations for n in o.package_calls}):
         return verdict("failed", f"It calls, or is, the package's own {' and '.join(copied)}: that "
                        "is the answer, not yours. Write the formula out.")
-    right = observe(answer.reference, exercise)
-    require_sound(right, exercise)
+    right = right or observe_right(answer, exercise)
     wrongs = [i for i, (came, want) in enumerate(zip(observations, right))
               if observation_difference(came, want)]
     if not wrongs and len(observations) == len(right):
@@ -80,13 +93,61 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer) -
             return verdict("failed", "The values are right, but your function changes its argument "
                            f"{' and '.join(changed)}, which belongs to the caller; work on a new "
                            "tensor (x = x + 1, not x += 1).")
-        return verdict("passed", f"{exercise.title}: right on all {len(right)} inputs.")
+        problem = gradient_problem(observations, right)
+        if not problem:
+            return verdict("passed", f"{exercise.title}: right on all {len(right)} inputs.")
     for wrong in answer.wrong_answers:
-        if same_behaviour(observations, observe(wrong.function, exercise)):
+        seen = observe(wrong.function, exercise, values_only=bool(wrongs))
+        if same_behaviour(observations, seen) and (wrongs or same_gradients(observations, seen)):
             return verdict("diagnosed", wrong.diagnosis, wrong.name, wrong.hint)
+    if not wrongs and len(observations) == len(right):
+        return verdict("diagnosed", problem, GRADIENTS)
+    if any(o.varies for o in observations) and not any(o.varies for o in right):
+        return verdict("diagnosed", "Two calls with the same arguments differ: it draws random "
+                       "numbers of its own, or keeps something between calls. Use what the "
+                       "arguments give, and nothing else.", OWN_RANDOMNESS)
     case = exercise.cases()[wrongs[0]]
     difference = observation_difference(observations[wrongs[0]], right[wrongs[0]])
     return verdict("failed", f"{difference} (Input: {case.description}.)")
+
+
+def gradient_problem(seen: list[Observation], right: list[Observation]) -> str:
+    """What is wrong with the gradients of a function whose values are right; empty if nothing."""
+    for came, want in zip(seen, right, strict=True):
+        if isinstance(want.gradients, str):
+            continue
+        if isinstance(came.gradients, str):
+            return ("The values are right, but where its arguments require gradients it raises "
+                    f"{came.gradients}. {WHERE_GRADIENTS_STOP}")
+        if len(came.gradients) != len(want.gradients):
+            continue
+        off = [not same_gradient(c, w) for c, w in zip(came.gradients, want.gradients)]
+        if any(off):
+            stopped = all(c is None or not c.any() for c, o in zip(came.gradients, off) if o)
+            which = ("do not pass through it" if stopped and all(
+                o for o, w in zip(off, want.gradients) if w is not None and w.any())
+                else "do not pass through a part of it" if stopped else "through it are wrong")
+            return (f"The values are right, but gradients {which}: a network that is trained "
+                    f"through this function would not learn. {WHERE_GRADIENTS_STOP}")
+    return ""
+
+
+def same_gradients(a: list[Observation], b: list[Observation]) -> bool:
+    """Whether the gradients of two functions agree in all cases."""
+    return not gradient_problem(a, b) and not gradient_problem(b, a)
+
+
+def same_gradient(c: Tensor | None, w: Tensor | None) -> bool:
+    """Whether a gradient is the right one; None is zero. Where w is not finite, nothing counts."""
+    if c is None or w is None:
+        return not any(g is not None and bool(g.nan_to_num(0, 0, 0).any()) for g in (c, w))
+    if c.shape != w.shape:
+        return False
+    finite = w.isfinite()
+    error = (c.double() - w.double()).nan_to_num(1e30)[finite].abs()
+    largest = w[finite].double().abs()
+    limit = 10 * TOLERANCE.get(w.dtype, 1e-4)
+    return not error.numel() or bool(error.max() <= limit * max(largest.max().item(), 1e-6))
 
 
 def require_sound(right: list[Observation], exercise: Exercise) -> None:

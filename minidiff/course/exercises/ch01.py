@@ -123,7 +123,7 @@ EXERCISES = (
          "The angle is pi / 2 times t; sigma is its sine and alpha its cosine.",
          "float32 has no exact pi / 2, so torch.cos(pi / 2) is -4e-8. But sin(0) is 0: write the "
          "cosine as torch.sin(pi / 2 * (1 - t))."),
-        cosine_cases, ("minidiff.schedules.Cosine.__call__",)),
+        cosine_cases, ("minidiff.schedules.Cosine.__call__",), gradients=False),
     Exercise(
         "c01-same-noise", "same_noise", "The same noise on another schedule", 2, 15, 3,
         ("Equally noisy means: the same ratio of alpha to sigma. On every schedule it only falls "
@@ -133,7 +133,7 @@ EXERCISES = (
          "plenty.",
          "cleaner = a / s > alpha / sigma; low = torch.where(cleaner, middle, low); high = "
          "torch.where(cleaner, high, middle). Start from zeros_like(t) and ones_like(t)."),
-        same_noise_cases, ("minidiff.schedules.log_snr_timesteps",)),
+        same_noise_cases, ("minidiff.schedules.log_snr_timesteps",), gradients=False),
     Exercise(
         "c01-clip-noise", "clip_noise", "Noise for the frames of a clip", 2, 10, 2,
         ("Two independent noises of variance 1 are mixed: their weights squared must sum to 1.",
@@ -148,7 +148,8 @@ EXERCISES = (
          "E[x0 | x] = mean + gain (x - E[x]), with gain = Cov(x0, x) / Var(x). What are E[x], "
          "Var(x) and Cov(x0, x)?",
          "E[x] = alpha mean, Var(x) = alpha^2 std^2 + sigma^2, Cov(x0, x) = alpha std^2."),
-        gaussian_cases, ("minidiff.gaussians.gaussian_denoiser", "minidiff.gaussians.gain")),
+        gaussian_cases, ("minidiff.gaussians.gaussian_denoiser", "minidiff.gaussians.gain"),
+        gradients=False),
 )
 
 QUESTIONS = (

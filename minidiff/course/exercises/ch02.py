@@ -131,7 +131,7 @@ EXERCISES = (
          "A softmax over the clips of -|x - alpha clip_i|^2 / (2 sigma^2); torch.softmax takes the "
          "largest out first, so nothing becomes 0 / 0. Flatten, then `weights @ data.flatten(1)`."),
         handful_cases, ("minidiff.gaussians.dataset_denoiser",
-                        "minidiff.gaussians.mixture_denoiser")),
+                        "minidiff.gaussians.mixture_denoiser"), gradients=False),
     Exercise(
         "c02-step", "ddpm_step", "One step back: DDPM's posterior", 3, 15, 3,
         ("Believe x0 for a moment. Then x_s is Gaussian given x_t and x0: its mean lies on the "
@@ -148,7 +148,7 @@ EXERCISES = (
          "for k, (t, s) in enumerate(pairwise(ts)): x = ddpm_step(schedule, x, denoise(x, t), t, "
          "s, noises[k]). Return x."),
         loop_cases, ("minidiff.samplers.ddpm", "minidiff.samplers.ddim",
-                     "minidiff.samplers.ddim_step")),
+                     "minidiff.samplers.ddim_step"), gradients=False),
 )
 
 QUESTIONS = (

@@ -169,7 +169,7 @@ EXERCISES = (
          "1/100.",
          "For each of the three columns: column[:, None] * torch.logspace(0, -2, share), that is "
          "(N, share). Concatenate the three along the last axis."),
-        angles_cases),
+        angles_cases, gradients=False),
     Exercise(
         "c04-block", "dit_block", "A block that starts as the identity", 2, 12, 2,
         ("Two branches, one after the other: attention, then the mlp. The input of each is normed, "

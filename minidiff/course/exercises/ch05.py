@@ -199,7 +199,7 @@ EXERCISES = (
          "two more axes.",
          "mean = z.mean((0, 1, 3, 4))[:, None, None]; the same with std, and .clamp(min=1e-6) for "
          "a channel that never changes."),
-        calibration_cases, ("minidiff.vae.VAE.fit_latent_stats",)),
+        calibration_cases, ("minidiff.vae.VAE.fit_latent_stats",), gradients=False),
     Exercise(
         "c05-shimmer", "blur_and_shimmer", "Blur and shimmer", 3, 15, 3,
         ("Follow the digit: shift every frame of the error back by the digit's movement. The part "
@@ -208,7 +208,7 @@ EXERCISES = (
          "the band of all, .unflatten(0, error.shape[:2]), then look along time.",
          "seen.mean(1).square() is the blur of each pixel, seen.var(1, correction=0) its shimmer; "
          ".flatten(1).mean(1) of each gives one number a clip."),
-        shimmer_cases),
+        shimmer_cases, gradients=False),
 )
 
 QUESTIONS = (

@@ -111,9 +111,11 @@ def drop_cases() -> list[Case]:
     cases, chance = [], torch.tensor([0.4, 0.0, 0.12, 0.95, 0.6, 0.08])
     classes, words = torch.tensor([3, 1, 4, 1, 5, 9]), seeded_randn(1, 6, 4).mul(9).abs().long() + 1
     square = seeded_randn(2, 6, 6).mul(9).abs().long() + 1
+    pairs = seeded_randn(3, 6, 2, 3).mul(9).abs().long() + 1
     for (cond, null, what), p in product(
             ((classes, 10, "6 classes, null 10"), (words, 0, "6 prompts of 4 words, null 0"),
-             (square, 0, "6 prompts of 6 words, null 0")), (0.0, 0.1, 0.5, 1.0)):
+             (square, 0, "6 prompts of 6 words, null 0"),
+             (pairs, 0, "6 times 2 prompts of 3 words, null 0")), (0.0, 0.1, 0.5, 1.0)):
         cases.append(Case(f"{what}, p = {p}", (cond.clone(), null, p, chance.clone())))
     return cases
 
@@ -172,7 +174,7 @@ def either(x: Tensor, t: float, low: float, high: float) -> Callable:
 
         def record(who: str, x: Tensor, t: Tensor) -> Tensor:
             called.append(who)
-            return x * t + (2 if who == "inside" else -1)
+            return x * (1 + t) + (2 if who == "inside" else -1)
         guess = f(partial(record, "inside"), partial(record, "outside"), low, high)
         return [guess(x.clone(), torch.tensor(t)), called]
     return use
@@ -243,7 +245,8 @@ EXERCISES = (
          "(B, L), and PyTorch lines axes up from the right.",
          "gone = (chance < p).view(-1, *[1] * (cond.ndim - 1)); return torch.where(gone, null, "
          "cond), which leaves the caller's cond as it is."),
-        drop_cases, ("minidiff.train.drop_conditions", "minidiff.schedules.append_dims")),
+        drop_cases, ("minidiff.train.drop_conditions", "minidiff.schedules.append_dims"),
+        gradients=False),
     Exercise(
         "c06-guided", "guided", "The line through two predictions", 3, 15, 2,
         ("Return a function of x and t. It calls the network twice, with cond and with null, and "
@@ -277,7 +280,8 @@ EXERCISES = (
          "ids = [vocabulary.index(w) for w in prompt.lower().split()] raises ValueError for an "
          "unknown word by itself; for too many words raise one, then torch.tensor(ids + [0] * "
          "(length - len(ids)))."),
-        token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked_words")),
+        token_cases, ("minidiff.data.prompts.encode", "minidiff.data.prompts.checked_words"),
+        gradients=False),
     Exercise(
         "c06-cross", "cross_attention", "Places that read words", 3, 18, 3,
         ("It is chapter 03's attention with two inputs: the places give the queries, q = query(h), "

@@ -334,7 +334,7 @@ EXERCISES = (
          "of each is its norm over the last axis.",
          "accelerations = path.diff(dim=1).diff(dim=1).norm(dim=-1); return (-2 * "
          "accelerations).exp().mean(1)."),
-        steady_cases),
+        steady_cases, gradients=False),
     Exercise(
         "c07-clip-guess", "clip_guess", "The exact denoiser of a clip", 2, 14, 3,
         ("Turn the frames onto the covariance's principal axes: along each of them the numbers "
@@ -344,7 +344,7 @@ EXERCISES = (
          "y = torch.einsum('bt...,tk->bk...', x, axes); std = variances.sqrt().view(-1, *[1] * "
          "(x.ndim - 2)); y = gaussian_guess(y, 0, std, alpha, sigma); return "
          "torch.einsum('bk...,tk->bt...', y, axes)."),
-        guess_cases, ("minidiff.gaussians.ar1_denoiser",)),
+        guess_cases, ("minidiff.gaussians.ar1_denoiser",), gradients=False),
     Exercise(
         "c07-temporal-attention", "temporal_attention", "Attention through time", 3, 18, 3,
         ("Attend over the frames: each place of each clip is a row of T tokens of width C. Attend, "
@@ -380,7 +380,7 @@ EXERCISES = (
          "The window that comes back begins with the frames you gave: window[:, known:] is new.",
          "while clip.shape[1] < length: window = extend(clip[:, -known:]); clip = torch.cat([clip, "
          "window[:, known:]], 1). Then return clip[:, :length]."),
-        rollout_cases),
+        rollout_cases, gradients=False),
 )
 
 QUESTIONS = (

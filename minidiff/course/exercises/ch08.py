@@ -102,7 +102,7 @@ EXERCISES = (
          "A straight line with slope -p. Fit it by least squares: slope = covariance / variance.",
          "a, b = steps.double().log(), errors.log(); a = a - a.mean(); the slope is "
          "(a * b).sum() / (a * a).sum(), and the order is minus that."),
-        order_cases, ("minidiff.visual.sampler_duel.convergence_order",)),
+        order_cases, ("minidiff.visual.sampler_duel.convergence_order",), gradients=False),
     Exercise(
         "c08-heun", "heun_step", "One step of Heun", 3, 12, 2,
         ("The trapezoid rule: the mean of the slopes at both ends of the step. To know the slope "
@@ -111,7 +111,7 @@ EXERCISES = (
          "noise, each with its own x, alpha and sigma. At s = 0 y is the answer.",
          "x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * (eps_t + eps_s) / 2, with eps_s = "
          "(y - a_s * y0) / s_s."),
-        heun_cases, ("minidiff.samplers.heun", "minidiff.samplers.ddim_step")),
+        heun_cases, ("minidiff.samplers.heun", "minidiff.samplers.ddim_step"), gradients=False),
     Exercise(
         "c08-grid", "log_snr_grid", "A grid that is even in log-SNR", 2, 8, 2,
         ("Find lambda at both ends, put n values evenly between them, and turn each back into a "
@@ -120,7 +120,7 @@ EXERCISES = (
          "torch.sigmoid undoes torch.logit.",
          "torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64)), with first and "
          "final the lambda of t_max and t_min; then torch.cat with a single exact 0."),
-        grid_cases, ("minidiff.schedules.log_snr_timesteps",)),
+        grid_cases, ("minidiff.schedules.log_snr_timesteps",), gradients=False),
     Exercise(
         "c08-2m", "two_m", "DPM-Solver++(2M)", 3, 15, 3,
         ("It is DDIM's loop. Only the guess given to ddim_step changes: it is for the middle of "
@@ -131,7 +131,8 @@ EXERCISES = (
          "guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before). Remember the network's "
          "own x0 and t for the next round, not the extrapolated one; a local variable forgets the "
          "batch before."),
-        two_m_cases, ("minidiff.samplers.dpmpp_2m", "minidiff.samplers.ddim_step")),
+        two_m_cases, ("minidiff.samplers.dpmpp_2m", "minidiff.samplers.ddim_step"),
+        gradients=False),
     Exercise(
         "c08-eta", "eta_step", "Any amount of new noise", 2, 8, 2,
         ("Start from ddim_step: alpha_s x0 plus noise of standard deviation sigma_s. Part of that "

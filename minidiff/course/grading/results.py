@@ -100,7 +100,8 @@ def pack_observations(seen: list[Observation]) -> bytes:
     """Observations as a message."""
     packer = Packer()
     rows = [[o.kind, packer.pack(o.value), printable(o.error),
-             [printable(n) for n in o.mutated_arguments], list(o.package_calls)] for o in seen]
+             [printable(n) for n in o.mutated_arguments], list(o.package_calls),
+             packer.pack(o.gradients), bool(o.varies)] for o in seen]
     return message({"seen": rows}, packer.tensors)
 
 
@@ -110,13 +111,23 @@ def unpack_observations(about: dict, tensors: dict[str, Tensor]) -> list[Observa
         if "unavailable" in about:
             return printable(about["unavailable"], 1000)
         seen = [Observation(kind, unpack(value, tensors), printable(error),
-                            tuple(map(printable, changed)), tuple(map(printable, called)))
-                for kind, value, error, changed, called in about["seen"]]
+                            tuple(map(printable, changed)), tuple(map(printable, called)),
+                            checked_gradients(unpack(gradients, tensors)), varies is True)
+                for kind, value, error, changed, called, gradients, varies in about["seen"]]
         if seen and {o.kind for o in seen} <= KINDS:
             return seen
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return DAMAGED
+
+
+def checked_gradients(value: object) -> tuple[Tensor | None, ...] | str:
+    """Gradients that were read. Raises ValueError for anything else."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, tuple) and all(g is None or isinstance(g, Tensor) for g in value):
+        return value
+    raise ValueError("Gradients are tensors.")
 
 
 def printable(text: str, max_length: int = 300) -> str:
