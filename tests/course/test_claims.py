@@ -46,6 +46,34 @@ def test_independent_errors_add_as_squares():
     assert mean_difference((5.0, 3.0), (2.0, 4.0)) == (3.0, 5.0)
 
 
+@pytest.fixture(autouse=True)
+def full_size(monkeypatch):
+    """Claims are judged, which they are not in the smoke profile."""
+    monkeypatch.setenv("MINIDIFF_PROFILE", "cpu")
+
+
+@pytest.mark.parametrize(("values", "low", "high"), [
+    ([1.0] * 4, 0.51, 1.0), ([0.0] * 4, 0.0, 0.49), ([1.0, 0, 0, 0], 0.046, 0.699),
+    ([0.0] * 10, 0.0, 0.278), ([0.0] * 5 + [1.0] * 5, 0.237, 0.763),
+    ([1.0, 1.0, 1.0, -1.0], -0.48, 1.0), ([-1.0] * 6, -1.0, -0.5)])
+def test_intervals_of_shares_stay_in_their_range(values, low, high):
+    found = claims.limits(torch.tensor(values))
+    assert found == pytest.approx((low, high), abs=0.005)
+
+
+def test_intervals_of_other_values_are_the_usual_ones():
+    values = torch.tensor([0.0, 0.5, 1.0, 2.0])
+    mean, half = confidence_interval(values)
+    assert claims.limits(values) == (mean - half, mean + half)
+
+
+def test_nothing_is_judged_in_the_smoke_profile(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_PROFILE", "smoke")
+    row = claim(3, "so", (-6e-7, 1e-7))
+    assert row.verdict == "not judged at this size" == claims.NOT_JUDGED
+    assert exact_claim(3, "so", 1.0, True).verdict == HOLDS
+
+
 @pytest.mark.parametrize(("measured", "level", "verdict"), [
     ((1.0, 0.5), 0.0, HOLDS), ((-1.0, 0.5), 0.0, FAILS), ((0.25, 0.5), 0.0, UNDECIDED),
     ((0.5, 0.5), 0.0, UNDECIDED), ((-0.5, 0.5), 0.0, UNDECIDED),                 # touches 0
@@ -91,6 +119,8 @@ def test_a_table_makes_means_of_values_and_leaves_words():
     ]).data.splitlines()
     assert head == "| a | b | c | d | e |" and set(line) <= set("| -")
     assert row == "| word | 3 | 0.123 | 0.5 | 2.5 ± 1.3 |"
+    shares = markdown_table(("a",), [(torch.tensor([1, 1, 0, 1]).float(),)]).data
+    assert shares.splitlines()[-1] == "| 0.75 (0.3 to 0.95) |"
 
 
 # Stored tables

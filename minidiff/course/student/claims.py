@@ -1,6 +1,7 @@
 """The numbers of a chapter: means with intervals, claims with verdicts, stored tables.
 
-An interval is 95 %, of the mean of independent values, by the normal approximation.
+An interval is 95 %, of the mean of independent values: by the normal approximation, or Wilson's
+if all values are 0 or 1, so that it stays in that range (Wilson 1927).
 """
 import csv
 from collections.abc import Iterable, Sequence
@@ -10,8 +11,11 @@ from typing import NamedTuple
 from IPython.display import Markdown
 from torch import Tensor
 
+from minidiff.training.profiles import get_profile
+
 TABLES = Path(__file__).parents[1] / "tables"                   # written by commands in benchmarks/
 CLAIM_VERDICTS = "holds here", "does not hold here", "undecided at this size"
+NOT_JUDGED = "not judged at this size"                     # of anything in the smoke profile
 
 
 class Claim(NamedTuple):
@@ -27,6 +31,24 @@ def confidence_interval(values: Tensor) -> tuple[float, float]:
     """The mean of values (N,) and half its interval."""
     values = values.double()
     return values.mean().item(), 1.96 * values.std().item() / len(values)**0.5
+
+
+def limits(values: Tensor) -> tuple[float, float]:
+    """The ends of the interval of the mean of values (N,).
+
+    Shares (values 0 and 1) and differences of shares (-1, 0, 1) stay in their range, and are not
+    certain because a few values agree.
+    """
+    mean, half = confidence_interval(values)
+    n, kinds = len(values), set(values.double().unique().tolist())
+    if kinds <= {0.0, 1.0}:
+        z = 1.96**2 / n
+        middle, half = (mean + z / 2) / (1 + z), (z * mean * (1 - mean) + z**2 / 4)**0.5 / (1 + z)
+        return max(0.0, middle - half), min(1.0, middle + half)
+    if kinds <= {-1.0, 0.0, 1.0}:
+        half = max(half, 3 / n) if len(kinds) == 1 else half             # the rule of three
+        return max(-1.0, mean - half), min(1.0, mean + half)
+    return mean - half, mean + half
 
 
 def mean_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -45,15 +67,20 @@ def claim(
 
     If the whole interval is below, the claim fails. measured: values (N,), or a mean and half its
     interval. within: then the claim is that the mean differs from `threshold` by less than this.
+    In the smoke profile nothing is judged.
     """
-    mean, half = confidence_interval(measured) if isinstance(measured, Tensor) else measured
-    low, high = mean - half - threshold, mean + half - threshold
+    if isinstance(measured, Tensor):
+        mean, (first, last) = measured.double().mean().item(), limits(measured)
+    else:
+        mean, first, last = measured[0], measured[0] - measured[1], measured[0] + measured[1]
+    low, high = first - threshold, last - threshold
     if within is None:
         holds, fails = low > 0, high < 0
     else:
         holds, fails = -within < low and high < within, low > within or high < -within
-    return Claim(number, statement, f"{mean:.3g}", f"{mean - half:.3g} to {mean + half:.3g}",
-                 CLAIM_VERDICTS[0 if holds else 1 if fails else 2])
+    verdict = (NOT_JUDGED if get_profile().name == "smoke" else
+               CLAIM_VERDICTS[0 if holds else 1 if fails else 2])
+    return Claim(number, statement, f"{mean:.3g}", f"{first:.3g} to {last:.3g}", verdict)
 
 
 def exact_claim(number: int, statement: str, value: str | float, holds: bool) -> Claim:
@@ -70,10 +97,16 @@ def claims_table(claims: Iterable[Claim]) -> Markdown:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence]) -> Markdown:
-    """Rows of words, numbers and values (N,); values become a mean and half its interval."""
+    """Rows of words, numbers and values (N,); values become a mean and half its interval.
+
+    Shares, all of whose values are 0 or 1, become a mean and the ends of its interval.
+    """
     def cell(value) -> str:
         if isinstance(value, Tensor) and value.ndim:
-            return "{:.3g} ± {:.2g}".format(*confidence_interval(value))
+            mean, half = confidence_interval(value)
+            share = bool(((value == 0) | (value == 1)).all())
+            return (f"{mean:.3g} ({limits(value)[0]:.2g} to {limits(value)[1]:.2g})" if share
+                    else f"{mean:.3g} ± {half:.2g}")
         return f"{float(value):.3g}" if isinstance(value, float | Tensor) else str(value)
     lines = [headings, ("---",) * len(headings), *([cell(v) for v in row] for row in rows)]
     return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
