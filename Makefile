@@ -22,6 +22,9 @@ demo: $(VENV)/.plots
 lab: $(VENV)/.course
 	$(BIN)/python -m jupyterlab notebooks
 
+# a process for each core, at most four, each with one thread; the tests of a file stay together
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+
 NBVAL = MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) $(BIN)/python -m pytest \
 	--nbval-lax --nbval-cell-timeout 600
 
@@ -29,7 +32,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m minidiff.course check
 	$(BIN)/python -m minidiff.course lint
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests
 	PYTHONPATH="$(CURDIR)/tests/offline" $(NBVAL) notebooks
 	MINIDIFF_STRICT=1 $(NBVAL) solutions
 

@@ -45,7 +45,7 @@ from benchmarks.speed.paired_timing import (  # noqa: E402
     warm_up,
 )
 from benchmarks.speed.peers import build  # noqa: E402
-from benchmarks.studies import latent_vs_pixel_cost  # noqa: E402
+from benchmarks.studies import latent_vs_pixel_cost, scoreboard_figure  # noqa: E402
 from benchmarks.studies.denoise_from_noise_level import noise_and_denoise  # noqa: E402
 from benchmarks.studies.motion_errors_by_distance import motion_rows as near_or_apart  # noqa: E402
 from benchmarks.studies.prompt_errors_by_angle import heading_angles, result_rows  # noqa: E402
@@ -53,6 +53,8 @@ from minidiff import load, pipeline  # noqa: E402
 from minidiff.data import digits  # noqa: E402
 from minidiff.data.media import to_unit  # noqa: E402
 from minidiff.data.moving_mnist import moving_mnist, object_specs, place_sprites  # noqa: E402
+from minidiff.evaluation.baselines import BASELINES  # noqa: E402
+from minidiff.evaluation.rows import HEADLINE_METRICS  # noqa: E402
 from minidiff.layers import attention  # noqa: E402
 from minidiff.pipeline import GeneratedVideo  # noqa: E402
 from minidiff.recipes import build_model, get_recipe  # noqa: E402
@@ -524,6 +526,17 @@ STUDIES = [path.stem for path in (ROOT / "benchmarks" / "studies").glob("[a-z]*.
 def test_every_study_can_be_imported_and_names_its_command(name):
     module = import_module(f"benchmarks.studies.{name}")
     assert f"python -m benchmarks.studies.{name}" in module.__doc__ and callable(module.main)
+
+
+def test_the_figure_of_the_scoreboards_parts_shows_cases_that_these_parts_charge():
+    assert [part.name for part in scoreboard_figure.PARTS] == [
+        k for k in HEADLINE_METRICS if k not in ("SCORE", "CLIPS", "PROMPT")]
+    for part in scoreboard_figure.PARTS:
+        assert len(set(part.cases)) == 3 and set(part.cases) <= set(BASELINES)
+    clips = torch.arange(8 * 8).view(8, 8, 1, 1, 1).float()
+    one, every = (scoreboard_figure.strip(clips, scoreboard_figure.PARTS[k]) for k in (0, -1))
+    assert one.tolist() == [[8 * scoreboard_figure.EXAMPLE + k for k in range(8)]]
+    assert every.tolist() == [[8 * k for k in range(8)]]
 
 
 def test_what_studies_import_late_exists(monkeypatch):

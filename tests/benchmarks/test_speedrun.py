@@ -1,5 +1,4 @@
 """Trainings within a budget of time: what counts, when they stop, what is kept and printed."""
-import csv
 import sys
 from pathlib import Path
 
@@ -238,19 +237,6 @@ def test_a_trial_has_its_own_budget_and_few_clips(raced, tmp_path):
 def rows_of(idea: str, *scores: tuple[int, str], **other) -> list[dict]:
     key = fixed_budget.variant_key(idea, CPU) if idea in VARIANTS else dict(idea=idea, recipe="0")
     return [key | dict(seed=str(seed), SCORE=score, steps="10") | other for seed, score in scores]
-
-
-@pytest.mark.parametrize("table, name", [
-    ("speedrun-cpu-10min", "cpu-10min"), ("speedrun-cpu-10min-slower", "cpu-10min"),
-    ("speedrun-core-10min", "core-10min"), ("peers-cpu-10min", "cpu-10min")])
-def test_stored_rows_are_of_the_variants_of_today(table, name):
-    """Else they would silently count no more, and ten minutes a row would be spent again."""
-    path = benchmark_config.BenchmarkConfig([0]).folder / f"{table}.csv"
-    rows = list(csv.DictReader(line for line in path.open() if not line.startswith("#")))
-    assert rows
-    for row in rows:
-        recipe = variant_recipe(row.get("idea", RECORD), BUDGET_CLASSES[name])
-        assert row["recipe"] == fingerprint(recipe), row
 
 
 def test_differences_are_between_equal_seeds():
