@@ -218,7 +218,7 @@ MISBEHAVED = {
     "None. Is a `return` missing?": lambda x: None,
     "returns shape (3,), expected (2, 3)": lambda x: 2 * x[0],
     "a tensor of shape (2, 3), not a str": lambda x: "2 x",
-    "the dtype should follow the input": lambda x: (2 * x).double(),
+    "the dtype should be that of the input": lambda x: (2 * x).double(),
     "raises ZeroDivisionError": lambda x: 1 / 0,
     "does not come to an end": lambda x: [None for _ in iter(int, 1)],
     "changes its argument": in_place,
@@ -345,6 +345,23 @@ def test_a_check_that_crashes_for_every_function_passes_none(broken, message):
 def test_what_is_no_function_is_said():
     assert "None" in verdict.check_function(None, DOUBLE, ANSWER).message
     assert "a Tensor" in verdict.check_function(torch.ones(1), DOUBLE, ANSWER).message
+
+
+@pytest.mark.parametrize(("came", "want", "sentence"), [
+    (torch.tensor(1.4680001), torch.tensor(1.468), ""),
+    (torch.tensor(1.46801, dtype=torch.float64), torch.tensor(1.468, dtype=torch.float64),
+     "It returns 1.46801, expected 1.468;"),
+    (([1], [2, 3]), ([1], [2, 3, 4]), "Number 2 of what it returns should hold 3 things, not 2."),
+    (([1], [2, [3]]), ([1], [2, [4]]),
+     "Number 1 of number 2 of number 2 of what it returns is 3, expected 4;"),
+    (([1], None), ([1], [2]), "Number 2 of what it returns is None."),
+    ((1.0, "a"), (1.0, "b"), "Number 2 of what it returns should be 'b', not 'a'."),
+    ((1.0, "a"), (1.0, 2.0), "Number 2 of what it returns should be a float, not a str."),
+    ([torch.ones(2)], [torch.ones(3)],
+     "Number 1 of what it returns is shape (2,), expected (3,).")])
+def test_differences_are_sentences_that_say_where(came, want, sentence):
+    assert verdict.value_difference(came, want).startswith(sentence)
+    assert bool(sentence) == bool(verdict.value_difference(came, want))
 
 
 def test_nan_is_not_right():

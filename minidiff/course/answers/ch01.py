@@ -60,6 +60,14 @@ def in_place(x0: Tensor, betas: Tensor, noises: Tensor) -> Tensor:
     return torch.stack(seen)
 
 
+def frame_to_frame(eps: Tensor, shared: Tensor, rho: float) -> Tensor:
+    """A wrong noise of clips: each frame takes over a part of the frame before."""
+    frames = [shared]
+    for own in eps.unbind(1):
+        frames.append(rho**0.5 * frames[-1] + (1 - rho)**0.5 * own)
+    return torch.stack(frames[1:], 1)
+
+
 BOTH = "alpha * x0 + sigma * noise"
 STEP = "(1 - beta).sqrt() * x + beta.sqrt() * noise"
 QUARTER = "torch.sin(pi / 2 * (1 - t)), torch.sin(pi / 2 * t)"
@@ -96,7 +104,27 @@ ANSWERS = {
                 "states.", 1),
         WrongAnswer("in-place", in_place,
               "`x *= ...` and `x += ...` change the tensor that x0 and your whole list share, so "
-              "all states are the last one. Make a new tensor in each step.", 3)),
+              "all states are the last one. Make a new tensor in each step.", 3),
+        Mistake("one-minus-root", {"(1 - beta).sqrt() * x": "(1 - beta.sqrt()) * x"},
+                "The root is in the wrong place: x's factor is sqrt(1 - beta), not 1 - sqrt(beta), "
+                "which shrinks x far too much.", 3),
+        Mistake("betas-backwards", {"zip(betas, noises)": "zip(betas.flip(0), noises)"},
+                "You go through the betas from the last to the first. Step i uses betas[i], "
+                "beginning with betas[0].", 1),
+        Mistake("betas-summed", {"zip(betas, noises)": "zip(betas.cumsum(0), noises)"},
+                "You use the sum of all betas so far. Each step adds only its own beta; what came "
+                "before is in x already.", 1),
+        Mistake("minus", {"* x + beta": "* x - beta"},
+                "You subtract the noise. Its distribution is the same, but a network that is "
+                "trained on x must know which sign was used: here noise is added.", 3),
+        Mistake("last-only", {"return torch.stack(seen)": "return x"},
+                "You return the last state only. All of them are asked for, x0 first.", 1),
+        Mistake("steps-second", {"torch.stack(seen)": "torch.stack(seen, 1)"},
+                "You stack the states along axis 1, inside the data. The steps are the first axis: "
+                "(N + 1, ...).", 3),
+        Mistake("joined", {"torch.stack(seen)": "torch.cat(seen)"},
+                "torch.cat joins the states along the data's own first axis. torch.stack makes a "
+                "new axis for the steps.", 3)),
     "c01-add-noise": answer(
         add_noise,
         Mistake("squared", {BOTH: "alpha**2 * x0 + sigma**2 * noise"},
@@ -126,7 +154,22 @@ ANSWERS = {
                 "1 - alpha is sigma on the straight schedule Flow only. Take the sigma that the "
                 "schedule gives.", 1),
         Mistake("noise-unscaled", {"sigma * noise": "noise"},
-                "The noise has full strength at every t; multiply it by sigma.", 1)),
+                "The noise has full strength at every t; multiply it by sigma.", 1),
+        Mistake("signal-unscaled", {"alpha * x0": "x0"},
+                "The data keeps its full strength at every t, so at t = 1 it is still there. "
+                "Multiply it by alpha.", 1),
+        Mistake("sigma-from-alpha", {"sigma * noise": "(1 - alpha**2).sqrt() * noise"},
+                "sqrt(1 - alpha^2) is sigma on variance-preserving schedules only, and Flow is "
+                "none of them. The schedule returns sigma, too.", 1),
+        Mistake("minus", {"+ sigma": "- sigma"},
+                "You subtract the noise. A network that learns it would learn it with the wrong "
+                "sign for the sampler.", 3),
+        Mistake("clipped", {BOTH: "(alpha * x0 + sigma * noise).clamp(-1, 1)"},
+                "You cut x_t off at -1 and 1. Only clean data lies in that range; clipped noise is "
+                "not normal any more.", 3),
+        Mistake("brackets", {BOTH: "alpha * (x0 + sigma * noise)"},
+                "Your alpha multiplies the noise as well, so at t = 1 nothing is left, not even "
+                "noise. It belongs to x0 alone.", 3)),
     "c01-cosine": answer(
         cosine,
         Mistake("end-not-exact", {"torch.sin(pi / 2 * (1 - t))": "torch.cos(pi / 2 * t)"},
@@ -147,7 +190,33 @@ ANSWERS = {
                 "alpha^2.", 1),
         Mistake("straight", {QUARTER: "1 - t, t"},
                 "That is the straight schedule Flow, whose variance dips to 1/2 in the middle; "
-                "this one stays on the circle.", 1)),
+                "this one stays on the circle.", 1),
+        Mistake("straight-variance", {QUARTER: "(1 - t).sqrt(), t.sqrt()"},
+                "You are on the circle, but the variance grows steadily, not the angle. The cosine "
+                "schedule has constant speed: its angle is pi / 2 * t.", 1),
+        Mistake("angle-doubled", {QUARTER: "torch.sin(pi * (1 - t)), torch.sin(pi * t)"},
+                "Your angle is pi t, twice too large: at t = 1 sigma is back at 0. A quarter "
+                "circle is pi / 2.", 2),
+        Mistake("no-pi", {QUARTER: "torch.sin(1 - t), torch.sin(t)"},
+                "Your angle ends at 1, which is 57 degrees; torch.sin expects radians, and a "
+                "quarter circle is pi / 2 of them.", 2),
+        Mistake("sigma-as-variance", {", torch.sin(pi / 2 * t)": ", torch.sin(pi / 2 * t)**2"},
+                "Your alpha is right, but your sigma is 1 - alpha^2, the noise's variance. sigma "
+                "is its root.", 1),
+        Mistake("with-offset", {QUARTER: "torch.cos(pi / 2 * (t + 0.008) / 1.008), "
+                                         "torch.sin(pi / 2 * (t + 0.008) / 1.008)"},
+                "You use the offset s = 0.008 of Nichol 2021 (eq. 17), which keeps the first steps "
+                "of a table from being too small. Here it is not wanted: at t = 0 there would be "
+                "noise already.", 1),
+        Mistake("start-not-exact", {", torch.sin(pi / 2 * t)": ", torch.cos(pi / 2 * (1 - t))"},
+                "Right up to rounding, but sigma(0) is -4e-8 and not 0: clean data would not be "
+                "quite clean. sin(0) is exact, cos(pi / 2) is not.", 3),
+        Mistake("kept-off-zero", {"torch.sin(pi / 2 * (1 - t))":
+                                  "torch.sin(pi / 2 * (1 - t)).clamp(min=1e-3)"},
+                "You keep alpha above 0. Then a little of the data is left at t = 1, but sampling "
+                "begins with pure noise: the two must agree.", 1),
+        Mistake("alpha-only", {QUARTER: "torch.sin(pi / 2 * (1 - t))"},
+                "You return alpha alone. A schedule returns a pair, (alpha, sigma).", 2)),
     "c01-same-noise": answer(
         same_noise,
         Mistake("wrong-half", {"a / s >": "a / s <"},
@@ -169,7 +238,31 @@ ANSWERS = {
                 "of `other`.", 1),
         Mistake("one-halving", {"range(40)": "range(1)"},
                 "One halving leaves the first middle, 1/2. Repeat until the interval is as small "
-                "as a float's last digit.", 2)),
+                "as a float's last digit.", 2),
+        Mistake("few-halvings", {"range(40)": "range(5)"},
+                "Five halvings leave an interval of 1/32: near the answer, but not on it. A "
+                "float32 needs about 24.", 2),
+        Mistake("one-for-all", {"a / s > alpha / sigma": "(a / s > alpha / sigma).all()"},
+                "One decision serves the whole batch. Each time has an interval of its own, and "
+                "torch.where decides for each.", 3),
+        Mistake("unchanged", {"return middle": "return t"},
+                "You return the time that you were given. The other schedule is just as noisy at "
+                "another time.", 1),
+        Mistake("end-stays", {"torch.where(cleaner, high, middle)": "high"},
+                "Your upper end never moves, so once the middle is too noisy, nothing changes any "
+                "more. In that case the middle is the new upper end.", 2),
+        Mistake("other-at-t", {"= other(middle)": "= other(t)"},
+                "You ask `other` at t, again and again. Ask it at the middle of the interval: the "
+                "time is what you look for.", 2),
+        Mistake("product", {"a / s > alpha / sigma": "a * s > alpha * sigma"},
+                "You compare the product of signal and noise, which is small at both ends of the "
+                "schedule. It is their ratio that only falls.", 1),
+        Mistake("from-t-on", {"torch.zeros_like(t)": "t"},
+                "Your interval begins at t, so an earlier time is never found. The answer can lie "
+                "anywhere in [0, 1].", 2),
+        Mistake("noise-variance", {"a / s > alpha / sigma": "a / s**2 > alpha / sigma**2"},
+                "You divide alpha by sigma squared. If the noise is squared, the signal must be, "
+                "too: SNR = alpha^2 / sigma^2.", 1)),
     "c01-clip-noise": answer(
         clip_noise,
         Mistake("no-roots", {MIX: "rho * shared[:, None] + (1 - rho) * eps"},
@@ -192,7 +285,33 @@ ANSWERS = {
                 "You share the noise of frame 0, which is also in eps: added to itself it gives "
                 "that frame too much variance. `shared` is an independent draw.", 1),
         Mistake("sum", {MIX: "shared[:, None] + eps"},
-                "The sum of two noises has variance 2. Weigh them so that it stays 1.", 1)),
+                "The sum of two noises has variance 2. Weigh them so that it stays 1.", 1),
+        Mistake("root-missing-own", {"(1 - rho)**0.5": "(1 - rho)"},
+                "The frames' own noise is multiplied by 1 - rho, its variance. The factor is the "
+                "root of that.", 1),
+        Mistake("root-missing-shared", {"rho**0.5 *": "rho *"},
+                "The shared noise is multiplied by rho, its variance: frames correlate less than "
+                "asked, and the total variance is below 1. Take the root.", 2),
+        Mistake("weights-sum-to-one", {"(1 - rho)**0.5": "(1 - rho**0.5)"},
+                "You take 1 - sqrt(rho), so that the two weights sum to 1. It is their squares "
+                "that must: the second is sqrt(1 - rho).", 1),
+        Mistake("minus", {"+ (1 - rho)": "- (1 - rho)"},
+                "You subtract the frames' own noise. As a distribution that is the same, but at "
+                "rho = 0 the result should be eps, and yours is -eps.", 3),
+        Mistake("axis-behind-channels", {"shared[:, None]": "shared[:, :, None]"},
+                "Your new axis stands behind the channels: (B, C, 1, H, W). Frames come before "
+                "channels, so it belongs at position 1. With one channel the two look alike.", 3),
+        Mistake("average-of-frames", {"shared[:, None]": "eps.mean(1, keepdim=True)"},
+                "You take the mean of the frames' noise as the shared part. Its variance is only "
+                "1 / T, and it depends on every frame; `shared` is there for this.", 1),
+        Mistake("as-a-ratio", {"rho**0.5 *": "(rho**2 / (1 + rho**2))**0.5 *",
+                               "(1 - rho)**0.5": "(1 / (1 + rho**2))**0.5"},
+                "Those are the weights of Ge 2023 (mixed noise), whose number is a ratio of "
+                "shared to own noise. Here rho is the correlation itself: at rho = 1 nothing is "
+                "a frame's own.", 2),
+        WrongAnswer("frame-to-frame", frame_to_frame,
+              "You pass noise on from frame to frame (progressive noise, Ge 2023), so distant "
+              "frames correlate less. Here any two frames correlate by rho.", 2)),
     "c01-linear": answer(
         gaussian_guess,
         Mistake("no-mean", {"mean + gain * (x - alpha * mean)": "gain * x"},
@@ -213,7 +332,35 @@ ANSWERS = {
                 "The noise's variance is sigma^2.", 3),
         Mistake("noised-mean", {"return mean + gain": "return alpha * mean + gain"},
                 "You start from x_t's mean, alpha mean; the guess is of x0, whose mean is "
-                "mean.", 2)),
+                "mean.", 2),
+        Mistake("mean-added", {"x - alpha * mean": "x + alpha * mean"},
+                "You add alpha mean instead of taking it away: what is new in x is its distance "
+                "from its own mean.", 2),
+        Mistake("gain-without-alpha", {"alpha * std**2 /": "std**2 /"},
+                "The alpha in your gain's numerator is missing: x_t holds alpha x0, so Cov(x0, "
+                "x_t) is alpha std^2.", 3),
+        Mistake("alpha-not-squared", {"alpha**2 * std**2": "alpha * std**2"},
+                "In Var(x_t) the data is multiplied by alpha, so its variance is multiplied by "
+                "alpha squared; yours has one alpha.", 3),
+        Mistake("variance-one", {"alpha * std**2 / (alpha**2 * std**2 + sigma**2)":
+                                 "alpha / (alpha**2 + sigma**2)"},
+                "Your gain is that of data with variance 1. Narrow data needs a smaller gain, wide "
+                "data a larger one: std belongs into it.", 3),
+        Mistake("slope-upside-down", {"alpha * std**2 / (alpha**2 * std**2 + sigma**2)":
+                                      "(alpha**2 * std**2 + sigma**2) / (alpha * std**2)"},
+                "Your gain is variance / covariance. The slope of a regression is covariance / "
+                "variance, and the variance is that of the thing you see, x_t.", 2),
+        Mistake("sum-squared", {"(alpha**2 * std**2 + sigma**2)": "(alpha * std + sigma)**2"},
+                "You add standard deviations and square the sum. Signal and noise are independent, "
+                "so it is their variances that add up.", 3),
+        Mistake("guesses-the-noise", {"return mean + gain * (x - alpha * mean)":
+                                      "return (x - alpha * (mean + gain * (x - alpha * mean))) "
+                                      "/ sigma"},
+                "You return the guess of the noise, eps-hat. The clean data is asked for.", 1),
+        Mistake("signal-part", {"return mean + gain * (x - alpha * mean)":
+                                "return alpha * (mean + gain * (x - alpha * mean))"},
+                "You return the clean part of x_t, which is alpha x0. Leave out the last alpha to "
+                "guess x0 itself.", 2)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`
@@ -255,6 +402,7 @@ RIGHT = {
         "along.",
         "alpha-bar squared plus (1 - alpha-bar) squared is 1 at both ends and 1/2 in the middle: a "
         "standard deviation of .71, the dip that you see.",
-        "Each sample by itself would still have standard deviation 1.",
+        "Each step's spread is taken over all samples. If they share the noise, only the data "
+        "spreads them: the curve would fall, 1.0, .72, .28, .006 at steps 1, 250, 500, 1,000.",
         "Then the curve would rise, to the root of 2 and beyond.")),
 }

@@ -92,7 +92,30 @@ ANSWERS = {
                 "its own square: repeat_interleave, or F.interpolate.", 3),
         Mistake("smooth", {"scale_factor=2)": 'scale_factor=2, mode="bilinear")'},
                 "You grow by smooth interpolation, which blurs over the squares' borders; here "
-                "each coarse pixel fills its square (nearest).", 3)),
+                "each coarse pixel fills its square (nearest).", 3),
+        Mistake("stays-large", {"return coarse,": "return grown,"},
+                "You return the coarse part at full size, with as many numbers as x. Return it "
+                "before it grows: the next level works on fewer pixels.", 1),
+        Mistake("small-detail", {"x - grown": "x[..., ::2, ::2] - coarse"},
+                "Your detail has half the size, so three of four pixels have no detail. Compare at "
+                "the size of x.", 2),
+        Mistake("not-grown", {"F.interpolate(coarse, scale_factor=2)": "coarse"},
+                "x and coarse have different sizes, so no difference can be taken. Upsample coarse "
+                "first: each of its pixels fills a 2x2 square.", 2),
+        Mistake("overlapping", {"F.avg_pool2d(x, 2)": "F.avg_pool2d(x, 3, 2, 1)"},
+                "Your squares are 3x3, overlap, and count zeros beyond the border. Use 2x2 squares "
+                "that touch and cover each pixel once.", 2),
+        Mistake("two-downsamplings", {"F.interpolate(coarse, scale_factor=2)":
+                                      "F.interpolate(x[..., ::2, ::2], scale_factor=2)"},
+                "You return the means as coarse, but subtract every other pixel of x. Coarse and "
+                "detail must belong together: grow the coarse that you return.", 2),
+        Mistake("grey", {"F.avg_pool2d(x, 2)":
+                         "F.avg_pool2d(x, 2).mean(1, keepdim=True)"},
+                "You take the mean over the channels, too: colour would be lost. Only height and "
+                "width are halved.", 2),
+        Mistake("coarse-detached", {"x - grown": "x - grown.detach()"},
+                "The values are right, but you detach the upsampled part. Each detail depends on "
+                "all four pixels of its square, and so must its gradient.", 1)),
     "c03-time": answer(
         time_embedding,
         Mistake("not-stretched", {"1000 * t": "t"},
@@ -118,7 +141,31 @@ ANSWERS = {
         Mistake("evenly-spaced", {"torch.exp(-log(10_000) * torch.arange(dim // 2, device=t.device)"
                                   " / (dim // 2))": "1 / (1 + torch.arange(dim // 2))"},
                 "Your frequencies are 1, 1/2, 1/3, ...; they must fall by the same factor each "
-                "time, to cover 1 to 1 / 10,000.", 2)),
+                "time, to cover 1 to 1 / 10,000.", 2),
+        Mistake("base-1000", {"log(10_000)": "log(1000)"},
+                "You took 1000 for the base. 1000 stretches t; the frequencies fall to "
+                "1 / 10,000.", 2),
+        Mistake("full-turns", {"1000 * t": "1000 * 2 * torch.pi * t"},
+                "You count whole turns, with a factor 2 pi, as random Fourier features do "
+                "(Tancik 2020). Here the angle is 1000 t times the frequency.", 2),
+        Mistake("axes-swapped", {"t[:, None] * freqs": "t * freqs[:, None]"},
+                "Your table has a row for each frequency and a column for each time. Each time "
+                "needs its own row: t[:, None] * freqs.", 3),
+        Mistake("no-axis", {"t[:, None]": "t"},
+                "B times and dim / 2 frequencies cannot be multiplied one by one. Give t a second "
+                "axis, so that each time meets each frequency.", 3),
+        Mistake("below", {"angles.sin()], -1)": "angles.sin()], 0)"},
+                "You put the sines below the cosines and get 2 B rows. They belong side by side, "
+                "on the last axis.", 3),
+        Mistake("from-one", {"torch.arange(dim // 2, device=t.device)":
+                             "torch.arange(1, dim // 2 + 1)"},
+                "Your i begins at 1, so the fastest frequency, 1, is missing. Begin at 0.", 2),
+        Mistake("whole-steps", {"1000 * t[:, None]": "(1000 * t[:, None]).long()"},
+                "You round 1000 t down to whole steps. DDPM's steps were whole numbers; our t is "
+                "continuous, and 12.5 differs from 12.", 2),
+        Mistake("two-i", {"torch.arange(dim // 2, device=t.device)": "torch.arange(0, dim, 2)"},
+                "The 2 is there twice. Vaswani writes 2 i / dim, which is i / (dim / 2) already; "
+                "yours is 2 i / (dim / 2).", 2)),
     "c03-modulate": answer(
         scale_and_shift,
         Mistake("no-one", {"(1 + scale)": "scale"},
@@ -139,7 +186,31 @@ ANSWERS = {
                 1),
         Mistake("wrong-axes", {"[:, :, None, None].chunk(2, 1)": ".chunk(2, 1)"},
                 "Your scale is (B, C) and meets the last two axes of h, its height and width. It "
-                "belongs to the channels: add two axes.", 2)),
+                "belongs to the channels: add two axes.", 2),
+        Mistake("embedding-detached", {"F.linear(emb,": "F.linear(emb.detach(),"},
+                "The values are right, but you detach emb: the layers that make the embedding of "
+                "time would never learn.", 2),
+        Mistake("added", {"h * (1 + scale) + shift": "h + scale + shift"},
+                "You add both numbers. DDPM only adds its embedding of time (Ho 2020); here the "
+                "first C numbers multiply.", 3),
+        Mistake("exponential", {"(1 + scale)": "scale.exp()"},
+                "exp(scale) is near 1 + scale for small numbers only; larger ones explode. Use "
+                "1 + scale.", 3),
+        Mistake("sigmoid", {"(1 + scale)": "scale.sigmoid()"},
+                "A sigmoid is a gate: it can only weaken a feature, and a fresh layer would halve "
+                "all of them.", 3),
+        Mistake("first-of-batch", {"F.linear(emb,": "F.linear(emb[:1],"},
+                "All samples get the scale and shift of the first one. Each sample has its own "
+                "time.", 2),
+        Mistake("extra-silu", {"F.linear(emb,": "F.linear(F.silu(emb),"},
+                "You apply a SiLU to emb. Many U-Nets do it in this place; here the linear layer "
+                "gets emb as it is.", 2),
+        Mistake("not-transposed", {"F.linear(emb, weight, bias)": "(emb @ weight + bias)"},
+                "weight is (2 C, E), a row for each output. So it is emb @ weight.T + bias, or "
+                "F.linear, which transposes it.", 2),
+        Mistake("split-last-axis", {".chunk(2, 1)": ".chunk(2, -1)"},
+                "With two axes added, the last axis has length 1 and cannot be split. The 2 C "
+                "numbers are on axis 1.", 2)),
     "c03-residual": answer(
         residual_block,
         Mistake("no-residual", {"skip(x) + ": ""},
@@ -163,7 +234,47 @@ ANSWERS = {
                 "The residual path must stay free: skip(x), with neither norm nor SiLU.", 1),
         Mistake("silu-on-top", {"skip(x) + conv2(F.silu(h))": "F.silu(skip(x) + conv2(F.silu(h)))"},
                 "A SiLU after the sum changes the residual path, too; after many blocks little is "
-                "left of x.", 3)),
+                "left of x.", 3),
+        Mistake("silu-before-norm", {"F.silu(norm(x))": "norm(F.silu(x))"},
+                "Your SiLU comes before the first norm, so its input has any size. Norm first, "
+                "then SiLU, then convolution.", 2),
+        Mistake("after-the-convolutions", {"conv1(F.silu(norm(x)))": "F.silu(norm(conv1(x)))",
+                                           "modulate(norm(h), emb)":
+                                           "F.silu(modulate(norm(conv2(h)), emb))",
+                                           "conv2(F.silu(h))": "h"},
+                "Your norms and SiLUs follow the convolutions, as in the first ResNets. Here they "
+                "precede them, and the branch ends with conv2.", 2),
+        Mistake("relu", {"F.silu(norm(x))": "F.relu(norm(x))", "F.silu(h)": "F.relu(h)"},
+                "You use ReLU. This block has SiLU, x times sigmoid(x), which is smooth.", 3),
+        Mistake("first-silu-missing", {"F.silu(norm(x))": "norm(x)"},
+                "conv1 gets the normed input without a SiLU; each of the two convolutions has one "
+                "before it.", 2),
+        Mistake("convolutions-swapped", {"conv1(F.silu(norm(x)))": "conv2(F.silu(norm(x)))",
+                                         "conv2(F.silu(h))": "conv1(F.silu(h))"},
+                "conv2 runs before conv1. conv1 may change the width, and modulate is made for the "
+                "new one.", 3),
+        Mistake("time-too-early", {"F.silu(norm(x))": "F.silu(modulate(norm(x), emb))",
+                                   "modulate(norm(h), emb)": "norm(h)"},
+                "You modulate before conv1. Time enters between the two convolutions, after the "
+                "second norm.", 2),
+        Mistake("time-too-late", {"modulate(norm(h), emb)": "norm(h)",
+                                  "conv2(F.silu(h))": "modulate(conv2(F.silu(h)), emb)"},
+                "You modulate the result of conv2. Its weights start at 0, so that a fresh block "
+                "equals its skip; a shift behind them would spoil that.", 2),
+        Mistake("modulated-after-silu", {"modulate(norm(h), emb)": "modulate(F.silu(norm(h)), emb)",
+                                         "conv2(F.silu(h))": "conv2(h)"},
+                "You modulate after the second SiLU. Before it, a shift decides where a feature "
+                "passes the SiLU and where it does not.", 2),
+        Mistake("root-two", {"skip(x) + conv2(F.silu(h))":
+                             "(skip(x) + conv2(F.silu(h))) / 2 ** 0.5"},
+                "You divide the sum by sqrt(2), as the score networks of Song 2021 do. Here the "
+                "skip keeps its size, so a fresh block changes nothing.", 3),
+        Mistake("skip-detached", {"skip(x)": "skip(x.detach())"},
+                "The values are right, but the skip is detached. It is the way on which gradients "
+                "pass by the block; without it deep networks hardly train.", 1),
+        Mistake("time-detached", {"modulate(norm(h), emb)": "modulate(norm(h), emb.detach())"},
+                "The values are right, but no gradient reaches emb: the network cannot learn what "
+                "its embedding of time should be.", 2)),
     "c03-attention": answer(
         attention,
         Mistake("no-root", {" / q.shape[-1] ** 0.5": ""},
@@ -190,7 +301,45 @@ ANSWERS = {
               "are (..., N, N).", 2),
         WrongAnswer("overflow", unguarded,
               "Right for small scores, but exp() of large ones is infinite. torch.softmax takes "
-              "the largest out first.", 3)),
+              "the largest out first.", 3),
+        Mistake("not-transposed", {"k.transpose(-1, -2)": "k"},
+                "q @ k would sum over the width of q and the places of k. Transpose the last two "
+                "axes of k, so that both widths meet.", 2),
+        Mistake("axes-from-the-front", {"k.transpose(-1, -2)": "k.transpose(1, 2)"},
+                "transpose(1, 2) fits (B, N, D) only. With another number of axes it takes the "
+                "wrong ones: count from the end, -1 and -2.", 2),
+        Mistake("keys-ask", {"q @ k.transpose(-1, -2)": "k @ q.transpose(-1, -2)"},
+                "Your scores have a row for each key. A row belongs to a query: q @ k^T.", 2),
+        Mistake("times-root", {" / q.shape[-1]": " * q.shape[-1]"},
+                "You multiply by sqrt(d). The scores are too large already: divide.", 2),
+        Mistake("divided-too-late", {" / q.shape[-1] ** 0.5": "",
+                                     "scores.softmax(-1)": "scores.softmax(-1) / "
+                                                           "q.shape[-1] ** 0.5"},
+                "You divide the weights, which then no longer sum to 1. The root belongs to the "
+                "scores, before the softmax.", 3),
+        Mistake("width-of-values", {"q.shape[-1]": "v.shape[-1]"},
+                "You divide by the root of the values' width. The sums in the scores run over the "
+                "width of q and k.", 2),
+        Mistake("axis-one", {"softmax(-1)": "softmax(1)"},
+                "You take the softmax along axis 1, counted from the front: that axis is another "
+                "one for each number of axes. The keys are always last.", 3),
+        Mistake("divided-by-the-sum", {"scores.softmax(-1)": "(scores / scores.sum(-1, "
+                                       "keepdim=True))"},
+                "You divide the scores by their sum. Scores can be negative, and the sum can be "
+                "near 0; exp() makes them positive first.", 3),
+        Mistake("winner-takes-all", {"scores.softmax(-1)": "torch.eye(k.shape[-2]).to(v)"
+                                     "[scores.argmax(-1)]"},
+                "You read the best place only. Attention is a weighted mean; a choice by argmax "
+                "has no gradient, so it cannot be learnt.", 1),
+        Mistake("causal", {"    return scores":
+                           "    future = torch.ones_like(scores).triu(1).bool()\n"
+                           "    scores = scores.masked_fill(future, -torch.inf)\n"
+                           "    return scores"},
+                "You hide the places after the query, as language models do. The places of an "
+                "image have no order: each sees all.", 1),
+        Mistake("weights-detached", {"scores.softmax(-1)": "scores.softmax(-1).detach()"},
+                "The values are right, but the weights are detached: the layers that make q and k "
+                "would never learn where to look.", 3)),
     "c03-unet": answer(
         unet_pass,
         Mistake("first-first", {"skips.pop()": "skips.pop(0)"},
@@ -217,7 +366,35 @@ ANSWERS = {
         Mistake("not-grown", {"grow(x), skips": "x, skips"},
                 "You forget to grow on the way up: the sizes cannot fit.", 3),
         Mistake("not-shrunk", {"        x = shrink(x)\n": ""},
-                "You never shrink, so all levels work at one scale.", 1)),
+                "You never shrink, so all levels work at one scale.", 1),
+        Mistake("skips-detached", {"skips.append(x)": "skips.append(x.detach())"},
+                "The values are right, but your skips are detached: the levels on the way down "
+                "learn through the bottom alone.", 2),
+        Mistake("grown-too-late", {"up(torch.cat([grow(x), skips.pop()], 1))":
+                                   "grow(up(torch.cat([x, skips.pop()], 1)))"},
+                "You grow after the level. Grow before it: the level needs x at the size of its "
+                "skip.", 3),
+        Mistake("skip-grown-too", {"torch.cat([grow(x), skips.pop()], 1)":
+                                   "grow(torch.cat([x, skips.pop()], 1))"},
+                "You grow the skip together with x. The skip was kept at this level's size and "
+                "must stay as it is.", 3),
+        Mistake("shrunk-too-early", {"        x = down(x)\n": "        x = down(shrink(x))\n",
+                                     "        x = shrink(x)\n": ""},
+                "You shrink before each level, so no level works at full size, and the finest "
+                "skip is missing.", 3),
+        Mistake("wrong-axis", {"skips.pop()], 1)": "skips.pop()], -1)"},
+                "You lay x and its skip side by side in one wide picture. Concatenate the "
+                "channels, axis 1.", 3),
+        Mistake("ups-reversed", {"for up in ups": "for up in ups[::-1]"},
+                "You go through `ups` backwards. They are listed in the order in which they are "
+                "met: the coarsest first.", 2),
+        Mistake("bottom-kept", {"    x = middle(x)\n": "    x = middle(x)\n"
+                                "    skips.append(x)\n"},
+                "You put the output of the middle on the stack, too. Then each level gets the skip "
+                "of the level below.", 1),
+        Mistake("middle-not-shrunk", {"x = middle(x)": "x = middle(skips[-1])"},
+                "Your middle gets the last level's output at its full size. The bottom works on "
+                "what was shrunk.", 1)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`
@@ -258,9 +435,12 @@ RIGHT = {
         "distance between single frames does not notice it, which is why it is printed beside "
         "them and not one of them.")),
     "c03-bug": (2, (
-        "Cut skips would hurt most at little noise, where detail is visible, and hardly at much.",
-        "Then it would be right at little noise, and ever more wrong towards t = 1.",
+        "Measured with cut skips, the loss is about 1.1 at all nine levels: to predict eps - x0 a "
+        "network must output the noise of every pixel, and that comes through the skips.",
+        "Measured with unstretched time, the loss is worst at t = .3 (.52 for .02) and falls again "
+        "to .24 at t = .9; at t = .5 it is not right either.",
         "At t = 0.5, and only there, 1 - t is t: both models agree, and the error grows towards "
         "both ends.",
-        "That would hurt at every noise level, at t = 0.5 too.")),
+        "Measured without the root, this network hardly suffers: its loss grows by less than .01 "
+        "at any level, and not at all at t = .9. It would show at t = .5, too.")),
 }

@@ -69,6 +69,13 @@ def neighbours(x: Tensor, phi: Tensor) -> Tensor:
     return torch.stack(turned, -1).flatten(-2)
 
 
+def two_layouts(x: Tensor, phi: Tensor) -> Tensor:
+    """A wrong rotation: pairs are halves, but angles go to neighbouring channels."""
+    a, b = x.chunk(2, -1)
+    phi = phi.repeat_interleave(2, -1)
+    return x * phi.cos() + torch.cat([-b, a], -1) * phi.sin()
+
+
 def numbered(grid: tuple[int, int, int], shares: tuple[int, int, int]) -> Tensor:
     """Wrong angles: they number the places and so forget the axes."""
     places = torch.arange(grid[0] * grid[1] * grid[2])
@@ -100,7 +107,24 @@ ANSWERS = {
         Mistake("frame-innermost", {"(a b c k)": "(b c a k)"},
                 "Inside a token you put the frames after the pixels; here frame by frame.", 3),
         Mistake("sides-swapped", {"b=b, c=c": "b=c, c=b"},
-                "The patch's height and width are exchanged.", 3)),
+                "The patch's height and width are exchanged.", 3),
+        Mistake("channels-between", {"(a b c k)": "(a k b c)"},
+                "Inside a token the channels stand between frames and rows, as they do in x. Here "
+                "the channels of one pixel stay together, innermost.", 3),
+        Mistake("space-only", {"(t h w) (a b c k)": "(t a h w) (b c k)"},
+                "You cut rows and columns only, and each frame gets its own tokens. A patch holds "
+                "several frames: that makes fewer tokens.", 1),
+        Mistake("batch-as-tokens", {"-> n (t h w)": "-> (n t h w)"},
+                "The clips of the batch become one long set of tokens. They would attend to one "
+                "another: keep the batch axis.", 1),
+        Mistake("turned-over", {"(t h w) (a b c k)": "(a b c k) (t h w)"},
+                "You return a row for each number of a patch and a column for each patch. Tokens "
+                "are the rows.", 3),
+        Mistake("counts-for-sizes", {"a=a, b=b, c=c": "t=a, h=b, w=c"},
+                "You take the patch's sizes for the number of patches along each axis. patch says "
+                "how large one is.", 2),
+        Mistake("patch-backwards", {"a, b, c = patch": "c, b, a = patch"},
+                "You read `patch` from its end. Its order is frames, rows, columns.", 2)),
     "c04-join": answer(
         join,
         WrongAnswer("reshaped", reshaped_back,
@@ -119,7 +143,28 @@ ANSWERS = {
         Mistake("channels-first", {"(a b c k)": "(k a b c)"},
                 "Inside a token the channels are the innermost, not the first.", 1),
         Mistake("frame-innermost", {"(a b c k)": "(b c a k)"},
-                "Inside a token the frames come first: frame by frame, not pixel by pixel.", 1)),
+                "Inside a token the frames come first: frame by frame, not pixel by pixel.", 1),
+        Mistake("channels-between", {"(a b c k)": "(a k b c)"},
+                "You read the channels between a token's frames and rows. `cut` put the channels "
+                "of a pixel together, innermost.", 1),
+        Mistake("time-last", {"(t h w)": "(h w t)"},
+                "You read the tokens as if time counted fastest. The first tokens all belong to "
+                "the first frames.", 1),
+        Mistake("grid-for-patch", {"= grid, patch": "= patch, grid"},
+                "grid and patch are exchanged: grid is the number of patches along each axis, "
+                "patch is the size of one.", 2),
+        Mistake("patch-backwards", {"(a, b, c)": "(c, b, a)"},
+                "You read `patch` from its end; it begins with frames, then rows, then "
+                "columns.", 3),
+        Mistake("channels-last", {"-> n (t a) k (h b) (w c)": "-> n (t a) (h b) (w c) k"},
+                "Your clips have their channels last, as pictures in NumPy. Here they come after "
+                "the frames: (B, T, C, H, W).", 3),
+        Mistake("channels-before-time", {"-> n (t a) k": "-> n k (t a)"},
+                "Your clips are (B, C, T, H, W), the order of torch's Conv3d. In this course the "
+                "frames come before the channels.", 3),
+        Mistake("frames-in-the-batch", {"-> n (t a) k": "-> (n t a) k"},
+                "You return single frames, all in one axis. A clip keeps its frames on axis 1.",
+                3)),
     "c04-heads": answer(
         self_attention,
         Mistake("heads-innermost", {"(three heads d)": "(three d heads)"},
@@ -149,7 +194,44 @@ ANSWERS = {
                            "rearrange(found, \"b heads n d -> b n (heads d)\")"},
                 "The last layer, out, is missing: the outputs of the heads are never mixed.", 3),
         Mistake("values-and-keys", {"q, k, v =": "q, v, k ="},
-                "Keys and values are exchanged: the order is q, k, v.", 2)),
+                "Keys and values are exchanged: the order is q, k, v.", 2),
+        Mistake("viewed", {'rearrange(qkv(h), "b n (three heads d) -> three b heads n d", three=3, '
+                           "heads=heads)":
+                           "(y.reshape(len(h), heads, h.shape[1], -1) for y in "
+                           "qkv(h).chunk(3, -1))"},
+                "view(b, heads, n, d) splits the numbers in memory order: each head gets all "
+                "channels of a few tokens, not a few channels of all tokens. Use view(b, n, heads, "
+                "d), then transpose(1, 2).", 2),
+        Mistake("joined-without-transposing", {'rearrange(found, "b heads n d -> b n (heads d)")':
+                                               "found.reshape(h.shape)"},
+                "You join the heads without transposing: the numbers of one head then fill whole "
+                "tokens. First transpose(1, 2), then reshape.", 3),
+        Mistake("viewed-both-ways", {'rearrange(qkv(h), "b n (three heads d) -> three b heads n d",'
+                                     " three=3, heads=heads)":
+                                     "(y.reshape(len(h), heads, h.shape[1], -1) for y in "
+                                     "qkv(h).chunk(3, -1))",
+                                     'rearrange(found, "b heads n d -> b n (heads d)")':
+                                     "found.reshape(h.shape)"},
+                "Your two reshapes undo each other, but in between every head sees pieces of "
+                "tokens from one part of the clip only. Heads are split from the channels, so the "
+                "axes n and heads must change places.", 2),
+        Mistake("one-head", {"heads=heads": "heads=1"},
+                "You attend with one head of full width. Each head needs its own softmax, so that "
+                "a token can look at several places.", 1),
+        Mistake("queries-and-keys", {"q, k, v =": "k, q, v ="},
+                "Queries and keys are exchanged: a token's query then decides who reads it, not "
+                "what it reads. The queries come first.", 2),
+        Mistake("turned-before", {"qkv(h)": "qkv(turn(h))", "turn(q), turn(k)": "q, k"},
+                "You turn the tokens before qkv. That turns the values as well, and behind the "
+                "layer the products no longer depend on distance alone.", 3),
+        Mistake("own-residual", {"return out(": "return h + out("},
+                "You add h here. The block does that, behind its gate; this layer returns the "
+                "attention alone.", 3),
+        Mistake("turned-twice", {"turn(q), turn(k)": "turn(turn(q)), turn(turn(k))"},
+                "You turn queries and keys twice, so every angle counts double.", 3),
+        Mistake("queries-detached", {"turn(q), turn(k)": "turn(q.detach()), turn(k.detach())"},
+                "The values are right, but queries and keys are detached: no layer could learn "
+                "which tokens to attend to.", 3)),
     "c04-rotate": answer(
         rotate,
         WrongAnswer("neighbours", neighbours,
@@ -172,7 +254,33 @@ ANSWERS = {
         Mistake("answer-swapped", {"[a * phi.cos() - b * phi.sin(), a * phi.sin() + b * "
                                    "phi.cos()]": "[a * phi.sin() + b * phi.cos(), a * phi.cos() - "
                                                  "b * phi.sin()]"},
-                "You return the second halves of the pairs first.", 3)),
+                "You return the second halves of the pairs first.", 3),
+        Mistake("overwritten", {"return torch.cat([a * phi.cos() - b * phi.sin(), a * phi.sin() + "
+                                "b * phi.cos()], -1)":
+                                "a = a * phi.cos() - b * phi.sin()\n"
+                                "    b = a * phi.sin() + b * phi.cos()\n"
+                                "    return torch.cat([a, b], -1)"},
+                "You overwrite a and then use the new a for b. Both lines need the old a: give the "
+                "results new names.", 2),
+        Mistake("sine-for-cosine", {"a * phi.cos() - b * phi.sin(), a * phi.sin() + b * phi.cos()":
+                                    "a * phi.sin() - b * phi.cos(), a * phi.cos() + b * phi.sin()"},
+                "Sines and cosines are exchanged. An angle of 0 must change nothing: the cosines "
+                "go with a in the first half, with b in the second.", 2),
+        Mistake("cosines-only", {" - b * phi.sin()": "", "a * phi.sin() + ": ""},
+                "You only multiply by cosines. That shrinks each pair; its two numbers must also "
+                "mix, by sines.", 2),
+        Mistake("alternating", {"torch.cat(": "torch.stack(",
+                                "b * phi.cos()], -1)": "b * phi.cos()], -1).flatten(-2)"},
+                "You read the pairs as halves, but write them back in turn: 0, d/2, 1, ... The "
+                "first numbers of all pairs come first.", 3),
+        WrongAnswer("two-layouts", two_layouts,
+              "You mix two layouts: the pairs are halves, but each angle goes to two neighbouring "
+              "channels. Both numbers of a pair need the same angle.", 3),
+        Mistake("degrees", {"x.chunk(2, -1)": "x.chunk(2, -1)\n    phi = torch.deg2rad(phi)"},
+                "You convert phi from degrees, but it is in radians already.", 2),
+        Mistake("one-angle", {"x.chunk(2, -1)": "x.chunk(2, -1)\n    phi = phi[:, :1]"},
+                "All pairs of a place turn by its first angle. Each pair has its own: fast ones "
+                "for near places, slow ones for far.", 1)),
     "c04-angles": answer(
         grid_angles,
         WrongAnswer("numbered", numbered,
@@ -199,7 +307,35 @@ ANSWERS = {
                 "You count places from 1. Distances are the same, but places begin at 0 here.", 2),
         Mistake("shares-of-the-size", {"places[:, k, None] *": "places[:, k, None] / grid[k] *"},
                 "You divide places by the grid's size: then a step to the neighbour means another "
-                "angle in a longer clip.", 3)),
+                "angle in a longer clip.", 3),
+        Mistake("axes-backwards", {"places[:, k, None]": "places[:, 2 - k, None]"},
+                "You give the first share to the columns and the last to the frames; it is the "
+                "other way round.", 3),
+        Mistake("natural-log", {"torch.logspace(0, -2, shares[k])":
+                                "torch.linspace(0, -2, shares[k]).exp()"},
+                "Your slowest speed is exp(-2), about 1/7. logspace counts in powers of 10: "
+                "10^-2 is 1/100.", 2),
+        Mistake("end-left-out", {"torch.logspace(0, -2, shares[k])":
+                                 "10 ** (-2 * torch.arange(shares[k]) / shares[k])"},
+                "You divide the exponent by n, as for sinusoids; so the slowest pair is faster "
+                "than 1/100. Both ends belong to the range: divide by n - 1, or use logspace.", 2),
+        Mistake("one-range-for-all", {"torch.logspace(0, -2, shares[k])":
+                                      "torch.logspace(0, -2, sum(shares)).split(list(shares))[k]"},
+                "You spread one range of speeds over all three axes: frames get the fast pairs, "
+                "columns the slow ones. Each axis has its own range, 1 to 1/100.", 3),
+        Mistake("full-turns", {"torch.logspace(0, -2, shares[k])":
+                               "torch.logspace(0, -2, shares[k]) * 2 * torch.pi"},
+                "With a factor 2 pi the fastest pair makes a full turn from place to place, and "
+                "all places look alike to it. It is 1 radian.", 2),
+        Mistake("from-the-middle", {"torch.arange(n) for": "torch.arange(n) - (n - 1) / 2 for"},
+                "You count places from the middle of the grid. Then the same frame has another "
+                "angle in a longer clip; places begin at 0.", 2),
+        Mistake("every-angle-twice", {"torch.cat(angles, -1)": "torch.cat(2 * angles, -1)"},
+                "Each angle stands there twice. Some libraries want one for each channel; here it "
+                "is one for each pair.", 3),
+        Mistake("below", {"torch.cat(angles, -1)": "torch.cat(angles)"},
+                "You put the three tables below one another. Each token needs all its angles in "
+                "its own row: the last axis.", 3)),
     "c04-block": answer(
         dit_block,
         Mistake("no-way-round", {"h = h + gate": "h = gate", "return h + gate2": "return gate2"},
@@ -238,7 +374,19 @@ ANSWERS = {
                               "mlp(norm(h * (1 + scale2) + shift2))"},
                 "You norm after scaling and shifting, which takes much of them out again.", 3),
         Mistake("one-for-both", {"(1 + scale2) + shift2": "(1 + scale) + shift"},
-                "The mlp has a shift and a scale of its own, the fourth and the fifth.", 2)),
+                "The mlp has a shift and a scale of its own, the fourth and the fifth.", 2),
+        Mistake("no-axis", {"modulate(emb)[:, None]": "modulate(emb)"},
+                "Your six are (B, D) and would meet the tokens' axis of h, (B, N, D). They need an "
+                "axis for the tokens.", 2),
+        Mistake("path-normed", {"    h = h + gate * attend(norm(h) *":
+                                "    h = norm(h)\n    h = h + gate * attend(h *"},
+                "You norm h itself, so the residual path is normed, too. With gates at 0 the "
+                "block must return its input.", 3),
+        Mistake("same-gate", {"gate2 * mlp": "gate * mlp"},
+                "Both branches use the first gate. The sixth part is the gate of the mlp.", 2),
+        Mistake("path-detached", {"    return h + gate2": "    return h.detach() + gate2"},
+                "The values are right, but the residual path is detached: while the second gate is "
+                "0 no gradient gets past this block.", 3)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`
@@ -292,5 +440,7 @@ RIGHT = {
         "So do yours, and they leave 0 in the second step.",
         "In a product of two factors that are both 0 neither has a gradient: it is the other one, "
         "0. A single zero factor can learn; two zero factors stop each other.",
-        "Then h would be lost, but gates and blocks would get their gradients.")),
+        "Measured without the root, gates and blocks get their gradients in the same steps as "
+        "yours. A saturated softmax stops queries and keys alone, not the values, the mlp or the "
+        "gates.")),
 }

@@ -131,7 +131,31 @@ ANSWERS = {
                 "You always drop the first samples of the batch, whatever the chances say.", 1),
         WrongAnswer("blend", blend,
               "You mix the ids with the null one. An id is a name: halfway between digit 3 and "
-              "“none” lies another digit. Each sample keeps its condition or loses it.", 2)),
+              "“none” lies another digit. Each sample keeps its condition or loses it.", 2),
+        Mistake("rest-dropped", {"chance < p": "chance < 1 - p"},
+                "You compare with 1 - p, which is the share that stays. The chance of being "
+                "dropped is p.", 1),
+        Mistake("removed", {"torch.where(gone, null, cond)": "cond[~gone.flatten()]"},
+                "You remove the samples themselves, so the batch becomes shorter than its clips. "
+                "They stay; only their condition becomes null.", 2),
+        Mistake("mask", {"return torch.where(gone, null, cond)": "return gone"},
+                "You return which samples lose their condition. Return the conditions, with null "
+                "in the place of those.", 2),
+        Mistake("one-axis-more", {".view(-1, *[1] * (cond.ndim - 1))": "[:, None]"},
+                "You always add one axis. That fits prompts (B, L), but makes (B, B) of classes "
+                "(B,): add as many axes as cond has behind its first.", 2),
+        Mistake("float-ids", {"null, cond)": "null, cond).float()"},
+                "Your ids are floating point numbers. They are rows of a table, so they must stay "
+                "integers.", 2),
+        Mistake("null-added", {"torch.where(gone, null, cond)": "cond + null * gone"},
+                "You add null to the condition instead of replacing it. With null = 0, as in "
+                "prompts, nothing would ever be dropped.", 2),
+        Mistake("minus-one", {"null, cond)": "-1, cond)"},
+                "You mark dropped conditions with -1. The table has no row -1 (and Python would "
+                "take its last one); write the null that is given.", 2),
+        Mistake("neighbours-condition", {"null, cond)": "cond.roll(1, 0), cond)"},
+                "A dropped sample gets the condition of another one, which teaches the network a "
+                "lie. It should get null: no condition at all.", 2)),
     "c06-guided": answer(
         guided,
         Mistake("reversed", {LINE: "x0 + scale * (x0_null - x0)"},
@@ -164,7 +188,35 @@ ANSWERS = {
                 "clips get each other's conditions.", 2),
         Mistake("time-not-doubled", {"torch.cat([t, t]) if t.ndim else t": "t"},
                 "x is twice as long in your call, but a t of shape (B,) is not. Double it, too.",
-                2)),
+                2),
+        Mistake("x-not-doubled", {"torch.cat([x, x])": "x"},
+                "The network gets twice as many conditions as samples. Repeat x along its first "
+                "axis; channels that are doubled do not count.", 2),
+        Mistake("time-always-doubled", {"torch.cat([t, t]) if t.ndim else t": "torch.cat([t, t])"},
+                "A t without axes, one time for all, cannot be joined by cat; hand it on as it "
+                "is. Double only a t of shape (B,).", 2),
+        Mistake("halves-of-channels", {".chunk(2)": ".chunk(2, 1)"},
+                "You split the output along its channels. The two guesses lie behind each other "
+                "in the batch, axis 0.", 2),
+        Mistake("not-subtracted", {LINE: "x0_null + scale * x0"},
+                "You add scale times the conditional guess. Subtract the other one first: only "
+                "the difference is scaled.", 1),
+        Mistake("one-less", {LINE: "x0_null + (scale - 1) * (x0 - x0_null)"},
+                "You subtract 1 from the scale. Here scale 1 is the conditional guess already, "
+                "and 0 the one without a condition.", 1),
+        Mistake("average", {LINE: "(x0_null + scale * x0) / (1 + scale)"},
+                "Yours is a weighted mean of the two guesses, so it stays between them whatever "
+                "the scale. Guidance goes beyond the conditional one.", 1),
+        Mistake("off-below-one",
+                {"return x0_null + scale": "return x0 if scale <= 1 else x0_null + scale"},
+                "You leave guidance out for scales up to 1, as some libraries do. Here scale 0 "
+                "must give the guess without a condition.", 3),
+        Mistake("clamped", {LINE: "(x0_null + scale * (x0 - x0_null)).clamp(-1, 1)"},
+                "You clip the guess to [-1, 1]. Latents go beyond that range; clipping is a step "
+                "of its own, for pixels alone.", 3),
+        Mistake("null-detached", {"(x0 - x0_null)": "(x0 - x0_null.detach())"},
+                "The values are right, but the guess without a condition is detached in the "
+                "difference, so gradients through the guided guess are wrong.", 3)),
     "c06-interval": answer(
         only_between,
         Mistake("low-excluded", {"low <= t": "low < t"},
@@ -185,7 +237,30 @@ ANSWERS = {
         Mistake("asks-both",
                 {CHOICE: "torch.where((low <= t) & (t <= high), inside(x, t), outside(x, t))"},
                 "The values are right, but you call both denoisers at every t and discard one "
-                "output. Outside the interval guidance should cost nothing.", 2)),
+                "output. Outside the interval guidance should cost nothing.", 2),
+        Mistake("or", {"low <= t <= high": "low <= t or t <= high"},
+                "Every t is above low or below high, so yours is always inside. Both conditions "
+                "must hold: and.", 2),
+        Mistake("ends-exchanged", {"low <= t <= high": "high <= t <= low"},
+                "No t lies above high and below low: yours is never inside.", 2),
+        Mistake("returns-x", {"else outside(x, t)": "else x"},
+                "Outside the interval you return the noisy x itself as the guess. Ask the second "
+                "denoiser there.", 1),
+        Mistake("inside-always-called",
+                {"return inside(x, t) if": "guess = inside(x, t)\n        return guess if"},
+                "The values are right, but `inside` is called at every t, needed or not. It is "
+                "the expensive one: call it only in the interval.", 2),
+        Mistake("arguments-exchanged", {"inside(x, t)": "inside(t, x)"},
+                "You hand on (t, x). A denoiser takes x first, then t.", 1),
+        Mistake("time-stretched", {"inside(x, t)": "inside(x, (t - low) / (high - low))"},
+                "You stretch the interval to [0, 1] before you call `inside`. The denoiser needs "
+                "the true t: it is the noise level of x.", 1),
+        Mistake("time-clamped", {CHOICE: "inside(x, t.clamp(low, high))"},
+                "You move t into the interval and always call `inside`. Times do not change; "
+                "choose between the two denoisers.", 1),
+        Mistake("x-detached", {"return inside(x, t)": "return inside(x.detach(), t)"},
+                "The values are right, but x is detached on its way to `inside`. Hand it on as it "
+                "is.", 1)),
     "c06-rescale": answer(
         rescaled,
         Mistake("over-the-batch", {"range(1, x0.ndim)": "range(x0.ndim)"},
@@ -209,7 +284,44 @@ ANSWERS = {
                 "different factors, and it flickers. All axes but the batch.", 2),
         Mistake("standardised", {"guess * x0": "(guess - guess.mean(axes, keepdim=True)) * x0"},
                 "You also take the mean away. In a picture that is mostly black the mean is its "
-                "background.", 3)),
+                "background.", 3),
+        Mistake("no-keepdim", {RATIO: "x0.std(axes) / guess.std(axes)"},
+                "Your ratio has shape (B,), which lines up with the width. keepdim=True leaves "
+                "(B, 1, ...), which lines up with the batch.", 2),
+        Mistake("about-zero", {RATIO: "(x0.square().mean(axes, keepdim=True) / "
+                                      "guess.square().mean(axes, keepdim=True)).sqrt()"},
+                "You measure the root mean square, so brightness counts as spread. A standard "
+                "deviation is about the mean.", 1),
+        Mistake("scales-x0", {"guess * x0.std": "x0 * x0.std"},
+                "You scale x0. What is to be tamed is the guess; x0 only gives the measure.", 3),
+        Mistake("to-one", {RATIO: "1 / guess.std(axes, keepdim=True)"},
+                "You bring the spread to 1. It should be that of x0, which for frames is far from "
+                "1.", 1),
+        Mistake("power", {MIX: "guess * (x0.std(axes, keepdim=True) / "
+                               "guess.std(axes, keepdim=True))**amount"},
+                "You raise the ratio to the power of amount. Both ends are right, but in between "
+                "the paper mixes the two guesses linearly.", 3),
+        Mistake("added", {MIX: "guess + amount * whole"},
+                "You add the rescaled guess on top. Take amount of it and 1 - amount of the "
+                "guess, or the picture grows brighter.", 3),
+        Mistake("only-narrower", {RATIO: f"({RATIO}).clamp(max=1)"},
+                "You only ever make the spread smaller. A guess that is too narrow is to be "
+                "brought to x0's spread as well.", 3),
+        Mistake("mean-kept", {"guess * x0": "guess.mean(axes, keepdim=True) + "
+                                            "(guess - guess.mean(axes, keepdim=True)) * x0"},
+                "You keep the mean and scale what is around it. That would spare the background, "
+                "but Lin's eq. 15 multiplies the whole guess, mean and all.", 3),
+        Mistake("mean-of-x0", {"guess * x0": "x0.mean(axes, keepdim=True) + "
+                                             "(guess - guess.mean(axes, keepdim=True)) * x0"},
+                "You bring the mean to that of x0 as well. Only the spread is asked for: "
+                "multiply, and add nothing.", 3),
+        Mistake("largest", {RATIO: "x0.abs().amax(axes, keepdim=True) / "
+                                   "guess.abs().amax(axes, keepdim=True)"},
+                "You compare the largest values. One pixel then decides about the whole sample; "
+                "compare the standard deviations.", 1),
+        Mistake("factor-detached", {RATIO: f"({RATIO}).detach()"},
+                "The values are right, but the factor is detached: gradients take it for a "
+                "constant, although it depends on both guesses.", 3)),
     "c06-tokens": answer(
         encode,
         Mistake("padded-in-front", {IDS: "torch.tensor([0] * (length - len(ids)) + ids)"},
@@ -240,7 +352,50 @@ ANSWERS = {
                 "You look up letters, not words: split at the spaces.", 1),
         WrongAnswer("key-error", by_dictionary,
               "For an unknown word yours raises a KeyError, which does not help someone who typed "
-              "a prompt. Raise a ValueError that names the word.", 3)),
+              "a prompt. Raise a ValueError that names the word.", 3),
+        Mistake("full-prompt-refused", {"len(words) > length": "len(words) >= length"},
+                "You refuse a prompt of exactly `length` words, which just fits. Raise only for "
+                "more.", 3),
+        Mistake("letters-counted", {"len(words) > length": "len(prompt) > length"},
+                "You compare the number of letters with `length`; it limits the words.", 3),
+        Mistake("unknown-is-one-more",
+                {STRANGERS: "", "[vocabulary.index(w) for w in words]":
+                 "[vocabulary.index(w) if w in vocabulary else len(vocabulary) for w in words]"},
+                "Unknown words share an id of their own, as in many language models. The table "
+                "here has no such row, and users want to know: raise ValueError.", 3),
+        Mistake("unknown-is-minus-one",
+                {STRANGERS: "", "[vocabulary.index(w) for w in words]":
+                 "[vocabulary.index(w) if w in vocabulary else -1 for w in words]"},
+                "An unknown word becomes -1, the last row of the table for Python and an error for "
+                "an embedding. Raise ValueError instead.", 3),
+        Mistake("assertion", {"raise ValueError(f\"{len(words)} words; {length} are the most.\")":
+                              "raise AssertionError"},
+                "A prompt that is too long raises AssertionError, which is for mistakes of the "
+                "program. A wrong input is a ValueError.", 3),
+        Mistake("filled-with-minus-one", {"[0] * (length": "[-1] * (length"},
+                "You fill up with -1. The id of no word is 0, the first row of the table.", 2),
+        Mistake("filled-with-the-last",
+                {"ids + [0] * (length": "ids + (ids or [0])[-1:] * (length"},
+                "You fill up by repeating the last word, so that “a three” says three again and "
+                "again. Fill up with 0, no word.", 2),
+        Mistake("float-ids", {"(length - len(ids)))": "(length - len(ids)), dtype=torch.float32)"},
+                "The ids are right, but floating point numbers (torch.zeros makes them, too). They "
+                "are rows of a table: int64.", 2),
+        Mistake("a-batch-of-one", {IDS: f"{IDS}[None]"},
+                "You return (1, length). One prompt is (length,); who calls it stacks prompts into "
+                "a batch.", 2),
+        Mistake("list", {IDS: "ids + [0] * (length - len(ids))"},
+                "The ids are right, but in a list. Return a tensor.", 2),
+        Mistake("one-hot", {IDS: f"torch.eye(len(vocabulary))[{IDS}]"},
+                "You return one-hot rows, a 1 at each word's place. Return the places themselves; "
+                "the table is indexed by them.", 2),
+        Mistake("each-space-splits", {".split()": '.split(" ")'},
+                "split(\" \") finds empty words between two spaces, and these get the id of no "
+                "word. split() treats any run of spaces as one.", 1),
+        Mistake("each-word-once", {"prompt.lower().split()":
+                                   "list(dict.fromkeys(prompt.lower().split()))"},
+                "A word that occurs twice appears once in yours. “a three and a seven” needs both "
+                "its articles: each word keeps its place.", 1)),
     "c06-cross": answer(
         cross_attention,
         Mistake("over-places", {".softmax(-1)": ".softmax(-2)"},
@@ -274,7 +429,45 @@ ANSWERS = {
                 "softmax.", 3),
         Mistake("maps-only", {'rearrange(maps @ v, "b h n d -> b n (h d)"), maps': "maps"},
                 "You return the maps alone. Return two things: the values that each place reads, "
-                "and the maps.", 3)),
+                "and the maps.", 3),
+        Mistake("heads-by-view",
+                {'rearrange(y, "b n (h d) -> b h n d", h=heads)':
+                 "y.reshape(len(y), heads, y.shape[1], -1)"},
+                "You reshape (B, N, D) to (B, heads, N, d) directly, which cuts the places into "
+                "groups, not the width. First (B, N, heads, d), then exchange two axes.", 2),
+        Mistake("self-attention", {"key(words), value(words)": "key(h), value(h)"},
+                "Your places read one another, which is chapter 03's self-attention. Keys and "
+                "values are made from the words.", 1),
+        Mistake("values-for-keys", {"key(words), value(words)": "value(words), value(words)"},
+                "You compare the queries with the values. key is what a word is found by, value "
+                "what it gives.", 1),
+        Mistake("returns-exchanged", {'rearrange(maps @ v, "b h n d -> b n (h d)"), maps':
+                                      'maps, rearrange(maps @ v, "b h n d -> b n (h d)")'},
+                "You return the maps first. What is read comes first, then the maps.", 3),
+        Mistake("maps-averaged", {'(h d)"), maps': '(h d)"), maps.mean(1)'},
+                "What is read is right, but your maps are averaged over the heads. Return each "
+                "head's own: heads may read different words.", 3),
+        Mistake("maps-turned", {'(h d)"), maps': '(h d)"), maps.mT'},
+                "What is read is right, but your maps are (B, heads, L, N). A row belongs to a "
+                "place: (B, heads, N, L).", 3),
+        Mistake("over-heads", {".softmax(-1)": ".softmax(1)"},
+                "Your softmax is over the heads, so heads compete for each word. In every head "
+                "the weights over the words, the last axis, sum to 1.", 3),
+        Mistake("scaled-by-words", {"q.shape[-1]**0.5": "k.shape[-2]**0.5"},
+                "You divide by the root of the number of words. Scores grow with the width of a "
+                "head, d, however long the prompt is.", 3),
+        Mistake("scale-multiplied", {" / q.shape[-1]**0.5": " * q.shape[-1]**0.5"},
+                "You multiply by sqrt(d), which makes large scores larger: nearly all weight goes "
+                "to one word. Divide.", 3),
+        Mistake("scaled-too-late", {" / q.shape[-1]**0.5).softmax(-1)":
+                                    ").softmax(-1) / q.shape[-1]**0.5"},
+                "You divide after the softmax, so the weights no longer sum to 1. The scores are "
+                "what is scaled.", 3),
+        Mistake("residual", {'return rearrange(': 'return h + rearrange('},
+                "You add h. The layer around this function does so; return what is read alone.", 3),
+        Mistake("maps-detached", {SOFT: f"{SOFT}.detach()"},
+                "The values are right, but the maps are detached: queries and keys would get no "
+                "gradient, so no place would ever learn which word to read.", 3)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`

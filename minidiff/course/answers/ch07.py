@@ -69,6 +69,22 @@ def noise_in_all(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) ->
     return torch.einsum("ts,bs...->bt...", alpha * covariance @ torch.linalg.pinv(seen), x)
 
 
+def directly(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor, front: Tensor) -> Tensor:
+    """front (alpha^2 covariance + sigma^2)^-1 x, over the frames; right for alpha covariance."""
+    seen = alpha**2 * covariance + sigma**2 * torch.eye(len(covariance)).to(covariance)
+    return torch.einsum("ts,bs...->bt...", front @ torch.linalg.inv(seen), x)
+
+
+def without_alpha(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """A wrong posterior mean: alpha is missing in front."""
+    return directly(x, covariance, alpha, sigma, covariance)
+
+
+def whitened(x: Tensor, covariance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """A wrong posterior mean: the covariance is missing in front."""
+    return directly(x, covariance, alpha, sigma, alpha * torch.eye(len(covariance)).to(covariance))
+
+
 def over_space(x: Tensor, T: int, pos: Tensor, norm, qkv, out, heads: int, attend) -> Tensor:
     """A wrong attention: it mixes the places of each frame, not the frames."""
     h = rearrange(x, "(b t) c h w -> b t (h w) c", t=T)
@@ -147,7 +163,31 @@ ANSWERS = {
                 "The factor 2 is missing: half a pixel should give exp(-1).", 3),
         Mistake("over-clips", {".mean(1)": ".mean(0)"},
                 "You average over the clips; each clip has a number of its own, so the mean is "
-                "over its frames.", 3)),
+                "over its frames.", 3),
+        Mistake("one-number", {".mean(1)": ".mean()"},
+                "One number comes out for all clips together. Keep the batch: the mean goes over "
+                "axis 1, the frames.", 3),
+        Mistake("sum", {".mean(1)": ".sum(1)"},
+                "You add up the frames: a long clip would look steadier than a short one. Take the "
+                "mean.", 3),
+        Mistake("no-exp", {"(-2 * accelerations).exp()": "(-2 * accelerations)"},
+                "The exponential is missing: your numbers run from 0 down, without a limit, and "
+                "steady should lie between 0 and 1.", 3),
+        Mistake("speed-only", {".diff(dim=1).diff(dim=1).norm(dim=-1)":
+                               ".diff(dim=1).norm(dim=-1).diff(dim=1).abs()"},
+                "You take the length of the steps first and then its change: a path that turns "
+                "round at equal speed would count as steady. Difference twice, then the length.",
+                2),
+        Mistake("middle-once", {"path.diff(dim=1).diff(dim=1)":
+                                "(path[:, 2:] - path[:, 1:-1] + path[:, :-2])"},
+                "The middle frame counts twice: f(k+1) - 2 f(k) + f(k-1). Without the 2 your "
+                "number depends on where in the picture the ball is.", 1),
+        Mistake("norm-over-frames", {".norm(dim=-1)": ".norm(dim=1)"},
+                "Your norm runs over the frames; the two numbers of one acceleration, y and x, "
+                "are on the last axis.", 2),
+        Mistake("rms", {".norm(dim=-1)": ".square().mean(-1).sqrt()"},
+                "You take the mean of the two squares; the length is the root of their sum, "
+                "larger by sqrt(2).", 2)),
     "c07-clip-guess": answer(
         clip_guess,
         WrongAnswer("each-frame-alone", each_frame_alone,
@@ -170,7 +210,29 @@ ANSWERS = {
                                "y = gaussian_guess(x, 0, std, alpha, sigma)"},
                 "You apply the axes' variances to the frames as they came: turn them first.", 1),
         Mistake("swapped", {"alpha, sigma)\n    return": "sigma, alpha)\n    return"},
-                "alpha and sigma are exchanged: your guess trusts x most when it is noise.", 3)),
+                "alpha and sigma are exchanged: your guess trusts x most when it is noise.", 3),
+        WrongAnswer("alpha-missing-in-front", without_alpha,
+              "Your matrix lacks a factor alpha. The guess is cov(x0, x) cov(x)^-1 x, and cov(x0, "
+              "x) is alpha times the covariance.", 1),
+        WrongAnswer("covariance-missing-in-front", whitened,
+              "You divide by the covariance of x but never multiply by that of the data: this "
+              "makes the frames independent instead of using how they depend on each other.", 1),
+        Mistake("alpha-left-out", {"std, alpha, sigma)\n": "std, 1.0, sigma)\n"},
+                "Your guess takes x for x0 + sigma noise. The data in it are shrunk by alpha, also "
+                "along a principal axis.", 2),
+        Mistake("sigma-squared", {"std, alpha, sigma)\n": "std, alpha, sigma**2)\n"},
+                "You hand on sigma^2. gaussian_guess squares sigma itself, so the noise counts for "
+                "less than it is.", 3),
+        Mistake("mean-of-the-clip", {"(y, 0, std": "(y, y.mean(1, keepdim=True), std"},
+                "The mean you give is measured from the clip itself. The data's mean is known: it "
+                "is 0, for every frame and so along every axis.", 3),
+        Mistake("the-noise", {"return torch.einsum": "y = (torch.einsum('bt...,tk->bk...', x, axes)"
+                              " - alpha * y) / sigma\n    return torch.einsum"},
+                "That is the noise your guess implies, (x - alpha x0) / sigma; asked for is the "
+                "guess of the clip, x0.", 1),
+        Mistake("std-on-the-last-axis", {".view(-1, *[1] * (x.ndim - 2))": ""},
+                "The T standard deviations meet the last axis of x, its columns. They belong to "
+                "axis 1: give them an axis of size 1 for each axis of x behind it.", 3)),
     "c07-temporal-attention": answer(
         temporal_attention,
         WrongAnswer("over-space", over_space,
@@ -208,7 +270,34 @@ ANSWERS = {
                 "d).", 3),
         Mistake("q-k-exchanged", {"q, k, v = rearrange": "k, q, v = rearrange"},
                 "Queries and keys are exchanged: of qkv's output q comes first, then k, then v.",
-                2)),
+                2),
+        Mistake("three-inside", {"(three n d)": "(n three d)"},
+                "You split qkv's output by heads first, and each head into q, k and v: with more "
+                "than one head they take numbers from each other. It is q for all heads, then k, "
+                "then v: (three n d).", 2),
+        Mistake("three-last", {"(three n d)": "(n d three)"},
+                "You deal out qkv's output in turn: one number to q, one to k, one to v. The first "
+                "third of it is q, the second k, the last v.", 2),
+        Mistake("k-v-exchanged", {"q, k, v = rearrange": "q, v, k = rearrange"},
+                "You look for the values and read out the keys: the last third of qkv's output is "
+                "v.", 2),
+        Mistake("joined-in-turn", {"... t (n d)": "... t (d n)"},
+                "You join the heads in turn, one number of each; `out` expects them one after the "
+                "other, (n d), as they were split.", 3),
+        Mistake("transposed", {'"b h w t c ->': '"b w h t c ->'},
+                "On the way back height and width are exchanged: what is added to x is the "
+                "transposed picture, and fits only if H = W.", 3),
+        Mistake("normed-residual", {"t=T)\n": "t=T)\n    start = norm(h)\n",
+                                    "return x + rearrange(out(h),":
+                                    "return rearrange(start + out(h),"},
+                "You add to norm(x), not to x: a fresh layer would then change the clip. The norm "
+                "is for what attention reads; the path beside it stays clear.", 3),
+        Mistake("positions-detached", {"+ pos)": "+ pos.detach())"},
+                "The values are right, but the positions get no gradient: where a network learns "
+                "them, they would stay as they began.", 2),
+        Mistake("residual-detached", {"return x + rearrange": "return x.detach() + rearrange"},
+                "The values are right, but x is detached in the sum: what lies before this layer "
+                "then learns through attention alone, and through a fresh layer nothing.", 3)),
     "c07-temporal-conv": answer(
         temporal_conv,
         Mistake("clips-run-together", {'c t", t=T': 'c t", t=len(x)'},
@@ -239,7 +328,25 @@ ANSWERS = {
                 2),
         Mistake("no-silu", {"F.silu(norm(x))": "norm(x)"},
                 "The SiLU behind the norm is missing.", 3),
-        Mistake("no-bias", {"weight, bias": "weight"}, "The bias is missing.", 3)),
+        Mistake("no-bias", {"weight, bias": "weight"}, "The bias is missing.", 3),
+        Mistake("no-norm", {"F.silu(norm(x))": "F.silu(x)"},
+                "`norm` is never used. Without it the size of the features decides how much of "
+                "them the SiLU lets through.", 3),
+        Mistake("silu-first", {"F.silu(norm(x))": "norm(F.silu(x))"},
+                "The order is the other way round: norm first, so that the SiLU gets numbers of a "
+                "known size.", 3),
+        Mistake("relu", {"F.silu": "F.relu"},
+                "You use ReLU, which cuts all negative numbers to 0; asked for is SiLU, y times "
+                "sigmoid(y).", 3),
+        Mistake("channels-exchanged", {"weight, bias": "weight.transpose(0, 1), bias"},
+                "The two channel axes of the weights are exchanged. F.conv1d takes (out, in, "
+                "taps), which is how they come.", 3),
+        Mistake("residual-detached", {"return x + rearrange": "return x.detach() + rearrange"},
+                "The values are right, but x is detached where the convolution is added to it: "
+                "this layer's weights start at 0, so no gradient would get past it.", 1),
+        Mistake("frozen-taps", {"weight, bias": "weight.detach(), bias"},
+                "The values are right, but the weights are detached: the taps start at 0 and "
+                "would never learn anything else.", 1)),
     "c07-causal": answer(
         causal_attention,
         Mistake("past-hidden", {".triu(1)": ".tril(-1)"},
@@ -262,7 +369,34 @@ ANSWERS = {
                 "Your weights sum to 1 over the queries; each query spreads its attention over the "
                 "frames it sees, the last axis.", 2),
         Mistake("no-root", {" / q.shape[-1] ** 0.5": ""},
-                "The division by the root of d is missing.", 1)),
+                "The division by the root of d is missing.", 1),
+        Mistake("root-of-frames", {"q.shape[-1] ** 0.5": "q.shape[-2] ** 0.5"},
+                "You divide by the root of T, the number of frames. A score is a sum over d "
+                "numbers, so it is d that makes it large.", 1),
+        Mistake("not-rooted", {"q.shape[-1] ** 0.5": "q.shape[-1]"},
+                "You divide by d, not by its root: the scores become so small that all frames get "
+                "nearly the same weight.", 1),
+        Mistake("scaled-late", {" / q.shape[-1] ** 0.5": "", "softmax(-1)":
+                                "softmax(-1) / q.shape[-1] ** 0.5"},
+                "You divide by the root of d behind the softmax: the weights of a row then sum to "
+                "less than 1. The scores are what gets divided.", 1),
+        Mistake("q-k-exchanged", {"q @ k.transpose(-1, -2)": "k @ q.transpose(-1, -2)"},
+                "Your rows are keys and your columns queries, so the mask and the softmax fall on "
+                "the wrong axis. Rows are queries: q @ k^T.", 1),
+        Mistake("infinity-times-zero", {"scores.masked_fill(future, -torch.inf)":
+                                        "(scores + future * -torch.inf)"},
+                "You add the mask times minus infinity, and for the frames that should stay this "
+                "is 0 times infinity: NaN. Fill the masked scores instead.", 3),
+        Mistake("weights-turned", {"softmax(-1) @ v": "softmax(-1).transpose(-1, -2) @ v"},
+                "The weights are transposed before they meet v: now each frame collects from the "
+                "frames after it. Row i of the weights times v is already the output of frame i.",
+                1),
+        Mistake("weights-returned", {"softmax(-1) @ v": "softmax(-1)"},
+                "You return the weights. They are how much each frame looks at which; the output "
+                "is their mean of v.", 1),
+        Mistake("scores-detached", {"scores.masked_fill": "scores.detach().masked_fill"},
+                "The values are right, but no gradient reaches q and k: the network could learn "
+                "what to read, and never where to look.", 2)),
     "c07-rollout": answer(
         rollout,
         Mistake("stutter", {"window[:, known:]": "window"},
@@ -282,7 +416,34 @@ ANSWERS = {
         Mistake("one-lost", {"window[:, known:]": "window[:, known + 1:]"},
                 "One new frame is lost in every window: the first new one is window[:, known].", 2),
         Mistake("one-early", {"clip[:, -known:]": "clip[:, -known - 1:-1]"},
-                "The frames you hand on end one before the last: the clip would step back.", 3)),
+                "The frames you hand on end one before the last: the clip would step back.", 3),
+        Mistake("one-window-too-many", {"clip.shape[1] < length": "clip.shape[1] <= length"},
+                "When the clip has exactly `length` frames you make one more window, which is then "
+                "cut away: right frames, wasted time. Go on only while it is shorter.", 1),
+        Mistake("same-start", {"    while clip": "    start = clip[:, -known:]\n    while clip",
+                               "extend(clip[:, -known:])": "extend(start)"},
+                "You take the last frames once, before the loop: every window continues the same "
+                "moment. Take them anew from the clip that has grown.", 1),
+        Mistake("in-front", {"[clip, window[:, known:]]": "[window[:, known:], clip]"},
+                "The new frames come before the old ones. Time goes on to the right: append "
+                "them behind.", 1),
+        Mistake("along-the-batch", {"known:]], 1)": "known:]])"},
+                "torch.cat joins along axis 0, the batch, unless you name another. Frames are axis "
+                "1.", 3),
+        Mistake("only-the-window", {"clip = torch.cat([clip, window[:, known:]], 1)":
+                                    "clip = window"},
+                "You keep the latest window and forget the clip, so it never gets longer than one "
+                "window, and the loop has no end.", 2),
+        Mistake("as-many-as-known", {"window[:, known:]": "window[:, -known:]"},
+                "You append the last `known` frames of the window. It has T - known new ones; the "
+                "two numbers are equal only if half of the window was known.", 2),
+        Mistake("given-again", {"window[:, known:]": "window[:, :known]"},
+                "You append the frames that you gave, a second time; the new ones are those behind "
+                "them.", 2),
+        Mistake("length-on-top", {"    while clip": "    length = length + clip.shape[1]\n    "
+                                                    "while clip"},
+                "You make `length` frames in addition to those that are there. `length` counts "
+                "the whole clip, with its beginning.", 3)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`

@@ -116,7 +116,35 @@ ANSWERS = {
                 "sigma = 1.", 2),
         Mistake("guess-only", {"return a_s * x0 + s_s * eps": "return x0"},
                 "You jump to the guess. x_s is only a step nearer, with the noise of time s "
-                "still in it.", 1)),
+                "still in it.", 1),
+        Mistake("papers-alpha", {"(x - a_t * x0) / s_t": "(x - a_t.sqrt() * x0) / (1 - a_t).sqrt()",
+                                 "a_s * x0 + s_s * eps":
+                                 "a_s.sqrt() * x0 + (1 - a_s).sqrt() * eps"},
+                "That is the paper's formula, whose alpha is the square of ours. Here the signal's "
+                "factor is alpha itself and the noise's is sigma; no roots.", 3),
+        Mistake("variance-preserving", {"(a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)":
+                                        "a_t, a_s = schedule(t)[0], schedule(s)[0]\n"
+                                        "    s_t, s_s = (1 - a_t**2).sqrt(), (1 - a_s**2).sqrt()"},
+                "You compute sigma from alpha as sqrt(1 - alpha^2). That holds on Cosine; on Flow "
+                "sigma is 1 - alpha. The schedule gives both: use its sigma.", 3),
+        Mistake("sign", {"(x - a_t * x0) / s_t": "(x + a_t * x0) / s_t"},
+                "The sign is reversed: the noise is what is left of x when the signal is taken "
+                "away.", 2),
+        Mistake("alpha-missing", {"(x - a_t * x0) / s_t": "(x - x0) / s_t"},
+                "You subtract the whole guess from x, but x holds only alpha_t of it.", 2),
+        Mistake("x0-not-scaled", {"return a_s * x0": "return x0"},
+                "You put the whole guess into x_s; at time s the signal has the factor alpha_s.",
+                3),
+        Mistake("times-exchanged", {"schedule(t), schedule(s)": "schedule(s), schedule(t)"},
+                "s and t are exchanged: you step from s up to t, into more noise.", 3),
+        Mistake("guess-as-noise", {"eps = (x - a_t * x0) / s_t":
+                                   "x0, eps = (x - s_t * x0) / a_t, x0"},
+                "You take the guess for one of the noise. What comes in is x0; find the noise "
+                "from it.", 1),
+        Mistake("noise-detached", {"eps = (x - a_t * x0) / s_t":
+                                   "eps = ((x - a_t * x0) / s_t).detach()"},
+                "The values are right, but the noise is detached: gradients with respect to x "
+                "vanish, and those with respect to x0 miss a part.", 2)),
     "c08-eta": answer(
         eta_step,
         Mistake("noise-on-top", {"(s_s**2 - std**2).sqrt() * eps": "s_s * eps"},
@@ -139,7 +167,39 @@ ANSWERS = {
                 "sqrt(sigma_s^2 - std^2).", 2),
         Mistake("ratio-upside-down", {"a_t / a_s * s_s": "a_s / a_t * s_s"},
                 "The ratio of the alphas is upside down: from s to t the signal shrinks by alpha_t "
-                "/ alpha_s, which is below 1.", 2)),
+                "/ alpha_s, which is below 1.", 2),
+        Mistake("root-of-eta", {"eta * s_s": "eta**0.5 * s_s"},
+                "You take the root of eta. eta multiplies the standard deviation of the new noise "
+                "as it is (Song 2021, eq. 16), so 0.5 means a quarter of DDPM's variance.", 2),
+        Mistake("eta-squared", {"eta * s_s": "eta**2 * s_s"},
+                "You square eta. Its square is the factor of the variance; std itself gets eta "
+                "once.", 2),
+        Mistake("variance-preserving", {"(s_t**2 - (a_t / a_s * s_s)**2)": "(1 - (a_t / a_s)**2)"},
+                "1 - (alpha_t / alpha_s)^2 is DDPM's beta, and right only if alpha^2 + sigma^2 is "
+                "1. Flow is different: write it with both sigmas.", 2),
+        Mistake("parts-of-one", {"(s_s**2 - std**2).sqrt() * eps + std * noise":
+                                 "s_s * ((1 - eta) * eps + eta * noise)"},
+                "You mix old and new noise by 1 - eta and eta. Their squares do not sum to 1, so "
+                "half-way x_s has too little noise; and at eta = 1 nothing old would be left.", 3),
+        Mistake("all-new", {"std = eta * s_s / s_t * (s_t**2 - (a_t / a_s * s_s)**2).sqrt()":
+                            "std = eta * s_s"},
+                "At eta = 1 your noise is entirely new. DDPM renews a part of it: the share of "
+                "x_t's noise variance that came in between s and t.", 2),
+        Mistake("noises-exchanged", {"sqrt() * eps + std * noise": "sqrt() * noise + std * eps"},
+                "Old and new noise are exchanged: your eta = 0 is all new, and not DDIM.", 1),
+        Mistake("ratio-not-squared", {"(a_t / a_s * s_s)**2": "a_t / a_s * s_s**2"},
+                "The ratio of the alphas is not squared. What is subtracted is a variance, so the "
+                "whole product, alpha_t / alpha_s times sigma_s, is squared.", 2),
+        Mistake("root-missing", {"(s_t**2 - (a_t / a_s * s_s)**2).sqrt()":
+                                 "(s_t**2 - (a_t / a_s * s_s)**2)"},
+                "A root is missing in std: sigma_t^2 - (...)^2 is a variance.", 2),
+        Mistake("variances-added", {"(s_s**2 - std**2)": "(s_s**2 + std**2)"},
+                "The old noise grows by the new instead of giving way to it: the variance at s "
+                "becomes sigma_s^2 + 2 std^2.", 3),
+        Mistake("noise-detached", {"eps = (x - a_t * x0) / s_t":
+                                   "eps = ((x - a_t * x0) / s_t).detach()"},
+                "The values are right, but the old noise is detached, and with it all that x_s "
+                "owes to x.", 1)),
     "c08-order": answer(
         order,
         Mistake("sign", {"return -(n": "return (n"},
@@ -164,12 +224,46 @@ ANSWERS = {
                 "all of them.", 2),
         Mistake("mixed-bases", {"errors.double().log()": "errors.double().log2()"},
                 "The two logarithms have different bases, so the slope is off by log(2). Any base "
-                "will do, but one.", 3)),
+                "will do, but one.", 3),
+        Mistake("mean-of-slopes", {"return -(n * error).sum() / (n * n).sum()":
+                                   "return -(error.diff() / n.diff()).mean()"},
+                "You average the slopes between neighbours. Each of them gets the same weight, "
+                "however short its piece; least squares lets points far from the middle count "
+                "more.", 2),
+        Mistake("steps-that-double", {"return -(n * error).sum() / (n * n).sum()":
+                                      "return -error.diff().mean() / torch.tensor(2.0).log()"},
+                "You divide by log(2), as if the steps doubled each time. They come with the "
+                "errors: use their own logarithms.", 1),
+        Mistake("last-two", {"return -(n * error).sum() / (n * n).sum()":
+                             "return -(error[-1] - error[-2]) / (n[-1] - n[-2])"},
+                "You take the slope of the last piece only. Each error holds a little chance; in a "
+                "fit through all points it averages out.", 2),
+        Mistake("correlation", {"(n * n).sum()": "((n * n).sum() * (error - error.mean()).square()"
+                                                 ".sum()).sqrt()"},
+                "That is the correlation, near 1 for every straight line. For the slope divide "
+                "the covariance by the variance of log(n) alone.", 2),
+        Mistake("std-for-variance", {"(n * n).sum()": "(n * n).sum().sqrt()"},
+                "You divide the covariance by a standard deviation; the slope needs the variance.",
+                2),
+        Mistake("n-and-n-minus-one", {"(n * error).sum() / (n * n).sum()":
+                                      "(n * error).mean() / n.var()"},
+                "Your covariance is divided by K and your variance by K - 1, torch's default: the "
+                "slope comes out too small by (K - 1) / K. Take sums, or the same for both.", 3),
+        Mistake("denominator-not-centred", {"(n * n).sum()": "steps.double().log().square().sum()"},
+                "The numerator is taken around the mean, the denominator is not: a variance is the "
+                "mean square of the distance from the mean.", 3),
+        Mistake("intercept", {"    n = n - n.mean()\n": "    m, n = n.mean(), n - n.mean()\n",
+                              "return -(n * error).sum() / (n * n).sum()":
+                              "return error.mean() - m * (n * error).sum() / (n * n).sum()"},
+                "That is where the line crosses n = 1, the constant in front of n^-p. The order is "
+                "in its slope.", 2)),
     "c08-heun": answer(
         heun_step,
         Mistake("euler", {"    y0 = denoise(y, s)\n": "    return y\n    y0 = denoise(y, s)\n"},
                 "That is DDIM's step: one guess, at the beginning. Heun makes a second guess, at "
-                "the end of that step.", 1),
+                "the end of that step, and adds the mean change to x. (If you mix both means anew "
+                "at s, you get y back: x0 with its noise and y0 with its noise both make up y.)",
+                1),
         Mistake("averages-x0-only",
                 {"return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps":
                  "return ddim_step(schedule, x, (x0 + y0) / 2, t, s)"},
@@ -192,7 +286,36 @@ ANSWERS = {
                 "The two x0 are added but not halved: the signal moves twice as far.", 3),
         Mistake("last-step", {"    if s == 0:\n        return y\n": ""},
                 "At s = 0 sigma_s is 0, and the noise there is 0 / 0. The last step has nothing to "
-                "correct: y, which is x0, is the answer.", 2)),
+                "correct: y, which is x0, is the answer.", 2),
+        Mistake("guess-again-at-0", {"        return y\n": "        return denoise(y, s)\n"},
+                "In the last step you call the network on its own guess. At t = 0 there is nothing "
+                "to remove: return y, and save the call.", 2),
+        Mistake("midpoint", {"    y0 = denoise(y, s)\n":
+                             "    m = (t + s) / 2\n    a_m, s_m = schedule(m)\n"
+                             "    y = ddim_step(schedule, x, x0, t, m)\n"
+                             "    y0 = denoise(y, m)\n"
+                             "    return x + (a_s - a_t) * y0 + (s_s - s_t) * (y - a_m * y0) / "
+                             "s_m\n"},
+                "That is the midpoint rule: one slope, from the middle of the step. It is of order "
+                "2 as well, but Heun takes the mean of the slopes at both ends.", 1),
+        Mistake("second-guess-only", {"return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps":
+                                      "return ddim_step(schedule, x, y0, t, s)"},
+                "You repeat the step with the second guess and drop the first: the error has the "
+                "other sign, and is about as large. The mean of both slopes cancels it.", 1),
+        Mistake("noise-not-halved", {"((x - a_t * x0) / s_t + (y - a_s * y0) / s_s) / 2":
+                                     "((x - a_t * x0) / s_t + (y - a_s * y0) / s_s)"},
+                "The two noises are added but not halved: twice as much noise is removed.", 3),
+        Mistake("second-noise-with-t", {"(y - a_s * y0) / s_s": "(y - a_t * y0) / s_t"},
+                "y is at time s, so the noise in it is found with alpha_s and sigma_s; you take "
+                "those of the step's beginning.", 2),
+        Mistake("second-noise-from-x", {"(y - a_s * y0)": "(x - a_s * y0)"},
+                "For the second noise you take y's guess away from x. The guess y0 was made from "
+                "y: the noise that goes with it is in y.", 2),
+        Mistake("edm-formula", {"    eps = ((x - a_t * x0) / s_t + (y - a_s * y0) / s_s) / 2\n"
+                                "    return x + (a_s - a_t) * (x0 + y0) / 2 + (s_s - s_t) * eps":
+                                "    return x + (s - t) * ((x - x0) / t + (y - y0) / s) / 2"},
+                "That is EDM's slope, (x - x0) / t. It is right on Flow, where sigma = t and alpha "
+                "= 1 - t, and wrong on Cosine: write the changes of alpha and sigma apart.", 3)),
     "c08-2m": answer(
         two_m,
         Mistake("sign", {"guess = x0 + (l_s": "guess = x0 - (l_s"},
@@ -220,6 +343,28 @@ ANSWERS = {
         Mistake("plain-ddim", {"guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)":
                                "guess = x0"},
                 "That is DDIM: the guess before is remembered but not used.", 1),
+        Mistake("even-steps", {"(l_s - l_t) / (2 * (l_t - l_u))": "0.5"},
+                "Half of the difference is right only if this step and the last one are equally "
+                "long in lambda. In general the ratio of the two decides.", 3),
+        Mistake("mean-of-two", {"guess = x0 + (l_s - l_t) / (2 * (l_t - l_u)) * (x0 - before)":
+                                "guess = (x0 + before) / 2"},
+                "You average the two guesses, which looks back to the middle of the last step. The "
+                "line has to go on, to the middle of the coming one.", 1),
+        Mistake("yields-the-extrapolated", {"        yield State(t, x, x0)\n": "",
+                                            "        u, before = t, x0\n":
+                                            "        yield State(t, x, guess)\n"
+                                            "        u, before = t, x0\n"},
+                "Your clip is right, but the states show the extrapolated guess; asked for is x0 "
+                "as the network gave it.", 3),
+        Mistake("network-at-s", {"denoise(x, t)": "denoise(x, s)"},
+                "The network gets x, which is at time t, and is told that it is time s: it will "
+                "take noise for signal.", 1),
+        Mistake("last-state-missing", {"    yield State(s, x, x)\n": ""},
+                "The result never comes out: after the loop yield State(s, x, x), or the caller "
+                "gets the clip as it was before the last step.", 1),
+        Mistake("old-time-kept", {"u, before = t, x0": "u, before = t if u is None else u, x0"},
+                "The guess before is renewed but its time u is not: the last step seems longer and "
+                "longer, and the extrapolation shrinks.", 3),
         WrongAnswer("previous-batch", previous_batch,
               "The first batch is right; the second begins with the guesses of the first. Start "
               "with an empty history in every call: a local variable.", 3)),
@@ -254,7 +399,33 @@ ANSWERS = {
         Mistake("rising", {"cat([ts, torch.zeros(1, dtype=torch.float64)])":
                            "cat([torch.zeros(1, dtype=torch.float64), ts.flip(0)])"},
                 "Your grid runs from data to noise. A sampler starts at the noise, so times fall.",
-                1)),
+                1),
+        Mistake("one-too-few", {"final, n, ": "final, n - 1, "},
+                "That is one step too few: the n even times do not count the 0, which comes on "
+                "top of them.", 3),
+        Mistake("last-replaced", {"cat([ts, ": "cat([ts[:-1], "},
+                "You put 0 in the place of t_min. Both belong to the grid: t_min is the last of "
+                "the even times, 0 comes behind it.", 3),
+        Mistake("one-in-front", {"cat([ts, ": "cat([torch.ones(1, dtype=torch.float64), ts, "},
+                "You put t = 1 in front. There lambda is minus infinity, which is why the grid "
+                "begins at t_max.", 3),
+        Mistake("ends-exchanged", {"[t_max, t_min]": "[t_min, t_max]"},
+                "The two ends are exchanged: the even times rise from t_min to t_max, and the last "
+                "step falls from nearly pure noise to 0 at once.", 1),
+        Mistake("single-precision", {"return torch.cat([ts, torch.zeros(1, dtype=torch.float64)])":
+                                     "return torch.cat([ts, torch.zeros(1)]).float()"},
+                "The times are right, but in float32; the docstring asks for float64. Solvers "
+                "subtract neighbouring times, and few digits would be left of that.", 3),
+        Mistake("cosine-inverse", {"torch.sigmoid(-torch.linspace(first, final, n, "
+                                   "dtype=torch.float64))": "torch.atan(torch.exp(-torch.linspace("
+                                   "first, final, n, dtype=torch.float64))) * 2 / torch.pi"},
+                "You return from lambda to t as on the schedule Cosine, whose alpha / sigma is "
+                "1 / tan(pi t / 2). Here it is Flow's, (1 - t) / t.", 2),
+        Mistake("karras", {"-torch.logit(ends)": "ends ** (1 / 7)",
+                           "torch.sigmoid(-torch.linspace(first, final, n, dtype=torch.float64))":
+                           "torch.linspace(first, final, n, dtype=torch.float64) ** 7"},
+                "That is EDM's grid, even in the seventh root of sigma. It crowds towards the "
+                "data; asked for are equal steps in lambda.", 1)),
 }
 
 # mutants that no legal input tells from the right answer: `authoring.mutations`

@@ -190,42 +190,48 @@ def error_class(error: str) -> str:
 
 def value_difference(actual: object, expected: object, subject: str = "It") -> str:
     """How a returned value differs from the right one, in a sentence; empty if it does not."""
+    verb = "return" if subject == "It" else "hold"
     if actual is None and expected is not None:
-        return f"{subject} returns None. Is a `return` missing?"
+        return (f"{subject} returns None. Is a `return` missing?" if subject == "It"
+                else f"{subject} is None.")
     if isinstance(expected, (list, tuple)):
         if not isinstance(actual, (list, tuple)):
-            return f"{subject} should return {len(expected)} things, not {describe_type(actual)}."
+            return f"{subject} should {verb} {len(expected)} things, not {describe_type(actual)}."
         if len(actual) != len(expected):
-            return f"{subject} should return {len(expected)} things, not {len(actual)}."
-        parts = (value_difference(c, w, f"Number {i + 1} of what it returns: it")
+            return f"{subject} should {verb} {len(expected)} things, not {len(actual)}."
+        parts = (value_difference(c, w, f"Number {i + 1} of {part_of(subject)}")
                  for i, (c, w) in enumerate(zip(actual, expected)))
         return next(filter(None, parts), "")
     if isinstance(expected, (Tensor, int, float)) and not isinstance(expected, bool):
         return tensor_difference(actual, expected, subject)
     return "" if type(actual) is type(expected) and actual == expected else \
-        f"{subject} should return {expected!r}, not {actual!r}."
+        f"{subject} should {'return' if subject == 'It' else 'be'} {expected!r}, not {actual!r}."
+
+
+def part_of(subject: str) -> str:
+    """What a part is a part of: the result, or a numbered part of it."""
+    return "what it returns" if subject == "It" else subject[0].lower() + subject[1:]
 
 
 def tensor_difference(actual: object, expected: Tensor | float, subject: str) -> str:
     """The same for tensors and numbers; a number will do for a tensor without axes."""
     if not isinstance(actual, (Tensor, int, float)) or isinstance(actual, bool):
-        return f"{subject} should return {describe_type(expected)}, not {describe_type(actual)}."
+        return (f"{subject} should {'return' if subject == 'It' else 'be'} "
+                f"{describe_type(expected)}, not {describe_type(actual)}.")
     exact = isinstance(expected, Tensor) and isinstance(actual, Tensor)
     c, w = (v.detach() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64)
             for v in (actual, expected))
     if c.shape != w.shape:
-        return f"{subject} returns shape {tuple(c.shape)}, expected {tuple(w.shape)}."
+        return f"{says(subject)} shape {tuple(c.shape)}, expected {tuple(w.shape)}."
     if exact and c.device != w.device:
-        return (
-            f"{subject} returns a tensor on {c.device}, expected {w.device}: stay with the input."
-        )
+        return f"{subject} is on {c.device}, expected {w.device}: stay with the input."
     tolerance = TOLERANCE.get(w.dtype if exact else torch.float32, 0)
     error = (c.double().nan_to_num(1e30) - w.double().nan_to_num(1e30)).abs()
     if error.numel() and error.max() > tolerance * max(max_finite(w), 1e-12):
         return difference_message(c, w, error, subject)
     if exact and c.dtype != w.dtype:
-        return (f"{subject} returns {c.dtype}, expected {w.dtype}: the values are right, but the "
-                "dtype should follow the input.")
+        return (f"{says(subject)} {c.dtype}, expected {w.dtype}: the values are right, but the "
+                "dtype should be that of the input, or of the task where no tensor comes in.")
     return ""
 
 
@@ -239,9 +245,16 @@ def difference_message(c: Tensor, w: Tensor, error: Tensor, subject: str) -> str
     k = error.flatten().argmax().item()
     place = [i.item() for i in torch.unravel_index(torch.tensor(k), w.shape)] if w.ndim else []
     at = f" at {place}" if place else ""
-    return (f"{subject} returns {c.flatten()[k].item():.4g}{at}, expected "
-            f"{w.flatten()[k].item():.4g}; {(error > error.max() / 100).double().mean():.0%} of "
-            "the values are off.")
+    came, want = (float(v.flatten()[k]) for v in (c, w))
+    digits = next((d for d in (4, 6, 9, 17) if f"{came:.{d}g}" != f"{want:.{d}g}"), 17)
+    share = (error > error.max() / 100).double().mean()
+    return (f"{says(subject)} {came:.{digits}g}{at}, expected {want:.{digits}g}; "
+            f"{share:.0%} of the values are off.")
+
+
+def says(subject: str) -> str:
+    """The beginning of a sentence on a value: "It returns", or "Number 2 of what it returns is"."""
+    return f"{subject} {'returns' if subject == 'It' else 'is'}"
 
 
 def describe_type(value: object) -> str:

@@ -21,14 +21,13 @@ def unit_cases() -> list[Case]:
 
 def mix_cases() -> list[Case]:
     """Clips and noise with four pairs of alpha and sigma, all data to all noise."""
-    cases = []
-    for seed, (alpha, dtype) in enumerate((a, d) for a in (1.0, 0.8, 0.3, 0.0) for d in DTYPES):
-        sigma = (1 - alpha**2) ** 0.5
+    cases, weights = [], ((1.0, 0.0), (0.8, 0.6), (0.3, 0.7), (0.0, 1.0))
+    for seed, ((alpha, sigma), dtype) in enumerate((w, d) for w in weights for d in DTYPES):
         x0, eps = (
             seeded_randn(seed, 2, 3, 1, 4, 4, dtype=dtype),
             seeded_randn(seed + 50, 2, 3, 1, 4, 4, dtype=dtype),
         )
-        cases.append(Case(f"clips (2, 3, 1, 4, 4), alpha = {alpha}, sigma = {sigma:.2g}, "
+        cases.append(Case(f"clips (2, 3, 1, 4, 4), alpha = {alpha}, sigma = {sigma}, "
                           f"{dtype_name(dtype)}", (x0, eps, alpha, sigma)))
     return cases
 

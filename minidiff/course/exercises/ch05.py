@@ -1,5 +1,6 @@
 """Chapter 05, latent diffusion: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -66,15 +67,24 @@ def loss_cases() -> list[Case]:
 def pairs_cases() -> list[Case]:
     """Videos of 1 to 8 frames; one of 3 frames must raise an error."""
     shapes = (2, 4, 1, 2, 3), (1, 6, 3, 2, 2), (3, 2, 2, 3, 3), (2, 8, 2, 2, 2), (2, 1, 2, 3, 2)
-    even = [
-        Case(
+    videos = [
+        (
             f"{shape[1]} frame{'s' * (shape[1] > 1)}, {shape[2]} channel"
             f"{'s' * (shape[2] > 1)}, {dtype_name(dtype)}",
-            (seeded_randn(i, *shape, dtype=dtype),),
+            seeded_randn(i, *shape, dtype=dtype),
         )
         for i, (shape, dtype) in enumerate(zip(shapes, DTYPES * 3))
-    ]
-    return [*even, Case("3 frames", (seeded_randn(9, 2, 3, 2, 2, 2),), raises=True)]
+    ] + [("3 frames", seeded_randn(9, 2, 3, 2, 2, 2))]
+    return [Case(label, (x,), call=partial(without_its_text, x), raises=x.shape[1] == 3)
+            for label, x in videos]
+
+
+def without_its_text(x: Tensor, f: Callable) -> Tensor:
+    """f(x). A ValueError loses its text, which is everybody's own and is not compared."""
+    try:
+        return f(x)
+    except ValueError:
+        raise ValueError("The frames cannot be paired.") from None
 
 
 def calibration_cases() -> list[Case]:

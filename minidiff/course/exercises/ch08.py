@@ -12,6 +12,15 @@ DTYPES = torch.float32, torch.float64
 JUMPS = (0.9, 0.6), (0.5, 0.4), (0.2, 0.0)
 
 
+# The bug hunt's
+
+def colleagues_grid(n: int) -> Tensor:
+    """The colleague's grid of n steps, of the bug hunt."""
+    return torch.linspace(1, 0.06, n + 1)
+
+
+# Cases
+
 def jumps() -> Iterator[tuple]:
     """Steps to try: (label, schedule, x, x0, t, s), both schedules, the last step among them."""
     for seed, (schedule, (t, s), dtype) in enumerate(
@@ -41,8 +50,9 @@ def eta_cases() -> list[Case]:
 def order_cases() -> list[Case]:
     """Numbers of steps with errors that fall at a known order, up to a little noise."""
     cases = []
-    for seed, (first, slope) in enumerate(((8, 1), (4, 2), (16, 2.5), (10, 1))):
-        steps = first * 2 ** torch.arange(4)
+    doubled = 2 ** torch.arange(4)
+    for seed, (steps, slope) in enumerate(((8 * doubled, 1), (4 * doubled, 2), (16 * doubled, 2.5),
+                                           (torch.tensor([4, 6, 30, 40]), 1.5))):
         wobble = 0.1 * seeded_randn(seed, 4, dtype=torch.float64)
         errors = 0.7 * torch.exp(wobble) * steps.double()**-slope
         cases.append(Case(f"steps {steps.tolist()}, errors that fall like n^-{slope}, roughly",
