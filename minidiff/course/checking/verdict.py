@@ -1,4 +1,5 @@
 """From observations to a verdict: passed, not attempted, or a diagnosis in a sentence."""
+import functools
 import html
 import os
 from collections.abc import Callable
@@ -64,9 +65,15 @@ def check_function(f: Callable, exercise: Exercise, answer: Answer) -> Verdict:
 
 def observe_right(answer: Answer, exercise: Exercise) -> list[Observation]:
     """The observations of the right answer. Raises RuntimeError if the check is broken."""
-    right = observe(answer.reference, exercise)
+    right = observed(answer.reference, exercise)
     require_sound(right, exercise)
     return right
+
+
+@functools.lru_cache(maxsize=2000)
+def observed(f: Callable, exercise: Exercise, values_only: bool = False) -> list[Observation]:
+    """The observations of one of the answers, which does the same every time."""
+    return observe(f, exercise, values_only=values_only)
 
 
 def judge(observations: list[Observation], exercise: Exercise, answer: Answer,
@@ -97,7 +104,7 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer,
         if not problem:
             return verdict("passed", f"{exercise.title}: right on all {len(right)} inputs.")
     for wrong in answer.wrong_answers:
-        seen = observe(wrong.function, exercise, values_only=bool(wrongs))
+        seen = observed(wrong.function, exercise, bool(wrongs))
         if same_behaviour(observations, seen) and (wrongs or same_gradients(observations, seen)):
             return verdict("diagnosed", wrong.diagnosis, wrong.name, wrong.hint)
     if not wrongs and len(observations) == len(right):
