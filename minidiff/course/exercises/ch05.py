@@ -15,6 +15,15 @@ DTYPES = torch.float32, torch.float64
 SHAPES = (3, 2, 4, 2, 3), (2, 1, 1, 4, 4), (1, 4, 2, 3, 2)
 
 
+# The bug hunt's
+
+def colleagues(z: Tensor, back: bool = False) -> Tensor:
+    """The latents as the colleague's model has them, or back to what the decoder takes."""
+    return z / 0.18215 if back else 0.18215 * z
+
+
+# Cases
+
 def posteriors() -> list[tuple[str, Tensor, Tensor]]:
     """Means and log variances (B, T, C, h, w), each with a description."""
     found = []

@@ -1,7 +1,8 @@
 """How big things are in each chapter: name -> (smoke, cpu, gpu). Set only here."""
 
 SIZES = {
-    "00": dict(clips=(3, 10, 10), steps=(4, 20, 20), repeats=(3, 20, 100)),
+    "00": dict(toy_steps=(50, 2000, 2000), clips=(3, 10, 10), steps=(4, 20, 20),
+               repeats=(3, 20, 100)),
     "01": {
         "digits": (300, 2000, 5000), "fit_sizes": ((50, 200, 600), (50, 200, 1000, 4000, 16000),
                                               (50, 200, 1000, 4000, 16000, 60000)),
