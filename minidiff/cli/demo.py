@@ -29,11 +29,12 @@ def open_training_run(out: Path, source: str, profile: Profile, minutes: float |
     Raises FileExistsError if the folder holds anything that would be replaced and that the demo did
     not make, BlockingIOError if it is in use, OSError if the disk is full.
     """
-    saved, recipe = out / "training.safetensors", profile.get_recipe()
+    saved = out / "training.safetensors"
     if out.is_dir():
         lock_folder(out).discard()                  # raises if another process is there
     if saved.exists():
         notes = load_notes(saved)
+        recipe = profile.get_recipe(notes["total"])
         settings = dict(recipe=recipe._asdict(), digits=absolute_source(source), seed=seed)
         if notes.get("made_by") != "demo":
             raise FileExistsError(f"{out} holds another training, which the demo did not begin. "
@@ -50,8 +51,10 @@ def open_training_run(out: Path, source: str, profile: Profile, minutes: float |
     check_output_file(out / OUTPUTS[0])
     check_free_space(out, OUTPUT_BYTES)
     steps = None if minutes else profile.steps
-    return TrainingRun(out, recipe, source, minutes or profile.minutes, steps, seed, device=device,
-                       made_by="demo")
+    run = TrainingRun(out, profile.get_recipe(), source, minutes or profile.minutes, steps, seed,
+                      device=device, made_by="demo")
+    run.recipe = profile.get_recipe(run.total_steps)
+    return run
 
 
 def evaluate_and_report(out: Path, run: TrainingRun, n: int, seed: int, command: str,
@@ -90,6 +93,17 @@ def shipped_row() -> dict | None:
     return json.loads(card.read_text(encoding="utf-8"))["score"] if card.exists() else None
 
 
+def more_time(run: TrainingRun) -> str:
+    """What a longer training gives: the shipped model of the same kind of clips, from its card."""
+    card = pipeline.CHECKPOINTS / f"{SHIPPED_CHECKPOINT}.json"
+    if not card.exists():
+        return "not known: the shipped checkpoint is missing"
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    times = facts["clips"] / (run.state.step * run.recipe.training["batch"])
+    return (f"{SHIPPED_CHECKPOINT}, a wider network, saw {facts['clips']:,} clips, {times:.0f} "
+            f"times as many: SCORE {facts['score']['SCORE']:.2f}")
+
+
 def report_facts(run: TrainingRun, command: str) -> dict[str, object]:
     """The facts of the training that the report shows."""
     facts, count = run.metadata(), sum(p.numel() for p in run.state.model.parameters())
@@ -98,6 +112,7 @@ def report_facts(run: TrainingRun, command: str) -> dict[str, object]:
             "clips seen": facts["clips"], "minutes": facts["minutes"], "parameters": count,
             "sampled with": f"{sampling['sampler']}, {sampling['steps']} steps, "
                             f"guidance {sampling['guidance']:g}",
-            "seed": facts["seed"], "machine": device_name(run.device),
+            "with more time": more_time(run), "seed": facts["seed"],
+            "machine": device_name(run.device),
             "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
             "date": date.today().isoformat(), "command": command}

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from minidiff.__main__ import main
+from minidiff.cli import demo as demo_module
 from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.pipeline import save_model
 from minidiff.recipes import build_model, get_recipe
 from minidiff.runtime import files
+from minidiff.training import profiles
 
 pytestmark = pytest.mark.usefixtures("cached_digits")
 MINIDIFF = [sys.executable, "-m", "minidiff"]
@@ -54,6 +56,7 @@ def test_the_demo_writes_all_that_it_promises(demo):
     assert row["n"] == 32 and row["SCORE"] < 0.5                            # 30 steps: no digit yet
     report = (demo / "report.html").read_text()
     assert "real clips" in report and "http" not in report.replace("http-equiv", "")
+    assert "a wider network, saw 160,000 clips, 1333 times as many: SCORE 0." in report
     assert len((demo / "log.csv").read_text().splitlines()) == 31
 
 
@@ -61,6 +64,27 @@ def test_the_demo_can_be_run_again(demo):
     before = (demo / "score.json").read_text()
     assert main(["demo", "--profile", "smoke", "--out", str(demo)]) == 0
     assert json.loads((demo / "score.json").read_text()) == json.loads(before)
+
+
+def test_a_demo_of_few_steps_samples_as_an_uncertain_network_needs():
+    cpu, smoke = profiles.PROFILES["cpu"], profiles.PROFILES["smoke"]
+    few, many = (cpu.get_recipe(steps) for steps in (600, 2000))
+    assert few.sampling["guidance"] > many.sampling["guidance"] and few.model == many.model
+    assert cpu.get_recipe() == many and smoke.get_recipe(30) == smoke.get_recipe()
+
+
+def test_an_interrupted_demo_of_few_steps_goes_on(tmp_path):
+    profile = profiles.PROFILES["smoke"]._replace(short_sampling={"guidance": 4.0})
+    out, device = tmp_path / "out", torch.device("cpu")
+    run = demo_module.open_training_run(out, "builtin", profile, None, 0, device)
+    next(run.steps())
+    run.save()
+    run.close()
+    run = demo_module.open_training_run(out, "builtin", profile, None, 0, device)
+    assert run.state.step == 1 and run.recipe.sampling["guidance"] == 4.0
+    run.close()
+    with pytest.raises(FileExistsError, match="another training of the demo"):
+        demo_module.open_training_run(out, "builtin", profile, None, 1, device)
 
 
 @pytest.mark.parametrize("ending", ["gif", "png", "npy"])
