@@ -226,7 +226,7 @@ def tensor_difference(actual: object, expected: Tensor | float, subject: str) ->
         return (f"{subject} should {'return' if subject == 'It' else 'be'} "
                 f"{describe_type(expected)}, not {describe_type(actual)}.")
     exact = isinstance(expected, Tensor) and isinstance(actual, Tensor)
-    c, w = (v.detach() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64)
+    c, w = (v.detach() if isinstance(v, Tensor) else torch.tensor(as_float(v), dtype=torch.float64)
             for v in (actual, expected))
     if c.shape != w.shape:
         return f"{says(subject)} shape {tuple(c.shape)}, expected {tuple(w.shape)}."
@@ -240,6 +240,14 @@ def tensor_difference(actual: object, expected: Tensor | float, subject: str) ->
         return (f"{says(subject)} {c.dtype}, expected {w.dtype}: the values are right, but the "
                 "dtype should be that of the input, or of the task where no tensor comes in.")
     return ""
+
+
+def as_float(value: float) -> float:
+    """A number; infinite if it is too large for a float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def max_finite(x: Tensor) -> float:
