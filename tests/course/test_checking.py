@@ -355,6 +355,8 @@ def test_what_is_no_function_is_said():
     (([1], [2, [3]]), ([1], [2, [4]]),
      "Number 1 of number 2 of number 2 of what it returns is 3, expected 4;"),
     (([1], None), ([1], [2]), "Number 2 of what it returns is None."),
+    (torch.tensor(1j), torch.tensor(1.0), "It returns complex numbers."),
+    ((-1.0) ** 0.5, 1.0, "It returns complex numbers."),
     (10**400, 2.0, "It returns inf, expected 2;"), (-10**400, 2, "It returns -inf, expected 2;"),
     ((1.0, "a"), (1.0, "b"), "Number 2 of what it returns should be 'b', not 'a'."),
     ((1.0, "a"), (1.0, 2.0), "Number 2 of what it returns should be a float, not a str."),

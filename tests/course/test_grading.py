@@ -454,12 +454,16 @@ def there_and_back(seen: list[Observation]) -> list[Observation] | str:
 def test_values_come_back_as_they_went():
     value = [torch.arange(6).view(2, 3).T, (1, 2.5, float("nan"), None, True, "text"),
              {"a": torch.tensor(2., dtype=torch.bfloat16), 3: []}, torch.zeros(1).expand(4)]
-    first, second = there_and_back([Observation("value", value, "", ("x",), ("f",)),
-                                    Observation("raised", None, "E: \x1b[1m")])
+    gradients = torch.arange(3.0), None
+    first, second = there_and_back([
+        Observation("value", value, "", ("x",), ("f",), gradients, True),
+        Observation("raised", None, "E: \x1b[1m", gradients="E: \x1b[1m")])
     (a, b, c, d), want = first.value, value
     torch.testing.assert_close((a, c["a"], d), (want[0], want[2]["a"], want[3]), rtol=0, atol=0)
     assert b[:2] == (1, 2.5) and b[2] != b[2] and b[3:] == (None, True, "text") and c[3] == []
-    assert first[2:] == ("", ("x",), ("f",)) and second.error == "E:  [1m"
+    assert first[2:5] == ("", ("x",), ("f",)) and second.error == second.gradients == "E:  [1m"
+    assert torch.equal(first.gradients[0], gradients[0]) and first.gradients[1] is None
+    assert first.varies is True and second.varies is False
 
 
 def test_what_is_no_value_comes_back_by_the_name_of_its_type():

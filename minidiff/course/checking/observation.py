@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from math import inf
 from types import CodeType, FunctionType
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from minidiff.course.checking.exercise import Case, Exercise
 
+MAX_NUMBERS, MAX_DEPTH = 1_000_000, 20       # of a result whose gradients are looked at
 MAX_ITEMS = 10_000          # of a generator's states; an endless generator is no sampler
 TIME_LIMIT = 5.0
 
@@ -60,7 +62,7 @@ def observe(f: Callable, exercise: Exercise, seconds: float = TIME_LIMIT,
     observations, codes = [], package_codes(exercise)
     for case, again in zip(exercise.cases(), exercise.cases(), strict=True):
         seen = observe_case(f, case, codes, seconds)
-        if seen.kind == "value" and not values_only:
+        if seen.kind == "value" and not values_only and count_numbers(seen.value) <= MAX_NUMBERS:
             if not observations:
                 second = observe_case(f, exercise.cases()[0], {}, seconds)
                 seen = seen._replace(varies=not is_unchanged(second.value,
@@ -154,6 +156,13 @@ def sum_of_numbers(value: object) -> Tensor | None:
     weights = (1 + torch.arange(value.numel(), device=value.device)).double().sin()
     finite = value.flatten().double()
     return (weights * finite)[finite.isfinite()].sum()
+
+
+def count_numbers(value: object, depth: int = 0) -> float:
+    """How many numbers the tensors in a result hold; infinite for lists in lists in lists ..."""
+    if isinstance(value, (list, tuple)):
+        return sum(count_numbers(v, depth + 1) for v in value) if depth < MAX_DEPTH else inf
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 @contextmanager

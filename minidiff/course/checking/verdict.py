@@ -222,6 +222,8 @@ def part_of(subject: str) -> str:
 
 def tensor_difference(actual: object, expected: Tensor | float, subject: str) -> str:
     """The same for tensors and numbers; a number will do for a tensor without axes."""
+    if isinstance(actual, complex):
+        actual = torch.tensor(actual)
     if not isinstance(actual, (Tensor, int, float)) or isinstance(actual, bool):
         return (f"{subject} should {'return' if subject == 'It' else 'be'} "
                 f"{describe_type(expected)}, not {describe_type(actual)}.")
@@ -232,6 +234,8 @@ def tensor_difference(actual: object, expected: Tensor | float, subject: str) ->
         return f"{says(subject)} shape {tuple(c.shape)}, expected {tuple(w.shape)}."
     if exact and c.device != w.device:
         return f"{subject} is on {c.device}, expected {w.device}: stay with the input."
+    if c.is_complex() and not w.is_complex():
+        return f"{says(subject)} complex numbers. Is it the root of a negative number?"
     tolerance = TOLERANCE.get(w.dtype if exact else torch.float32, 0)
     error = (c.double().nan_to_num(1e30) - w.double().nan_to_num(1e30)).abs()
     if error.numel() and error.max() > tolerance * max(max_finite(w), 1e-12):
