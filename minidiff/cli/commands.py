@@ -55,8 +55,9 @@ def demo(args) -> None:
                          "--seed", args.seed, "--out", args.out)
     with closing(run):
         train_with_progress(run, again)
-        row = show.evaluate_and_report(args.out, run, profile.clips, args.seed,
-                                       command_line(*(sys.argv[1:] or ["demo"])), progress_bar)
+        clips, words = profile.clips_after(run.state.step), sys.argv[1:] or ["demo"]
+        row = show.evaluate_and_report(args.out, run, clips, args.seed, command_line(*words),
+                                       progress_bar)
         run.state_path.unlink(missing_ok=True)            # the demo's own: its model is what stays
     print_scores(row)
     print(f"\nLook at {args.out / 'report.html'} (all of it), {args.out / 'clips.gif'}, "

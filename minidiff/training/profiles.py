@@ -32,6 +32,10 @@ class Profile(NamedTuple):
         few = self.short_sampling if steps < FEW_STEPS else {}
         return get_recipe(self.recipe, **self.settings)._replace(sampling=self.sampling | few)
 
+    def clips_after(self, steps: float) -> int:
+        """How many clips are scored; half as many where steps are slow, as sampling is, too."""
+        return self.clips // 2 if self.short_sampling and steps < FEW_STEPS else self.clips
+
 
 # A model trained for minutes errs less in smaller steps; a more uncertain one needs more guidance,
 # and small steps at little noise, where the motion becomes smooth.

@@ -70,6 +70,7 @@ def test_a_demo_of_few_steps_samples_as_an_uncertain_network_needs():
     cpu, smoke = profiles.PROFILES["cpu"], profiles.PROFILES["smoke"]
     few, many = (cpu.get_recipe(steps) for steps in (600, 2000))
     assert few.sampling["guidance"] > many.sampling["guidance"] and few.model == many.model
+    assert (cpu.clips_after(600), cpu.clips_after(2000), smoke.clips_after(30)) == (64, 128, 32)
     assert cpu.get_recipe() == many and smoke.get_recipe(30) == smoke.get_recipe()
 
 
