@@ -25,8 +25,8 @@ lab: $(VENV)/.course
 # a process for each core, at most four, each with one thread; the tests of a file stay together
 PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
 
-NBVAL = MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) $(BIN)/python -m pytest \
-	--nbval-lax --nbval-cell-timeout 600
+NBVAL = OMP_NUM_THREADS=1 MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) \
+	$(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-cell-timeout 600
 
 test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
