@@ -37,8 +37,8 @@ class Profile(NamedTuple):
         return self.clips // 2 if self.short_sampling and steps < FEW_STEPS else self.clips
 
 
-# A model trained for minutes errs less in smaller steps; a more uncertain one needs more guidance,
-# and small steps at little noise, where the motion becomes smooth.
+# A model trained for minutes errs less in smaller steps. After few steps: what was tried stands in
+# benchmarks/README.md, "The demo"; the differences are about as large as their intervals.
 CPU_SAMPLING = dict(steps=40, guidance=2.0, autoguidance=0.5)
 CPU_SHORT_SAMPLING = dict(guidance=4.0, autoguidance=1.0, shift=1.5)
 PROFILES = {p.name: p for p in (

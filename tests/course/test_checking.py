@@ -274,6 +274,12 @@ def test_a_known_mistake_in_the_gradients_has_its_own_sentence():
     assert verdict.check_function(f, DOUBLE, answer).mistake == "half"
 
 
+def test_missing_gradients_are_no_right_ones():
+    seen = [o._replace(gradients=()) for o in observation.observe(double, DOUBLE)]
+    v = verdict.judge(seen, DOUBLE, ANSWER)
+    assert v.mistake == "gradients" and "missing" in v.message
+
+
 def test_what_differs_from_call_to_call_is_named():
     v = said(lambda x: 2 * x + torch.rand(()))
     assert v.mistake == "own-randomness" and "Two calls" in v.message
@@ -335,7 +341,9 @@ def crashes(f):
     (DOUBLE._replace(package_equivalents=("elsewhere.as_times",)), "does not have"),
     (DOUBLE._replace(cases=lambda: [Case("one", call=crashes)]), "ZeroDivisionError"),
     (DOUBLE._replace(cases=lambda: [Case("a word", ("x", "y"))]), "TypeError"),
-    (DOUBLE._replace(cases=lambda: [c._replace(raises=True) for c in cases()]), "gives: value")])
+    (DOUBLE._replace(cases=lambda: [c._replace(raises=True) for c in cases()]), "gives: value"),
+    (DOUBLE._replace(cases=lambda: [Case("numpy", cases()[0].args, call=lambda f: f(
+        torch.ones(2)).numpy())]), "no gradients")])
 def test_a_check_that_crashes_for_every_function_passes_none(broken, message):
     for f in (double, lambda x: 0, lambda x: 2 * x):
         with pytest.raises(RuntimeError, match=f"c99-double is broken.*{message}"):
@@ -361,7 +369,7 @@ def test_what_is_no_function_is_said():
     ((1.0, "a"), (1.0, "b"), "Number 2 of what it returns should be 'b', not 'a'."),
     ((1.0, "a"), (1.0, 2.0), "Number 2 of what it returns should be a float, not a str."),
     ([torch.ones(2)], [torch.ones(3)],
-     "Number 1 of what it returns is shape (2,), expected (3,).")])
+     "Number 1 of what it returns has shape (2,), expected (3,).")])
 def test_differences_are_sentences_that_say_where(came, want, sentence):
     assert verdict.value_difference(came, want).startswith(sentence)
     assert bool(sentence) == bool(verdict.value_difference(came, want))

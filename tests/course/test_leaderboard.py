@@ -81,5 +81,11 @@ def test_a_damaged_file_is_named_and_old_rows_are_left_out(home):
 
 def test_an_attack_cannot_change_the_next_ones_clips():
     before = studio().draw()
+
+    def paints_the_studio(s):
+        for x in (s.digits.images, s.own, s.real.positions):
+            x.mul_(0.5)
+        return s.draw()
     fool("turned", turned, "it turns")
+    fool("dark", paints_the_studio, "too dark")
     torch.testing.assert_close(studio().draw(), before, rtol=0, atol=0)

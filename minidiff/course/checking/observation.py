@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from math import inf
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import NamedTuple
 
 import torch
@@ -129,7 +129,7 @@ def with_leaves(f: Callable, leaves: list[Tensor]) -> Callable:
     def call(*args, **kwargs):
         value = f(*(as_leaves(a, leaves) for a in args),
                   **{k: as_leaves(v, leaves) for k, v in kwargs.items()})
-        return with_leaves(value, leaves) if isinstance(value, FunctionType) else value
+        return with_leaves(value, leaves) if callable(value) else value
     return call
 
 
@@ -154,8 +154,8 @@ def sum_of_numbers(value: object) -> Tensor | None:
     if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
         return None
     weights = (1 + torch.arange(value.numel(), device=value.device)).double().sin()
-    finite = value.flatten().double()
-    return (weights * finite)[finite.isfinite()].sum()
+    numbers = value.flatten().double()
+    return (weights * numbers)[numbers.isfinite()].sum()
 
 
 def count_numbers(value: object, depth: int = 0) -> float:

@@ -121,13 +121,11 @@ def judge(observations: list[Observation], exercise: Exercise, answer: Answer,
 def gradient_problem(seen: list[Observation], right: list[Observation]) -> str:
     """What is wrong with the gradients of a function whose values are right; empty if nothing."""
     for came, want in zip(seen, right, strict=True):
-        if isinstance(want.gradients, str):
-            continue
         if isinstance(came.gradients, str):
             return ("The values are right, but where its arguments require gradients it raises "
                     f"{came.gradients}. {WHERE_GRADIENTS_STOP}")
         if len(came.gradients) != len(want.gradients):
-            continue
+            return f"The values are right, but their gradients are missing. {WHERE_GRADIENTS_STOP}"
         off = [not same_gradient(c, w) for c, w in zip(came.gradients, want.gradients)]
         if any(off):
             stopped = all(c is None or not c.any() for c, o in zip(came.gradients, off) if o)
@@ -135,7 +133,7 @@ def gradient_problem(seen: list[Observation], right: list[Observation]) -> str:
                 o for o, w in zip(off, want.gradients) if w is not None and w.any())
                 else "do not pass through a part of it" if stopped else "through it are wrong")
             return (f"The values are right, but gradients {which}: a network that is trained "
-                    f"through this function would not learn. {WHERE_GRADIENTS_STOP}")
+                    f"through this function would not learn as it should. {WHERE_GRADIENTS_STOP}")
     return ""
 
 
@@ -167,6 +165,10 @@ def require_sound(right: list[Observation], exercise: Exercise) -> None:
             raise RuntimeError(f"The check of {exercise.id} is broken: for the input "
                                f"{case.description} its own answer gives: {observation.kind}, "
                                f"{observation.error}.")
+        if isinstance(observation.gradients, str):
+            raise RuntimeError(f"The check of {exercise.id} is broken: its own answer has no "
+                               f"gradients for the input {case.description}: "
+                               f"{observation.gradients}.")
 
 
 def same_behaviour(a: list[Observation], b: list[Observation]) -> bool:
@@ -231,7 +233,7 @@ def tensor_difference(actual: object, expected: Tensor | float, subject: str) ->
     c, w = (v.detach() if isinstance(v, Tensor) else torch.tensor(as_float(v), dtype=torch.float64)
             for v in (actual, expected))
     if c.shape != w.shape:
-        return f"{says(subject)} shape {tuple(c.shape)}, expected {tuple(w.shape)}."
+        return f"{says(subject, 'has')} shape {tuple(c.shape)}, expected {tuple(w.shape)}."
     if exact and c.device != w.device:
         return f"{subject} is on {c.device}, expected {w.device}: stay with the input."
     if c.is_complex() and not w.is_complex():
@@ -271,9 +273,9 @@ def difference_message(c: Tensor, w: Tensor, error: Tensor, subject: str) -> str
             f"{share:.0%} of the values are off.")
 
 
-def says(subject: str) -> str:
+def says(subject: str, verb: str = "is") -> str:
     """The beginning of a sentence on a value: "It returns", or "Number 2 of what it returns is"."""
-    return f"{subject} {'returns' if subject == 'It' else 'is'}"
+    return f"{subject} {'returns' if subject == 'It' else verb}"
 
 
 def describe_type(value: object) -> str:

@@ -25,16 +25,22 @@ from minidiff.evaluation.scoreboard import score
 from minidiff.runtime import files
 
 CLIPS, DIGITS, SHOWN, SEED = 128, 3000, 3, 1
+SPLITS = "test", "train"
 LIMIT = 0.6                    # a wrong set above it is a fault of the scoreboard
 REAL = 0.02                    # clips that differ less from the real ones, in the mean, are these
 PARTS = "ID", "LOOKS", "PHY", "NEW", "FIT", "COVER"
 
 
-@cache
 def studio() -> Studio:
-    """The real clips of built-in digits that every attack starts from."""
-    return Studio(digits.built_in("test", DIGITS), CLIPS, SEED,
-                  train=digits.built_in("train", DIGITS))
+    """The real clips of built-in digits that an attack starts from, its own copy of them."""
+    drawn, train = (d._replace(images=d.images.clone()) for d in map(drawn_digits, SPLITS))
+    return Studio(drawn, CLIPS, SEED, train=train)
+
+
+@cache
+def drawn_digits(split: str) -> digits.Digits:
+    """The digits of a split, drawn once."""
+    return digits.built_in(split, DIGITS)
 
 
 def fool(name: str, attack: Callable[[Studio], Tensor], why: str) -> Markdown:
@@ -46,8 +52,7 @@ def fool(name: str, attack: Callable[[Studio], Tensor], why: str) -> Markdown:
     """
     if not name.strip() or not why.strip():
         raise ValueError("An attack needs a name, and why: what does an eye see that is wrong?")
-    s = studio()
-    clips = checked_attack(attack(s), s)
+    clips = checked_attack(attack(studio()), studio())
     row = score(clips, seeds=(SEED,))
     attacks = load_attacks() | {name: {"why": why, "source": source_of(attack), "row": row}}
     path = attacks_file()
