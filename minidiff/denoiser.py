@@ -51,8 +51,10 @@ class Denoiser(nn.Module):
         self.net, self.schedule, self.prediction = net, schedule, prediction
         self.has_warned = False
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None, **more) -> Tensor:
         """x_t -> x0, like x. t: (), (B,) or (B, T), in [0, 1], as in `schedules.coefficients`.
+
+        more: what else the network takes, by name, for example a second time.
 
         Half-precision inputs are solved for x0 in float32. eps-prediction at alpha = 0 does not
         determine x0: the result is finite, but the network's error is multiplied by 1e6. This
@@ -62,22 +64,22 @@ class Denoiser(nn.Module):
         a, s = (c.clamp(min=MIN_COEFFICIENT) for c in coefficients(self.schedule, t, wide))
         self.warn_if_undetermined(t)
         p, q = PREDICTIONS[self.prediction](a, s)
-        out = self.net(x, network_times(t, x), cond).to(wide.dtype)
+        out = self.net(x, network_times(t, x), cond, **more).to(wide.dtype)
         return ((q * wide - s * out) / (q * a - s * p)).to(x.dtype)
 
     def loss(self, x0: Tensor, cond: Tensor | None = None, t: Tensor | None = None,
-             noise: Tensor | None = None) -> Tensor:
+             noise: Tensor | None = None, **more) -> Tensor:
         """The network's mean squared error, one per sample: (B,).
 
         t: (), (B,) or, for one time per frame, (B, T); uniform (B,) unless given. For eps this is
         DDPM's simple loss (Ho 2020 eq. 14); for flow it is conditional flow matching (Lipman 2023
-        eq. 23).
+        eq. 23). more: as in `forward`.
         """
         t = torch.rand(len(x0), device=x0.device) if t is None else as_times(t)
         noise = torch.randn_like(x0) if noise is None else noise
         a, s = coefficients(self.schedule, t, x0)
         p, q = PREDICTIONS[self.prediction](a, s)
-        out = self.net(add_noise(self.schedule, x0, noise, t), network_times(t, x0), cond)
+        out = self.net(add_noise(self.schedule, x0, noise, t), network_times(t, x0), cond, **more)
         return (out - (p * x0 + q * noise)).square().flatten(1).mean(1)
 
     def warn_if_undetermined(self, t: Tensor) -> None:

@@ -154,6 +154,10 @@ class Pipeline:
             value = settings[name]
             if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
+        if self.recipe.calls and (settings["guidance"] != 1 or settings["autoguidance"]):
+            raise ValueError(f"{self.recipe.name} has the guidance of its teacher, "
+                             f"{self.recipe.training['teacher']}, folded in: each call is guided "
+                             "already. Leave out guidance and autoguidance, or sample the teacher.")
         check("steps", settings["steps"], whole(1, MAX_STEPS))
         check("exact", settings["exact"], YES_OR_NO)
         return settings
@@ -193,9 +197,14 @@ class Pipeline:
         return sampler(denoise, self.denoiser.schedule, randn(), ts,
                        **({"randn_like": randn} if sampler.stochastic else {}))
 
-    def guided_denoiser(self, cond: Tensor | None, null: Tensor | None,
-                        settings: dict) -> DenoiseFn:
-        """The model as `denoise(x, t) -> x0`: guided, autoguided and, for pixels, clipped."""
+    def guided_denoiser(self, cond: Tensor | None, null: Tensor | None = None,
+                        settings: dict | None = None) -> DenoiseFn:
+        """The model as `denoise(x, t) -> x0`: guided, autoguided and, for pixels, clipped.
+
+        null, settings: as in `run_sampler`, here all of them or None, the model's own.
+        """
+        settings = self.with_defaults({}) if settings is None else settings
+
         def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
             with self.precision(settings["exact"]):
                 return denoiser(x, t, cond).float()
@@ -372,7 +381,12 @@ class Pipeline:
 
     def warn_of_poor_clips(self, request: Request, settings: dict) -> None:
         """Warns of requests that give clips, but surely not those that were wanted."""
-        if settings["steps"] == 1:
+        calls = self.recipe.calls
+        if calls and settings["steps"] > calls:
+            warnings.warn(f"{self.recipe.name} was made for {calls} calls; more of them help "
+                          "little, or harm. For more calls sample its teacher, "
+                          f"{self.recipe.training['teacher']}.", stacklevel=3)
+        if settings["steps"] == 1 and calls != 1:
             warnings.warn("One step shows the mean of all clips, which is nearly black; "
                           "give steps=10 or more.", stacklevel=3)
         if settings["frames"] == 1 and self.recipe.shape[0] > 1 and (
@@ -458,6 +472,32 @@ def load(name: str | Path, device="cpu") -> Pipeline | VAE:
         raise ValueError(f"{path} was trained on the latents of another VAE than the present "
                          f"{recipe.model['latent']}; give it back its own.")
     return Pipeline(model, metadata, vae)
+
+
+def load_teacher(name: str | Path, student: Recipe, device="cpu") -> Pipeline:
+    """The model that a student recipe names, which its `guided_denoiser` can then learn from.
+
+    Raises ValueError for a model that makes no clips, has no conditions, or works on other clips or
+    latents than the student, and as `load`.
+    """
+    teacher = load(name, device)
+    if not isinstance(teacher, Pipeline):
+        raise ValueError(f"{name} makes no clips, so it cannot teach a student to make them.")
+    if teacher.recipe.conditions is None:
+        raise ValueError(f"{name} has no conditions, so it has no guidance that a student could "
+                         "take over; for fewer calls of such a model, sample it with dpmpp_2m.")
+    for what in ("conditions", "shape"):
+        ours, theirs = (getattr(r, what) for r in (student, teacher.recipe))
+        if ours != theirs:
+            raise ValueError(f"{name} cannot teach {student.name}: its {what} is {theirs}, the "
+                             f"student's {ours}.")
+    ours, theirs = (r.model.get("latent") for r in (student, teacher.recipe))
+    if ours != theirs:
+        raise ValueError(f"{name} cannot teach {student.name}: it works on "
+                         f"{f'the latents of {theirs}' if theirs else 'pixels'}, the student on "
+                         f"{f'those of {ours}' if ours else 'pixels'}.")
+    teacher.denoiser.requires_grad_(False)
+    return teacher
 
 
 def check_facts(metadata: dict) -> Recipe:

@@ -36,7 +36,7 @@ from minidiff.runtime.distributed import shard, sharded_draw
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import MAX_SEED
 from minidiff.runtime.suggestions import did_you_mean
-from minidiff.train import Objective, denoising_objective
+from minidiff.train import Objective, Record, TrainState, denoising_objective, train
 from minidiff.unet import TEMPORAL_LAYERS, TIME_MODES
 from minidiff.vae import VAE
 
@@ -45,6 +45,12 @@ NETWORKS = {  # name -> "module:class"; a network of an extension is imported wh
     "object_slots": "minidiff.extensions.object_slots:ObjectSlots"}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
+
+
+METHODS = {  # how a student of few calls is trained -> "module:function", as for networks
+    "progressive": "minidiff.extensions.distillation:progressive",
+    "consistency": "minidiff.extensions.distillation:consistency",
+    "matching": "minidiff.extensions.distribution_matching:matching"}
 
 
 class Recipe(NamedTuple):
@@ -79,6 +85,11 @@ class Recipe(NamedTuple):
     def null(self) -> int | None:
         """The null condition: one class id more, or the id of no word; None without conditions."""
         return 0 if self.vocabulary else self.classes
+
+    @property
+    def calls(self) -> int | None:
+        """How many network calls a student of a larger model was made for; None for others."""
+        return self.training.get("calls")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -165,6 +176,34 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
                   dict(guidance=2.5, interval=[0.5, 1.0], autoguidance=0.3))
 
 
+def mmnist32_4(teacher: str = "mmnist32", method: str = "progressive", calls: int = 4,
+               substeps: int = 5, batch: int = 16, lr: float = 3e-4, ema: float = 0.99,
+               steps: int = 500) -> Recipe:
+    """A student of mmnist32 that needs 4 network calls a clip instead of 55, guidance folded in."""
+    return student_recipe("mmnist32-4", mmnist32(), teacher, method, calls, substeps,
+                          batch=batch, lr=lr, ema=ema, steps=steps)
+
+
+def mmnist64_text_4(teacher: str = "mmnist64-text", method: str = "progressive", calls: int = 4,
+                    substeps: int = 5, batch: int = 12, lr: float = 3e-4, ema: float = 0.99,
+                    pool: int = 1500, number=(1, 2), steps: int = 500) -> Recipe:
+    """A student of mmnist64-text that needs 4 network calls a clip, guidance folded in."""
+    return student_recipe("mmnist64-text-4", mmnist64_text(number=number), teacher, method, calls,
+                          substeps, batch=batch, lr=lr, ema=ema, pool=pool, steps=steps)
+
+
+def student_recipe(name: str, base: Recipe, teacher: str, method: str, calls: int, substeps: int,
+                   **training) -> Recipe:
+    """A student with the network and the clips of another recipe, sampled in a few calls.
+
+    method: one of `METHODS`. substeps: steps of the teacher in one of the student's.
+    """
+    training |= dict(teacher=teacher, method=method, calls=calls, substeps=substeps)
+    sampler = "ddim" if method == "progressive" else "consistency"
+    return Recipe(name, base.model, base.clips, training,
+                  dict(steps=calls, guidance=1.0, sampler=sampler))
+
+
 def time_ablation(mode: str, channels=(32, 64), batch: int = 16, lr: float = 3e-3,
                   ema: float = 0.998, temporal_layers=TEMPORAL_LAYERS,
                   steps: int = 1500) -> Recipe:
@@ -187,7 +226,8 @@ def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f.__name__.replace("_", "-"): f
-    for f in (mmnist32, mmnist32_dit, mmnist64_vae, mmnist64_text, tiny)}
+    for f in (mmnist32, mmnist32_dit, mmnist32_4, mmnist64_vae, mmnist64_text, mmnist64_text_4,
+              tiny)}
 RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
@@ -195,13 +235,16 @@ WIDTH, SIDE, SHARE = whole(1, 4096), whole(1, 4096), number(0, 1)
 DIGIT_COUNT = whole(1, MAX_DIGITS)
 SETTINGS = {  # a recipe's settings -> what each may be
     "attention": whole(0, 8), "batch": whole(1, 65_536), "beta": number(0, 1),
-    "bottleneck_channels": WIDTH, "channels": list_of(WIDTH, 1, 8), "decoder_only": YES_OR_NO,
+    "bottleneck_channels": WIDTH, "calls": whole(1, 1000), "channels": list_of(WIDTH, 1, 8),
+    "decoder_only": YES_OR_NO,
     "depth": whole(1, 64), "dim": WIDTH, "ema": number(0, 1, without_high=True), "images": SHARE,
     "latent_channels": whole(1, 64), "latent_noise": SHARE, "lr": number(0, 1, without_low=True),
+    "method": one_of(*METHODS),
     "network": one_of("unet", "dit"), "number": either(DIGIT_COUNT, list_of(DIGIT_COUNT, 2, 2)),
     "object_slots": YES_OR_NO, "patch": whole(1, 16), "pool": whole(1, 10**9),
     "refiner_channels": list_of(WIDTH, 0, 8), "shift": number(0, 1000, without_low=True),
-    "steps": whole(1, 10**9), "temporal_layers": list_of(one_of(*TEMPORAL_LAYERS), 0, 2),
+    "steps": whole(1, 10**9), "substeps": whole(1, 1000), "teacher": TEXT,
+    "temporal_layers": list_of(one_of(*TEMPORAL_LAYERS), 0, 2),
     "time": one_of(*TIME_MODES), "times": one_of("logit-normal", "uniform"), "vae": TEXT,
 }
 FACTS = {  # the parts of a recipe that a file holds -> what each fact in them may be
@@ -215,7 +258,8 @@ FACTS = {  # the parts of a recipe that a file holds -> what each fact in them m
               "class_names": either(NOTHING, list_of(TEXT, 0, 10_000)),
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
     "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
-                                          "decoder_only", "latent_noise")}
+                                          "decoder_only", "latent_noise", "calls", "substeps",
+                                          "method", "teacher")}
                 | {"p_drop": SHARE, "pool": either(NOTHING, SETTINGS["pool"])},
     "sampling": {"steps": whole(1, 10**6), "guidance": number(0, 1e6), "sampler": TEXT,
                  "shift": SETTINGS["shift"], "autoguidance": number(0, 1e6),
@@ -280,7 +324,12 @@ def summary(name: str) -> str:
 
 def network_class(name: str) -> type[nn.Module]:
     """The class of a network by its name in `NETWORKS`. Raises KeyError for another name."""
-    module, _, attribute = NETWORKS[name].partition(":")
+    return import_name(NETWORKS[name])
+
+
+def import_name(name: str) -> Callable:
+    """What a name "module:attribute" stands for."""
+    module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
 
@@ -290,6 +339,27 @@ def build_model(model: dict) -> nn.Module:
     if isinstance(net, VAE):
         return net
     return Denoiser(net, SCHEDULES[model["schedule"]](), model["prediction"])
+
+
+class Training(NamedTuple):
+    """What a recipe trains with.
+
+    loop: `(state, batches, steps, seed=seed)` yields a `Record` a step. objective: the loss of the
+    model that is kept, as `train.train` takes it.
+    """
+    state: TrainState
+    loop: Callable[..., Iterator[Record]]
+    objective: Objective
+
+
+def build_training(recipe: Recipe, device="cpu") -> Training:
+    """A new model on the device, its optimisers, and the loop that trains it as the recipe says."""
+    network = build_model(recipe.model).to(device)
+    if method := recipe.training.get("method"):
+        return import_name(METHODS[method])(recipe, network, device)
+    objective = build_objective(recipe)
+    state = TrainState(network, recipe.training["lr"], recipe.training["ema"])
+    return Training(state, partial(train, objective=objective), objective)
 
 
 def build_objective(recipe: Recipe) -> Objective:

@@ -18,7 +18,7 @@ What all samplers share:
 - ValueError at the first `next` for an unsuitable grid or denoiser.
 
 Papers: DDPM (Ho 2020), DDIM (Song 2021), EDM (Karras 2022), DPM-Solver++ (Lu 2022), k-diffusion
-(Crowson 2022), Diffusion Forcing (Chen 2024).
+(Crowson 2022), Diffusion Forcing (Chen 2024), consistency models (Song 2023).
 """
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,10 +32,17 @@ from torch import Tensor, nn
 
 from minidiff.denoiser import DenoiseFn, at_least_float32
 from minidiff.runtime.tracing import values_can_be_checked
-from minidiff.schedules import Schedule, append_dims, as_times, check_times_fit, half_log_snr
+from minidiff.schedules import (
+    Schedule,
+    add_noise,
+    append_dims,
+    as_times,
+    check_times_fit,
+    half_log_snr,
+)
 
-__all__ = ["SAMPLERS", "State", "ddim", "ddim_step", "ddpm", "dpmpp_2m", "euler",
-           "euler_ancestral", "heun", "last", "sampler"]
+__all__ = ["SAMPLERS", "State", "consistency", "ddim", "ddim_guess", "ddim_step", "ddpm",
+           "dpmpp_2m", "euler", "euler_ancestral", "heun", "last", "sampler"]
 
 MAX_EXTRAPOLATION = 100.0   # by dpmpp_2m, in lengths of the step before: more amplifies rounding
 
@@ -88,6 +95,23 @@ def ddim_step(schedule: Schedule, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, e
     return step.to(x.dtype)
 
 
+def ddim_guess(schedule: Schedule, x: Tensor, x_s: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """The guess x0 with which `ddim_step`, eta = 0, leads from x at time t to x_s at time s < t.
+
+    `x0 = (x_s - r x) / (alpha_s - r alpha_t)` with r = sigma_s / sigma_t: what one long step needs
+    to land where many short ones did (Salimans 2022 appendix G). t, s: as in `ddim_step`. Raises
+    ValueError for times of another shape or, if both are on the CPU, unless s < t everywhere.
+    """
+    t, s = (append_dims(as_times(u), x) for u in (t, s))
+    if values_can_be_checked(t) and values_can_be_checked(s) and not (s < t).all():
+        raise ValueError("Only a step towards data, s < t, has a guess, "
+                         f"got t={t.flatten().tolist()} and s={s.flatten().tolist()}.")
+    (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
+    ratio = s_s / s_t
+    by_x, by_x_s = -ratio / (a_s - ratio * a_t), 1 / (a_s - ratio * a_t)
+    return (multiplier(by_x, x) * x + multiplier(by_x_s, x) * x_s).to(x.dtype)
+
+
 @sampler(calls_per_step=1)
 def ddim(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor | Sequence,
          eta: float = 0.0, randn_like: Callable[[Tensor], Tensor] = torch.randn_like,
@@ -114,6 +138,26 @@ def ddpm(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor | Sequenc
 
 
 ddpm.calls_per_step, ddpm.stochastic = 1, True
+
+
+@sampler(calls_per_step=1)
+def consistency(denoise: DenoiseFn, schedule: Schedule, x: Tensor, ts: Tensor | Sequence,
+                randn_like: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[State]:
+    """Multistep consistency sampling: guess the end, then noise the guess anew to the next time.
+
+    Song 2023 algorithm 1, for students whose guess is a sample (diffusers: LCM). An ordinary
+    denoiser's guess is the mean of all clips that fit, so few calls of it leave a blur.
+    """
+    denoise, ts = check_inputs(denoise, x, ts)
+    for t, s in pairwise(ts):
+        x0 = denoise(x, t)
+        yield State(t, x, x0)
+        new = add_noise(schedule, x0, randn_like(x), s) if any_noise_left(s) else x0
+        x = torch.where(append_dims(s < t, x).to(x.device), new, x)
+    yield State(s, x, x)
+
+
+consistency.stochastic = True
 
 
 @sampler(calls_per_step=2)
@@ -165,7 +209,7 @@ def dpmpp_2m(denoise: DenoiseFn, schedule: Schedule, x: Tensor,
 
 
 euler, euler_ancestral = ddim, ddpm
-SAMPLERS = {f.__name__: f for f in (ddpm, ddim, heun, dpmpp_2m)}
+SAMPLERS = {f.__name__: f for f in (ddpm, ddim, heun, dpmpp_2m, consistency)}
 SAMPLERS |= {"euler": euler, "euler_ancestral": euler_ancestral}
 
 

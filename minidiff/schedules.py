@@ -102,8 +102,25 @@ def timesteps(n: int, shift: float = 1.0, t_max: float = 1.0) -> Tensor:
     if n < 1 or not 0 < shift < inf or not 0 < t_max <= 1:
         raise ValueError("timesteps needs n >= 1, a finite shift > 0 and 0 < t_max <= 1, "
                          f"got n={n}, shift={shift}, t_max={t_max}.")
-    t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
-    return t_max * (shift * t / (shift * t + (1 - t)))                          # exact at both ends
+    return t_max * shift_times(torch.linspace(1, 0, n + 1, dtype=torch.float64), shift)
+
+
+def shift_times(t: Tensor, shift: float) -> Tensor:
+    """shift t / (shift t + 1 - t): times in [0, 1], moved towards noise by shift > 1.
+
+    Stable Diffusion 3's shift (Esser 2024 eq. 23). Exact at both ends; it changes no order.
+    """
+    return shift * t / (shift * t + (1 - t))
+
+
+def next_times(ts: Tensor, t: Tensor) -> Tensor:
+    """The first time of a falling grid that is below t, for each t: like t; 0 or less stays 0.
+
+    A t of the grid may be rounded to float32: times nearer than 1e-6 count as equal.
+    """
+    rising = ts.flip(0).to(t.device, torch.float64).contiguous()
+    below = torch.searchsorted(rising, t.double().contiguous() - 1e-6) - 1
+    return rising[below.clamp(min=0)].to(t.dtype)
 
 
 def log_snr_timesteps(schedule: Schedule, n: int, t_min: float = 1e-3,

@@ -29,7 +29,7 @@ from minidiff.runtime import files, muon
 from minidiff.runtime.distributed import all_reduce_mean, sharded_draw
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.schedules import append_dims
+from minidiff.schedules import append_dims, shift_times
 
 
 class Record(NamedTuple):
@@ -84,12 +84,8 @@ class TrainState:
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
-        tensors = {f"model.{k}": v for k, v in files.module_weights(self.model).items()}
-        tensors |= {f"ema.{k}": v for k, v in files.module_weights(self.ema.model).items()}
-        for _, i, state in self.optimizer_states():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
         metadata = {"step": self.step, "notes": self.notes, "threads": torch.get_num_threads()}
-        files.save_tensors(path, tensors, metadata)
+        files.save_tensors(path, self.tensors(), metadata)
 
     def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote.
@@ -101,6 +97,23 @@ class TrainState:
         if wrong or "notes" not in saved:
             raise ValueError(f"{path} holds no training that could be resumed: "
                              f"its {(wrong or ['notes'])[0]} is missing or no number.")
+        self.restore(tensors, saved["step"], path)
+        if saved["threads"] != torch.get_num_threads():
+            warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "
+                          f"{torch.get_num_threads()}: the last bits will differ from those of an "
+                          "uninterrupted training.", stacklevel=2)
+        self.notes = saved["notes"]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `restore` needs, by name: weights, averages and the optimisers' momenta."""
+        tensors = {f"model.{k}": v for k, v in files.module_weights(self.model).items()}
+        tensors |= {f"ema.{k}": v for k, v in files.module_weights(self.ema.model).items()}
+        for _, i, state in self.optimizer_states():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], step: int, path: Path) -> None:
+        """Take over what `tensors` gave after so many steps. Raises ValueError as `load`."""
         files.load_weights(self.model, strip_prefix("model", tensors), path)
         files.load_weights(self.ema.model, strip_prefix("ema", tensors), path)
         for p, i, state in self.optimizer_states():            # laid out in memory as the weight is
@@ -109,12 +122,11 @@ class TrainState:
                     raise ValueError(f"{path} holds another network: an optimiser's {name} has the "
                                      f"shape {tuple(value.shape)}, its weight {tuple(p.shape)}.")
                 state[name] = torch.empty_like(p).copy_(value) if value.ndim else value
-        if saved["threads"] != torch.get_num_threads():
-            warnings.warn(f"{path} was trained with {saved['threads']} threads, now there are "
-                          f"{torch.get_num_threads()}: the last bits will differ from those of an "
-                          "uninterrupted training.", stacklevel=2)
-        self.step = self.ema.step = saved["step"]
-        self.notes = saved["notes"]
+        self.step = self.ema.step = step
+
+    def parts(self) -> list["TrainState"]:
+        """All states that are saved together: this one; a training of two networks has two."""
+        return [self]
 
     def optimizer_states(self) -> Iterator[tuple[nn.Parameter, int, dict]]:
         """Every parameter with its number and its optimiser's state (momentum and the like)."""
@@ -142,11 +154,21 @@ def denoising_objective(null=None, p_drop: float = 0.1, times: str = "logit-norm
     def objective(denoiser: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
         cond = drop_conditions(cond, null, p_drop, g)
-        t = sharded_draw(len(x0), lambda n: sample_timesteps(times, n, g, shift))
-        noise = sharded_draw(len(x0), lambda n: torch.randn(
-            n, *x0.shape[1:], generator=g, device=x0.device, dtype=torch.float32))
-        return denoiser.loss(x0, cond, t, noise)
+        t = draw_times(len(x0), g, times, shift)
+        return denoiser.loss(x0, cond, t, draw_noise(x0, g))
     return objective
+
+
+def draw_times(n: int, g: torch.Generator, kind: str = "logit-normal",
+               shift: float = 1.0) -> Tensor:
+    """`sample_timesteps` for a batch of n; of several processes, each gets its own rows."""
+    return sharded_draw(n, lambda all_n: sample_timesteps(kind, all_n, g, shift))
+
+
+def draw_noise(x0: Tensor, g: torch.Generator) -> Tensor:
+    """Standard normal noise like x0, in float32; of several processes, each gets its own rows."""
+    return sharded_draw(len(x0), lambda n: torch.randn(
+        n, *x0.shape[1:], generator=g, device=x0.device, dtype=torch.float32))
 
 
 def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
@@ -174,13 +196,7 @@ def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], st
         lr = state.lr * lr_factor(progress, state.step + 1, warmup_steps, decay_fraction)
         with autocast(device):
             loss = objective(model, x0.to(device), cond, g).mean()
-        model.zero_grad()
-        loss.backward()
-        loss = loss.detach()
-        all_reduce_mean([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
-        norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-        value, norm = loss.item(), norm.item()
-        check_finite(state.step, value, norm)
+        value, norm = backward(state, loss, max_grad_norm)
         with defer_interrupts() as pressed:
             optimizer_step(state, lr)
         yield Record(state.step, value, norm, lr)
@@ -190,6 +206,23 @@ def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], st
         raise ValueError(f"The batches ended after step {state.step}, but {steps} steps were asked "
                          "for. Give batches that begin again: for example a generator "
                          "`while True: yield from loader`.")
+
+
+def backward(state: TrainState, loss: Tensor, max_grad_norm: float = 1.0) -> tuple[float, float]:
+    """The loss's gradients in the model, those of all processes averaged, then clipped.
+
+    Returns the loss and the gradient's norm before clipping. Raises FloatingPointError unless both
+    are finite.
+    """
+    parameters = list(state.model.parameters())
+    state.model.zero_grad()
+    loss.backward()
+    loss = loss.detach()
+    all_reduce_mean([loss, *(p.grad for p in parameters if p.grad is not None)])
+    norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    value, norm = loss.item(), norm.item()
+    check_finite(state.step, value, norm)
+    return value, norm
 
 
 def optimizer_step(state: TrainState, lr: float) -> None:
@@ -252,7 +285,7 @@ def sample_timesteps(kind: str, n: int, g: torch.Generator, shift: float = 1.0) 
         t = torch.randn(n, generator=g, device=g.device, dtype=torch.float32).sigmoid()
     else:
         raise ValueError(f"Unknown times {kind!r}; choose logit-normal or uniform.")
-    return shift * t / (1 + (shift - 1) * t)
+    return shift_times(t, shift)
 
 
 def drop_conditions(cond: Tensor | None, null, p: float, g: torch.Generator) -> Tensor | None:
@@ -269,13 +302,14 @@ def drop_conditions(cond: Tensor | None, null, p: float, g: torch.Generator) -> 
 
 
 def steps_within(seconds: float, state: TrainState, batches: Iterable,
-                 objective: Objective | None = None, timed_steps: int = 8, **settings) -> int:
+                 loop: Callable[..., Iterator[Record]] = train, timed_steps: int = 8,
+                 **settings) -> int:
     """How many training steps fit into `seconds` on this machine.
 
     By the median duration of `timed_steps` steps, after three to warm up, on a copy of the state.
+    loop: `train`, or another generator with its arguments; settings: what else it takes.
     """
-    records = train(copy.deepcopy(state), batches, state.step + 3 + timed_steps, objective,
-                    **settings)
+    records = loop(copy.deepcopy(state), batches, state.step + 3 + timed_steps, **settings)
     return max(1, round(seconds / median_duration(records, warm_up=3)))
 
 

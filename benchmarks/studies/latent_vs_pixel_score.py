@@ -13,6 +13,7 @@ interrupted run continues.
 import argparse
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def fill_table(args) -> ResultsTable:
             data = z if kind == "latents" else x
             objective = denoising_objective()
             cost = measure_step_cost(new_training_state(kind, data, 0), training_batches(data, 0),
-                                     objective)
+                                     partial(train, objective=objective))
             run = new_training_state(kind, data, args.seed)
             steps, each = train_for(run, training_batches(data, args.seed), seconds, objective)
             model = run.ema.model.eval()

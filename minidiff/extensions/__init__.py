@@ -1,4 +1,5 @@
 """Ideas of the field on top of the twelve core files, one per file; none imports another.
 
-Here: object slots. Watermarking, for example, would be one more file.
+Here: object slots; students of few calls (distillation, distribution_matching, shortcut, arcflow).
+Watermarking, for example, would be one more file.
 """

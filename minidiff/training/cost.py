@@ -1,6 +1,6 @@
 """What a training costs on this machine, known before it begins: time, memory and disk space."""
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,8 +10,9 @@ from minidiff.data.batches import Dataset
 from minidiff.pipeline import load_recipe_vae
 from minidiff.recipes import (
     Recipe,
+    Training,
     build_model,
-    build_objective,
+    build_training,
     frame_sizes,
     full_size_dataset,
     training_batches,
@@ -21,7 +22,7 @@ from minidiff.runtime.memory import check_memory
 from minidiff.runtime.muon import Muon
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
-from minidiff.train import Objective, TrainState, median_duration, train
+from minidiff.train import Record, TrainState, median_duration, train
 from minidiff.vae import VAE
 
 
@@ -42,28 +43,28 @@ class Cost(NamedTuple):
 def measure_recipe_cost(recipe: Recipe, device="cpu", steps: int = 3) -> Cost:
     """The cost of a recipe's training step, measured by `steps` steps after one to warm up."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        model = build_model(recipe.model).to(device)
-    state = TrainState(model, recipe.training["lr"], recipe.training["ema"])
+        training = build_training(recipe, device)
     few = digits.built_in("train", 100)
     sizes = frame_sizes(recipe)                                # the first batch is the largest
     batches = training_batches(recipe, few, 0, len(sizes) - 1, device,
                                load_recipe_vae(recipe, device))
-    return measure_step_cost(state, batches, build_objective(recipe), max(steps, len(sizes)),
+    return measure_step_cost(training.state, batches, training.loop, max(steps, len(sizes)),
                              mixed_sizes=len(sizes) > 1)
 
 
 def measure_step_cost(state: TrainState, batches: Iterable[tuple],
-                      objective: Objective | None = None, steps: int = 3,
+                      loop: Callable[..., Iterator[Record]] = train, steps: int = 3,
                       mixed_sizes: bool = False) -> Cost:
     """The cost of one training step. It trains `state` for 1 + `steps` steps: give it a copy.
 
+    loop: `train`, or another generator with its arguments.
     mixed_sizes: batches differ in size, so the mean duration counts and not the median.
     The memory is counted, not measured: weights, gradients, averages and momenta, and what the
     forward pass keeps for the backward pass. Raises ValueError if there are not 1 + `steps`
     batches.
     """
     start, kept = state.step, SavedTensors()
-    records = train(state, batches, start + steps + 1, objective)
+    records = loop(state, batches, start + steps + 1)
     try:
         with kept:
             next(records)                                                # the one to warm up
@@ -134,7 +135,7 @@ def widest(settings: dict) -> int:
     return max((v for row in values for v in row if isinstance(v, int)), default=0)
 
 
-def check_batch_memory(recipe: Recipe, state: TrainState, dataset: Dataset, vae: VAE | None,
+def check_batch_memory(recipe: Recipe, training: Training, dataset: Dataset, vae: VAE | None,
                        device="cpu") -> None:
     """Raises ValueError if a training step of the recipe needs more memory than is free here.
 
@@ -147,14 +148,20 @@ def check_batch_memory(recipe: Recipe, state: TrainState, dataset: Dataset, vae:
     x0, cond = next(training_batches(one, largest, 0, 0, device, vae))
     kept = SavedTensors()
     with kept, autocast(device):
-        build_objective(recipe)(state.model, x0, cond, generator("memory", 0, device=device))
-    each = kept.bytes(apart_from=state.model.parameters())
+        training.objective(training.state.model, x0, cond, generator("memory", 0, device=device))
+    each = kept.bytes(apart_from=training.state.model.parameters())
     check_memory(rows * each, f"A step with a batch of {rows:,} clips", "choose a smaller batch",
                  device)
 
 
 def disk_space(state: TrainState) -> tuple[int, int]:
     """The sizes in bytes of (training.safetensors, model.safetensors) for this state."""
+    sizes = [part_sizes(part) for part in state.parts()]
+    return sum(size for size, _ in sizes), sizes[0][1]
+
+
+def part_sizes(state: TrainState) -> tuple[int, int]:
+    """Bytes of one part of a state, and of its averaged weights in half precision."""
     model = sum(v.numel() * v.element_size() for v in state.model.state_dict().values())
     momenta = sum((1 if isinstance(o, Muon) else 2) * p.numel() * p.element_size()
                   for o in state.optimizers for g in o.param_groups for p in g["params"])

@@ -16,8 +16,7 @@ from minidiff.pipeline import checkpoint_path, load_recipe_vae, save_model
 from minidiff.recipes import (
     Recipe,
     build_dataset,
-    build_model,
-    build_objective,
+    build_training,
     check_recipe,
     latent_stats_clips,
     training_batches,
@@ -28,7 +27,7 @@ from minidiff.runtime.distributed import broadcast, is_main_process, shard
 from minidiff.runtime.folders import check_free_space, clear_drafts, lock_folder
 from minidiff.runtime.old_files import with_new_names
 from minidiff.runtime.seeds import MAX_SEED, check_seed
-from minidiff.train import Record, TrainState, defer_interrupts, steps_within, train
+from minidiff.train import Record, defer_interrupts, steps_within
 from minidiff.training.cost import check_batch_memory, check_parameters, disk_space
 from minidiff.training.log import CSVLogger, read_log
 from minidiff.vae import VAE
@@ -93,9 +92,10 @@ class TrainingRun:
         self.source = absolute_source(source)
         check_parameters(recipe, self.device)
         self.prepare()
+        init_from = init_from or recipe.training.get("teacher")
         self.initial_model = None if init_from is None else self.load_initial_weights(init_from)
         self.check_latent_stats()
-        check_batch_memory(recipe, self.state, self.dataset, self.vae, self.device)
+        check_batch_memory(recipe, self.training, self.dataset, self.vae, self.device)
         self.total_steps = steps or self.steps_within(minutes)
 
     def check_unused(self) -> None:
@@ -135,9 +135,9 @@ class TrainingRun:
         shard(training["batch"])                                  # raises if it cannot be shared
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            network = build_model(model).to(self.device)
-            self.state = TrainState(network, training["lr"], training["ema"])
+            self.training = build_training(self.recipe, self.device)
             self.vae = load_recipe_vae(self.recipe, self.device)
+        self.state = self.training.state
         if self.lock:
             self.check_room()
         self.dataset = build_dataset(self.recipe, self.source)
@@ -145,7 +145,6 @@ class TrainingRun:
             self.latent_stats_clips = latent_stats_clips(self.recipe, self.dataset, self.seed)
             if training.get("decoder_only"):
                 self.state.model.freeze_encoder()
-        self.settings = dict(objective=build_objective(self.recipe), seed=self.seed)
 
     def check_latent_stats(self) -> None:
         """Raises ValueError if a VAE's training needs trained latents and there are none."""
@@ -185,7 +184,7 @@ class TrainingRun:
     def steps_within(self, minutes: float) -> int:
         """How many steps fit into so many minutes on this machine."""
         return broadcast(steps_within(60 * minutes, self.state, self.batches(self.state.step),
-                                      **self.settings))
+                                      self.training.loop, seed=self.seed))
 
     def steps(self, save_every: float = 60.0) -> Iterator[Record]:
         """Train to the end and yield a `Record` a step.
@@ -197,8 +196,8 @@ class TrainingRun:
         before = self.seconds
         log = CSVLogger(self.folder / LOG, self.state.step) if is_main_process() else None
         with self.saved_at_the_end(log):
-            for record in train(self.state, self.batches(self.state.step), self.total_steps,
-                                **self.settings):
+            batches = self.batches(self.state.step)
+            for record in self.training.loop(self.state, batches, self.total_steps, seed=self.seed):
                 self.seconds = before + time.perf_counter() - began
                 if log:
                     log.add(record, self.seconds)

@@ -298,17 +298,19 @@ def test_noise_can_be_passed_in():
 def test_samplers_say_what_they_do():
     assert {n: (f.calls_per_step, f.stochastic) for n, f in SAMPLERS.items()} == {
         "ddpm": (1, True), "ddim": (1, False), "heun": (2, False), "dpmpp_2m": (1, False),
-        "euler": (1, False), "euler_ancestral": (1, True)}
+        "euler": (1, False), "euler_ancestral": (1, True), "consistency": (1, True)}
 
 
 def test_the_public_names_are_all_there():
-    assert set(samplers.__all__) == {*SAMPLERS, "SAMPLERS", "State", "ddim_step", "last", "sampler"}
+    assert set(samplers.__all__) == {*SAMPLERS, "SAMPLERS", "State", "ddim_guess", "ddim_step",
+                                     "last", "sampler"}
     assert all(hasattr(samplers, name) for name in samplers.__all__)
 
 
 def test_the_two_names():
     assert euler is ddim and euler_ancestral is ddpm
-    assert set(SAMPLERS) == {"ddpm", "ddim", "heun", "dpmpp_2m", "euler", "euler_ancestral"}
+    assert set(SAMPLERS) == {"ddpm", "ddim", "heun", "dpmpp_2m", "consistency", "euler",
+                             "euler_ancestral"}
 
 
 def test_dpmpp_2m_forgets_the_batch_before():

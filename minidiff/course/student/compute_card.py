@@ -6,11 +6,12 @@ largest size that fits the budget is chosen.
 import copy
 import html
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from minidiff.train import Objective, TrainState
+from minidiff.train import Objective, TrainState, train
 from minidiff.training.cost import measure_step_cost
 from minidiff.training.profiles import get_profile
 
@@ -96,7 +97,7 @@ def compute_card(run: TrainState, batches: Iterable[tuple], sizes: Sizes,
     """
     choose_size((1, 1), sizes, budget)                          # refuses bad sizes before measuring
     with torch.random.fork_rng():
-        found = measure_step_cost(copy.deepcopy(run), batches, objective)
+        found = measure_step_cost(copy.deepcopy(run), batches, partial(train, objective=objective))
     return choose_size((found.seconds, found.bytes), sizes, budget)
 
 

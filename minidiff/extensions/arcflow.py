@@ -1,0 +1,78 @@
+"""A curved step: the network's one call gives a whole arc of the path (after ArcFlow, 2026).
+
+A flow network's output is a velocity F, and a step follows it in a straight line. Here one call
+gives K velocities u_k, each of which grows or fades at its own learnt rate g_k along the way, so
+the step can be integrated in closed form:
+
+    velocity at time w:   sum_k u_k exp(g_k (t - w))
+    x_s = x_t - sum_k u_k (exp(g_k (t - s)) - 1) / g_k,     g_0 = 0, whose term is u_0 (t - s)
+
+A sampler needs no change: the network returns the mean velocity from t to s, with which a straight
+step arrives at the same place. Flow matching only (`Flow`, prediction "flow").
+"""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.denoiser import DenoiseFn, Denoiser
+from minidiff.layers import zero_module
+from minidiff.samplers import ddim, ddim_guess
+from minidiff.schedules import add_noise, append_dims, next_times, timesteps
+from minidiff.train import Objective, draw_noise
+from minidiff.unet import UNet
+
+
+class ArcUNet(UNet):
+    """A U-Net whose output is a curve: `net(x, t, cond, s=s) -> like x`, the mean velocity to s.
+
+    s <= t: as t; unless given, the next time of `schedules.timesteps(calls, shift)`. curves: how
+    many velocities beside the constant one; their part of the output starts at 0, so that a network
+    that grows from a trained one (`runtime.files.load_into_larger`) goes straight at first.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (64, 96), in_channels: int = 1,
+                 calls: int = 4, shift: float = 3.0, curves: int = 2, **settings):
+        super().__init__(channels, in_channels=in_channels, **settings)
+        self.ts = timesteps(calls, shift)
+        self.rates = nn.Parameter(torch.linspace(-2, 2, curves))
+        self.curved = nn.ModuleList(
+            zero_module(nn.Conv2d(channels[0], in_channels * self.patch**2, 3, padding=1))
+            for _ in range(curves))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None,
+                with_temporal_attention: bool = True, s: Tensor | None = None) -> Tensor:
+        s = next_times(self.ts, t) if s is None else s
+        emb, words = self.embed_condition(t, cond)
+        h = self.features(x, emb, text_emb=words, with_temporal_attention=with_temporal_attention)
+        velocity = self.to_frames(self.conv_out(h), x)
+        for rate, head in zip(self.rates, self.curved, strict=True):
+            mean = append_dims(mean_growth(rate, t - s), x).to(x)
+            velocity = velocity + mean * self.to_frames(head(h), x)
+        return velocity
+
+
+def mean_growth(rate: Tensor, length: Tensor) -> Tensor:
+    """The mean of exp(rate w) for w from 0 to length, (exp(rate length) - 1) / (rate length)."""
+    z = rate * length
+    small = z.abs() < 1e-3
+    return torch.where(small, 1 + z / 2, torch.expm1(z) / torch.where(small, 1, z))
+
+
+def arc_objective(teacher: Callable[[Tensor | None], DenoiseFn], times: Tensor) -> Objective:
+    """The arc from a segment's start passes through the teacher's path, at any of its points.
+
+    times (k, m + 1): the student's segments, as `distillation.segment_times` gives them.
+    """
+    def objective(student: Denoiser, x0: Tensor, cond: Tensor | None,
+                  g: torch.Generator) -> Tensor:
+        rows = torch.randint(len(times), (len(x0),), generator=g, device=g.device)
+        path = times[rows.cpu()].T                                               # (m + 1, B)
+        x_t = add_noise(student.schedule, x0, draw_noise(x0, g), path[0])
+        states = [state.x for state in ddim(teacher(cond), student.schedule, x_t, path)]
+        j = int(torch.randint(1, len(states), (1,), generator=g, device=g.device))
+        goal = ddim_guess(student.schedule, x_t, states[j], path[0], path[j])
+        guess = student(x_t, path[0], cond, s=path[j].to(x_t))
+        sigma = append_dims(path[0].clamp(min=0.3), x_t).to(x_t)
+        return ((guess - goal) / sigma).square().flatten(1).mean(1)
+    return objective

@@ -1,0 +1,172 @@
+"""Distribution matching: a student whose clips, not whose paths, are the teacher's.
+
+The student's clips x have a density of their own. Its distance from the teacher's, the KL
+divergence of both after noising, falls if each clip moves against (DMD, Yin 2024 eq. 7, with each
+score written as a denoiser, s(y) = (alpha D(y) - y) / sigma^2)
+
+    g = (D_fake(y, u) - D_teacher(y, u)) / mean |x - D_teacher(y, u)|,    y = alpha_u x + sigma_u e
+
+D_fake is a second denoiser, trained all the time on what the student makes. The student is called
+at its own times, on its own earlier guesses noised anew (`samplers.consistency`), so it learns to
+go on from its own mistakes. Where both densities agree, g is 0 on average, whatever the path.
+
+Trained for too long, clips become alike and hard-edged: watch COVER, and stop early.
+
+Papers: DMD (Yin 2024), DMD2 with its own steps and critic (Yin 2024b).
+"""
+import copy
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minidiff.denoiser import DenoiseFn, Denoiser
+from minidiff.pipeline import SAMPLING, load_teacher
+from minidiff.recipes import Recipe, Training
+from minidiff.runtime.precision import autocast
+from minidiff.runtime.seeds import generator
+from minidiff.schedules import Schedule, add_noise, append_dims, timesteps
+from minidiff.train import (
+    Record,
+    TrainState,
+    backward,
+    defer_interrupts,
+    denoising_objective,
+    draw_noise,
+    draw_times,
+    lr_factor,
+    optimizer_step,
+    strip_prefix,
+)
+
+FAKE_SPEED = 6
+
+
+def matching(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
+    """The training of a student recipe whose method is distribution matching."""
+    plan = recipe.training
+    teacher = load_teacher(plan["teacher"], recipe, device)
+    fake = Fake(copy.deepcopy(teacher.denoiser).requires_grad_(True), plan.get("critic", 0) > 0)
+    state = MatchingState(student, fake, plan["lr"], plan["ema"])
+    settings = dict(teacher=teacher.guided_denoiser, ts=timesteps(plan["calls"], SAMPLING["shift"]),
+                    adversarial=plan.get("critic", 0.0))
+    return Training(state, partial(match, **settings), denoising_objective())
+
+
+class Fake(nn.Module):
+    """A denoiser of the student's clips and, if wanted, a critic that tells data from them.
+
+    The critic reads the U-Net's middle features of a noised clip (Yin 2024b section 4.3): one
+    number a clip (B,), positive for data.
+    """
+
+    def __init__(self, denoiser: Denoiser, with_critic: bool):
+        super().__init__()
+        self.denoiser = denoiser
+        width = denoiser.net.middle.blocks[0].conv2.out_channels if with_critic else 0
+        self.critic = nn.Linear(width, 1) if with_critic else None
+
+    def judge(self, y: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        """The critic's number for each noised clip y: (B,)."""
+        kept = []
+        hook = self.denoiser.net.middle.register_forward_hook(lambda *call: kept.append(call[-1]))
+        self.denoiser(y, t, cond)
+        hook.remove()
+        features = kept[0].unflatten(0, (len(y), -1)).float().mean((1, 3, 4))        # (B, C)
+        return self.critic(F.layer_norm(features, features.shape[-1:]))[:, 0]
+
+
+class MatchingState(TrainState):
+    """A student and its `fake` in one file.
+
+    fake: begins as the teacher. It learns `FAKE_SPEED` times as fast as the student.
+    """
+
+    def __init__(self, model: Denoiser, fake: Fake, lr: float, ema: float, **notes):
+        super().__init__(model, lr, ema, **notes)
+        self.fake = TrainState(fake, FAKE_SPEED * lr, ema=0.0)
+
+    def parts(self) -> list[TrainState]:
+        """The student and the fake."""
+        return [self, self.fake]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `restore` needs, the fake's under names that begin with `fake.`."""
+        return super().tensors() | {f"fake.{k}": v for k, v in self.fake.tensors().items()}
+
+    def restore(self, tensors: dict[str, Tensor], step: int, path: Path) -> None:
+        """Take over what `tensors` gave after so many steps."""
+        self.fake.restore(strip_prefix("fake", tensors), step, path)
+        super().restore(tensors, step, path)
+
+
+def match(state: MatchingState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
+          teacher: Callable[[Tensor | None], DenoiseFn], ts: Tensor, *, seed: int = 0,
+          adversarial: float = 0.0, max_grad_norm: float = 1.0, warmup_steps: int = 50,
+          decay_fraction: float = 0.4) -> Iterator[Record]:
+    """Train from step `state.step` to step `steps`; arguments and records as in `train.train`.
+
+    teacher: conditions -> denoise (`distillation.load_teacher`). ts (k + 1,): the student's times,
+    then 0. adversarial: the weight of the critic's part. In a step the student makes clips and is
+    moved against g, and the fake learns from the same clips.
+    """
+    student, fake = state.model.train(), state.fake.model.train()
+    device = next(student.parameters()).device
+    for x0, cond in islice(batches, max(0, steps - state.step)):
+        g = generator("matching", seed, state.step, device=device)
+        factor = lr_factor((state.step + 1) / steps, state.step + 1, warmup_steps, decay_fraction)
+        x0, cond = x0.to(device), None if cond is None else cond.to(device)
+        with autocast(device):
+            x = own_clips(student, x0, cond, ts, g)
+            t, noise = draw_times(len(x0), g, "uniform"), draw_noise(x0, g)
+            loss = matching_loss(student.schedule, x, cond, t, noise, teacher, fake.denoiser)
+            fake_loss = fake.denoiser.loss(x.detach(), cond, t, noise).mean()
+            if adversarial:
+                for_student, for_critic = adversarial_losses(fake, x, x0, cond, t, noise)
+                loss, fake_loss = loss + adversarial * for_student, fake_loss + for_critic
+        value, norm = backward(state, loss, max_grad_norm)
+        backward(state.fake, fake_loss, max_grad_norm)          # also clears what `loss` left there
+        with defer_interrupts() as pressed:
+            optimizer_step(state, state.lr * factor)
+            optimizer_step(state.fake, state.fake.lr * factor)
+        yield Record(state.step, value, norm, state.lr * factor)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
+def own_clips(student: Denoiser, x0: Tensor, cond: Tensor | None, ts: Tensor,
+              g: torch.Generator) -> Tensor:
+    """Clips like x0 as the student makes them in one to k calls; only the last has gradients."""
+    calls = int(torch.randint(len(ts) - 1, (1,), generator=g, device=g.device))
+    x = draw_noise(x0, g)
+    with torch.no_grad():
+        for t, s in pairwise(ts[:calls + 1]):
+            x = add_noise(student.schedule, student(x, t, cond), draw_noise(x0, g), s)
+    return student(x, ts[calls], cond)
+
+
+def matching_loss(schedule: Schedule, x: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor,
+                  teacher: Callable[[Tensor | None], DenoiseFn], fake: Denoiser) -> Tensor:
+    """A number whose gradient with respect to x (B, ...) is g / x.numel(), as in the text above."""
+    with torch.no_grad():
+        y = add_noise(schedule, x, noise, t)
+        wanted, made = teacher(cond)(y, t), fake(y, t, cond)
+        size = (x - wanted).abs().flatten(1).mean(1).clamp(min=1e-3)
+        goal = x - (made - wanted) / append_dims(size, x)
+    return (x - goal).square().mean() / 2
+
+
+def adversarial_losses(fake: Fake, x: Tensor, x0: Tensor, cond: Tensor | None, t: Tensor,
+                       noise: Tensor) -> tuple[Tensor, Tensor]:
+    """What the student and the critic pay, when the critic sees x and data x0, noised alike."""
+    schedule = fake.denoiser.schedule
+    for_student = F.softplus(-fake.judge(add_noise(schedule, x, noise, t), t, cond)).mean()
+    of_clips = fake.judge(add_noise(schedule, x.detach(), noise, t), t, cond)
+    of_data = fake.judge(add_noise(schedule, x0, noise, t), t, cond)
+    return for_student, (F.softplus(of_clips) + F.softplus(-of_data)).mean()
+
