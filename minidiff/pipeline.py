@@ -38,6 +38,7 @@ SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None
 """How a model is sampled unless its recipe says otherwise."""
 OTHER_SETTINGS = dict(seed=0, frames=None, exact=False, rescale=0.0)
 AUTOGUIDANCE_INTERVAL = 0.5, 1.0        # the times of autoguidance: motion is decided in noise
+Teacher = Callable[[Tensor | None], DenoiseFn]   # conditions (B, ...) -> its guided denoise(x, t)
 MAX_STEPS = 100_000
 MAX_FRAMES = 10**9
 BYTES_PER_VALUE = 400        # of memory in the network for one number of a clip: an estimate

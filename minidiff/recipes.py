@@ -42,7 +42,9 @@ from minidiff.vae import VAE
 
 NETWORKS = {  # name -> "module:class"; a network of an extension is imported when it is built
     "unet": "minidiff.unet:UNet", "dit": "minidiff.dit:DiT", "vae": "minidiff.vae:VAE",
-    "object_slots": "minidiff.extensions.object_slots:ObjectSlots"}
+    "object_slots": "minidiff.extensions.object_slots:ObjectSlots",
+    "shortcut": "minidiff.extensions.shortcut:ShortcutUNet",
+    "arc": "minidiff.extensions.arcflow:ArcUNet"}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
 
@@ -50,7 +52,12 @@ SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
 METHODS = {  # how a student of few calls is trained -> "module:function", as for networks
     "progressive": "minidiff.extensions.distillation:progressive",
     "consistency": "minidiff.extensions.distillation:consistency",
+    "reflow": "minidiff.extensions.reflow:reflow",
+    "shortcut": "minidiff.extensions.shortcut:shortcut",
+    "arc": "minidiff.extensions.arcflow:arc",
     "matching": "minidiff.extensions.distribution_matching:matching"}
+TWO_TIMES = ("shortcut", "arc")         # methods whose network is told where its step ends
+RENOISED = ("consistency", "matching")  # methods whose guesses are clips, noised anew in sampling
 
 
 class Recipe(NamedTuple):
@@ -178,29 +185,39 @@ def mmnist64_text(channels=(32, 96, 160), attention: int = 2, time: str = "full"
 
 def mmnist32_4(teacher: str = "mmnist32", method: str = "progressive", calls: int = 4,
                substeps: int = 5, batch: int = 16, lr: float = 3e-4, ema: float = 0.99,
-               steps: int = 500) -> Recipe:
+               pool: int = 1500, critic: float = 0.0, steps: int = 500) -> Recipe:
     """A student of mmnist32 that needs 4 network calls a clip instead of 55, guidance folded in."""
-    return student_recipe("mmnist32-4", mmnist32(), teacher, method, calls, substeps,
-                          batch=batch, lr=lr, ema=ema, steps=steps)
+    return student_recipe("mmnist32-4", mmnist32(), teacher, method, calls, substeps, batch=batch,
+                          lr=lr, ema=ema, pool=pool, critic=critic, steps=steps)
 
 
 def mmnist64_text_4(teacher: str = "mmnist64-text", method: str = "progressive", calls: int = 4,
                     substeps: int = 5, batch: int = 12, lr: float = 3e-4, ema: float = 0.99,
-                    pool: int = 1500, number=(1, 2), steps: int = 500) -> Recipe:
+                    pool: int = 1500, critic: float = 0.0, number=(1, 2),
+                    steps: int = 500) -> Recipe:
     """A student of mmnist64-text that needs 4 network calls a clip, guidance folded in."""
     return student_recipe("mmnist64-text-4", mmnist64_text(number=number), teacher, method, calls,
-                          substeps, batch=batch, lr=lr, ema=ema, pool=pool, steps=steps)
+                          substeps, batch=batch, lr=lr, ema=ema, pool=pool, critic=critic,
+                          steps=steps)
 
 
 def student_recipe(name: str, base: Recipe, teacher: str, method: str, calls: int, substeps: int,
                    **training) -> Recipe:
     """A student with the network and the clips of another recipe, sampled in a few calls.
 
-    method: one of `METHODS`. substeps: steps of the teacher in one of the student's.
+    method: one of `METHODS`. substeps: steps of the teacher in one of the student's. pool: the
+    number of different batches (reflow: of pairs). critic: the weight of matching's critic. Raises
+    ValueError for a method that needs another network than the base has.
     """
     training |= dict(teacher=teacher, method=method, calls=calls, substeps=substeps)
-    sampler = "ddim" if method == "progressive" else "consistency"
-    return Recipe(name, base.model, base.clips, training,
+    model = base.model
+    if method in TWO_TIMES:
+        if model["network"] != "unet":
+            raise ValueError(f"The method {method} is made for a plain U-Net, and {base.name} has "
+                             "another network; choose progressive, consistency or matching.")
+        model = model | {"network": method, "net": model["net"] | {"calls": calls}}
+    sampler = "consistency" if method in RENOISED else "ddim"
+    return Recipe(name, model, base.clips, training,
                   dict(steps=calls, guidance=1.0, sampler=sampler))
 
 
@@ -236,7 +253,7 @@ DIGIT_COUNT = whole(1, MAX_DIGITS)
 SETTINGS = {  # a recipe's settings -> what each may be
     "attention": whole(0, 8), "batch": whole(1, 65_536), "beta": number(0, 1),
     "bottleneck_channels": WIDTH, "calls": whole(1, 1000), "channels": list_of(WIDTH, 1, 8),
-    "decoder_only": YES_OR_NO,
+    "critic": number(0, 100), "decoder_only": YES_OR_NO,
     "depth": whole(1, 64), "dim": WIDTH, "ema": number(0, 1, without_high=True), "images": SHARE,
     "latent_channels": whole(1, 64), "latent_noise": SHARE, "lr": number(0, 1, without_low=True),
     "method": one_of(*METHODS),
@@ -259,7 +276,7 @@ FACTS = {  # the parts of a recipe that a file holds -> what each fact in them m
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
     "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
                                           "decoder_only", "latent_noise", "calls", "substeps",
-                                          "method", "teacher")}
+                                          "method", "teacher", "critic")}
                 | {"p_drop": SHARE, "pool": either(NOTHING, SETTINGS["pool"])},
     "sampling": {"steps": whole(1, 10**6), "guidance": number(0, 1e6), "sampler": TEXT,
                  "shift": SETTINGS["shift"], "autoguidance": number(0, 1e6),

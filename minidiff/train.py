@@ -261,7 +261,8 @@ def defer_interrupts() -> Iterator[list]:
         signal.signal(signal.SIGINT, before)
 
 
-def lr_factor(progress: float, step: int, warmup_steps: int, decay_fraction: float) -> float:
+def lr_factor(progress: float, step: int, warmup_steps: int = 50,
+              decay_fraction: float = 0.4) -> float:
     """The factor of the learning rate: it rises for `warmup_steps` steps, stays at 1, falls to 2 %.
 
     progress: the share of all steps that is done, in [0, 1]; the factor falls, in a straight line,

@@ -116,7 +116,7 @@ def row(method: str, n: int, found: tuple[float, float]) -> dict:
 def draw(found: list[dict], path: Path) -> None:
     """Both errors over the budget, a line for each method."""
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
+    fig, axes = plt.subplots(1, 2, figsize=(12, 3.6), sharex=True)
     styles = ["-", "--", ":", "-.", (0, (5, 1)), "-"]
     for ax, error in zip(axes, ("map", "spread"), strict=True):
         for k, name in enumerate(dict.fromkeys(r["method"] for r in found)):
@@ -125,7 +125,7 @@ def draw(found: list[dict], path: Path) -> None:
                     linestyle=styles[k], marker="os^vD*"[k], markersize=4)
         ax.set(xscale="log", yscale="log", title=error,
                xlabel="steps of the teacher, gaps, pairs or velocities")
-    axes[1].legend(fontsize=7)
+    axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     fig.tight_layout()
     fig.savefig(path, dpi=110)
 

@@ -1,5 +1,5 @@
 """Ideas of the field on top of the twelve core files, one per file; none imports another.
 
-Here: object slots; students of few calls (distillation, distribution_matching, shortcut, arcflow).
-Watermarking, for example, would be one more file.
+Here: object slots; students of few calls (distillation, reflow, shortcut, arcflow and
+distribution_matching). Watermarking, for example, would be one more file.
 """

@@ -10,17 +10,29 @@ the step can be integrated in closed form:
 A sampler needs no change: the network returns the mean velocity from t to s, with which a straight
 step arrives at the same place. Flow matching only (`Flow`, prediction "flow").
 """
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from minidiff.denoiser import DenoiseFn, Denoiser
+from minidiff.denoiser import Denoiser
 from minidiff.layers import zero_module
+from minidiff.pipeline import SAMPLING, Teacher, load_teacher
+from minidiff.recipes import Recipe, Training
 from minidiff.samplers import ddim, ddim_guess
 from minidiff.schedules import add_noise, append_dims, next_times, timesteps
-from minidiff.train import Objective, draw_noise
+from minidiff.train import Objective, TrainState, draw_noise, train
 from minidiff.unet import UNet
+
+
+def arc(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
+    """The training of a student recipe whose method is an arc along its teacher's path."""
+    plan = recipe.training
+    teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
+    ts = timesteps(plan["calls"] * plan["substeps"], SAMPLING["shift"])
+    objective = arc_objective(teacher, ts.unfold(0, plan["substeps"] + 1, plan["substeps"]))
+    state = TrainState(student, plan["lr"], plan["ema"])
+    return Training(state, partial(train, objective=objective), objective)
 
 
 class ArcUNet(UNet):
@@ -59,7 +71,7 @@ def mean_growth(rate: Tensor, length: Tensor) -> Tensor:
     return torch.where(small, 1 + z / 2, torch.expm1(z) / torch.where(small, 1, z))
 
 
-def arc_objective(teacher: Callable[[Tensor | None], DenoiseFn], times: Tensor) -> Objective:
+def arc_objective(teacher: Teacher, times: Tensor) -> Objective:
     """The arc from a segment's start passes through the teacher's path, at any of its points.
 
     times (k, m + 1): the student's segments, as `distillation.segment_times` gives them.

@@ -8,28 +8,24 @@ student learns those guesses, at the few times t_0 = 1 > t_1 > ... > t_k = 0 at 
                   goal of the student's one step (Salimans 2022)
     consistency   the teacher makes one small step, t -> u; from there on the student's own present
                   answer is the goal (Song 2023; for k > 1 within segments, Heek 2024)
-    reflow        the teacher walks from noise to data, once and for all; a new flow is trained on
-                  these pairs, whose paths are straighter (Liu 2023)
 
 Guidance is part of the teacher, so the student has it folded in: one call is one network pass. A
 student is a `Denoiser` like any other; it is sampled with `ddim`, or `consistency`, on its times.
 """
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import DenoiseFn, Denoiser
-from minidiff.pipeline import SAMPLING, load_teacher
+from minidiff.denoiser import Denoiser
+from minidiff.pipeline import SAMPLING, Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
 from minidiff.runtime.distributed import sharded_draw
-from minidiff.runtime.seeds import FLOAT, generator
 from minidiff.samplers import ddim, ddim_guess, ddim_step, last
 from minidiff.schedules import add_noise, append_dims, timesteps
-from minidiff.train import Objective, TrainState, draw_noise, draw_times, train
+from minidiff.train import Objective, TrainState, draw_noise, train
 
-Teacher = Callable[[Tensor | None], DenoiseFn]      # conditions (B, ...) -> denoise(x, t) -> x0
 MIN_SIGMA = 0.3                                     # errors at less noise weigh as much as here
 
 
@@ -60,7 +56,7 @@ def segment_times(calls: int, substeps: int, shift: float = 3.0) -> Tensor:
     are those of `timesteps(calls, shift)`. float64, on the CPU.
     """
     ts = timesteps(calls * substeps, shift)
-    return torch.stack([ts[i:i + substeps + 1] for i in range(0, calls * substeps, substeps)])
+    return ts.unfold(0, substeps + 1, substeps)
 
 
 def progressive_objective(teacher: Teacher, times: Tensor) -> Objective:
@@ -102,31 +98,6 @@ def consistency_objective(teacher: Teacher | None, times: Tensor) -> Objective:
             goal = ddim_guess(schedule, x_t, x_end, t, end)
         return weighted_error(student, x_t, t, cond, goal)
     return objective
-
-
-def reflow_objective(times: str = "logit-normal", shift: float = 1.0) -> Objective:
-    """The usual loss, but each clip has the noise that the teacher made it from (Liu 2023 eq. 1).
-
-    The batches hold pairs: x0 (B, 2, ...) is a clip and its noise, as `reflow_pairs` makes them.
-    """
-    def objective(student: Denoiser, pairs: Tensor, cond: Tensor | None,
-                  g: torch.Generator) -> Tensor:
-        x0, noise = pairs.unbind(1)
-        t = draw_times(len(x0), g, times, shift)
-        return student.loss(x0, cond, t, noise)
-    return objective
-
-
-def reflow_pairs(teacher: Teacher, schedule, batches: Iterator, ts: Tensor,
-                 seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (pairs (B, 2, ...), cond) from batches (x0, cond): the teacher's clip and its noise.
-
-    ts: the teacher's grid. The clips of the batches give only their shape and conditions.
-    """
-    for k, (x0, cond) in enumerate(batches):
-        noise = torch.randn(x0.shape, generator=generator("reflow", seed, k), **FLOAT)
-        noise = noise.to(x0.device)
-        yield torch.stack([last(ddim(teacher(cond), schedule, noise, ts)), noise], 1), cond
 
 
 def weighted_error(student: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None,

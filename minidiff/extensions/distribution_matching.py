@@ -9,14 +9,12 @@ score written as a denoiser, s(y) = (alpha D(y) - y) / sigma^2)
 D_fake is a second denoiser, trained all the time on what the student makes. The student is called
 at its own times, on its own earlier guesses noised anew (`samplers.consistency`), so it learns to
 go on from its own mistakes. Where both densities agree, g is 0 on average, whatever the path.
-
-Trained for too long, clips become alike and hard-edged: watch COVER, and stop early.
-
-Papers: DMD (Yin 2024), DMD2 with its own steps and critic (Yin 2024b).
+Trained for too long, clips become alike and hard-edged: watch COVER, and stop early. Its own steps
+and the critic are DMD2's (Yin 2024b).
 """
 import copy
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -25,24 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.denoiser import DenoiseFn, Denoiser
-from minidiff.pipeline import SAMPLING, load_teacher
+from minidiff import train
+from minidiff.denoiser import Denoiser
+from minidiff.pipeline import SAMPLING, Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import Schedule, add_noise, append_dims, timesteps
-from minidiff.train import (
-    Record,
-    TrainState,
-    backward,
-    defer_interrupts,
-    denoising_objective,
-    draw_noise,
-    draw_times,
-    lr_factor,
-    optimizer_step,
-    strip_prefix,
-)
+from minidiff.train import Record, TrainState, draw_noise, optimizer_step
 
 FAKE_SPEED = 6
 
@@ -53,9 +41,9 @@ def matching(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     teacher = load_teacher(plan["teacher"], recipe, device)
     fake = Fake(copy.deepcopy(teacher.denoiser).requires_grad_(True), plan.get("critic", 0) > 0)
     state = MatchingState(student, fake, plan["lr"], plan["ema"])
-    settings = dict(teacher=teacher.guided_denoiser, ts=timesteps(plan["calls"], SAMPLING["shift"]),
-                    adversarial=plan.get("critic", 0.0))
-    return Training(state, partial(match, **settings), denoising_objective())
+    loop = partial(match, teacher=teacher.guided_denoiser, adversarial=plan.get("critic", 0.0),
+                   ts=timesteps(plan["calls"], SAMPLING["shift"]))
+    return Training(state, loop, train.denoising_objective())
 
 
 class Fake(nn.Module):
@@ -82,10 +70,7 @@ class Fake(nn.Module):
 
 
 class MatchingState(TrainState):
-    """A student and its `fake` in one file.
-
-    fake: begins as the teacher. It learns `FAKE_SPEED` times as fast as the student.
-    """
+    """A student and its fake, which begins as the teacher and learns `FAKE_SPEED` times as fast."""
 
     def __init__(self, model: Denoiser, fake: Fake, lr: float, ema: float, **notes):
         super().__init__(model, lr, ema, **notes)
@@ -96,42 +81,39 @@ class MatchingState(TrainState):
         return [self, self.fake]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that `restore` needs, the fake's under names that begin with `fake.`."""
+        """As in `TrainState`; the fake's names begin with `fake.`."""
         return super().tensors() | {f"fake.{k}": v for k, v in self.fake.tensors().items()}
 
     def restore(self, tensors: dict[str, Tensor], step: int, path: Path) -> None:
-        """Take over what `tensors` gave after so many steps."""
-        self.fake.restore(strip_prefix("fake", tensors), step, path)
+        """As in `TrainState`."""
+        self.fake.restore(train.strip_prefix("fake", tensors), step, path)
         super().restore(tensors, step, path)
 
 
 def match(state: MatchingState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
-          teacher: Callable[[Tensor | None], DenoiseFn], ts: Tensor, *, seed: int = 0,
-          adversarial: float = 0.0, max_grad_norm: float = 1.0, warmup_steps: int = 50,
-          decay_fraction: float = 0.4) -> Iterator[Record]:
-    """Train from step `state.step` to step `steps`; arguments and records as in `train.train`.
+          teacher: Teacher, ts: Tensor, seed: int = 0, adversarial: float = 0.0) -> Iterator[Record]:
+    """Train from step `state.step` to step `steps`, as `train.train` does.
 
-    teacher: conditions -> denoise (`distillation.load_teacher`). ts (k + 1,): the student's times,
-    then 0. adversarial: the weight of the critic's part. In a step the student makes clips and is
-    moved against g, and the fake learns from the same clips.
+    ts (k + 1,): the student's times, then 0. adversarial: the weight of the critic's part. In a
+    step the student makes clips and is moved against g, and the fake learns from the same clips.
     """
     student, fake = state.model.train(), state.fake.model.train()
     device = next(student.parameters()).device
     for x0, cond in islice(batches, max(0, steps - state.step)):
         g = generator("matching", seed, state.step, device=device)
-        factor = lr_factor((state.step + 1) / steps, state.step + 1, warmup_steps, decay_fraction)
+        factor = train.lr_factor((state.step + 1) / steps, state.step + 1)
         x0, cond = x0.to(device), None if cond is None else cond.to(device)
         with autocast(device):
             x = own_clips(student, x0, cond, ts, g)
-            t, noise = draw_times(len(x0), g, "uniform"), draw_noise(x0, g)
+            t, noise = train.draw_times(len(x0), g, "uniform"), draw_noise(x0, g)
             loss = matching_loss(student.schedule, x, cond, t, noise, teacher, fake.denoiser)
             fake_loss = fake.denoiser.loss(x.detach(), cond, t, noise).mean()
             if adversarial:
-                for_student, for_critic = adversarial_losses(fake, x, x0, cond, t, noise)
-                loss, fake_loss = loss + adversarial * for_student, fake_loss + for_critic
-        value, norm = backward(state, loss, max_grad_norm)
-        backward(state.fake, fake_loss, max_grad_norm)          # also clears what `loss` left there
-        with defer_interrupts() as pressed:
+                fooled, caught = adversarial_losses(fake, x, x0, cond, t, noise)
+                loss, fake_loss = loss + adversarial * fooled, fake_loss + caught
+        value, norm = train.backward(state, loss)
+        train.backward(state.fake, fake_loss)                   # also clears what `loss` left there
+        with train.defer_interrupts() as pressed:
             optimizer_step(state, state.lr * factor)
             optimizer_step(state.fake, state.fake.lr * factor)
         yield Record(state.step, value, norm, state.lr * factor)
@@ -151,7 +133,7 @@ def own_clips(student: Denoiser, x0: Tensor, cond: Tensor | None, ts: Tensor,
 
 
 def matching_loss(schedule: Schedule, x: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor,
-                  teacher: Callable[[Tensor | None], DenoiseFn], fake: Denoiser) -> Tensor:
+                  teacher: Teacher, fake: Denoiser) -> Tensor:
     """A number whose gradient with respect to x (B, ...) is g / x.numel(), as in the text above."""
     with torch.no_grad():
         y = add_noise(schedule, x, noise, t)

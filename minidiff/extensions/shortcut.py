@@ -9,18 +9,29 @@ usual loss. For any other s, one long step must lead where two of half its lengt
 
 So no teacher is needed, and the number of calls is chosen when sampling.
 """
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import DenoiseFn, Denoiser
+from minidiff.denoiser import Denoiser
+from minidiff.pipeline import Teacher, load_teacher
+from minidiff.recipes import Recipe, Training
 from minidiff.samplers import ddim_guess, ddim_step
 from minidiff.schedules import add_noise, append_dims, next_times, shift_times, timesteps
-from minidiff.train import Objective, draw_noise, draw_times
+from minidiff.train import Objective, TrainState, draw_noise, draw_times, train
 from minidiff.unet import UNet
 
 DOUBLINGS = 6                               # the shortest steps are 1 / 64 of the way
+
+
+def shortcut(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
+    """The training of a student recipe whose method is a shortcut, with its teacher's guesses."""
+    plan = recipe.training
+    teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
+    objective = shortcut_objective(teacher)
+    state = TrainState(student, plan["lr"], plan["ema"])
+    return Training(state, partial(train, objective=objective), objective)
 
 
 class ShortcutUNet(UNet):
@@ -44,12 +55,12 @@ class ShortcutUNet(UNet):
         return super().forward(torch.cat([x, length], -3), t, cond, with_temporal_attention)
 
 
-def shortcut_objective(teacher: Callable[[Tensor | None], DenoiseFn] | None = None,
+def shortcut_objective(teacher: Teacher | None = None,
                        share: float = 0.25, times: str = "logit-normal",
                        shift: float = 3.0) -> Objective:
     """The usual loss for most of a batch and, for a share of it, one step against its two halves.
 
-    teacher: conditions -> denoise, such as `distillation.load_teacher` gives. Its guess then takes
+    teacher: a model's `guided_denoiser`. Its guess then takes
     the place of the data in the usual loss, so its guidance is folded in. shift: of the grids on
     which the steps lie, 1 to 64 of them from noise to data; also of the usual loss's times.
     """

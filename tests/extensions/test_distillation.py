@@ -9,9 +9,9 @@ from torch import nn
 
 from minidiff import pipeline
 from minidiff.denoiser import Denoiser
-from minidiff.extensions import arcflow, distillation, distribution_matching, shortcut
+from minidiff.extensions import arcflow, distillation, distribution_matching, reflow, shortcut
 from minidiff.gaussians import gaussian_denoiser, gaussian_flow
-from minidiff.recipes import build_training, get_recipe
+from minidiff.recipes import METHODS, build_training, get_recipe, student_recipe, tiny
 from minidiff.runtime import files
 from minidiff.samplers import consistency, ddim, ddim_guess, ddim_step, last
 from minidiff.schedules import Cosine, Flow, next_times, timesteps
@@ -118,13 +118,13 @@ def test_reflow_on_the_exact_pairs_is_exact_in_one_call():
     noise = torch.randn(64, 2, 1, 1, 1, generator=torch.manual_seed(0))
     model = student(lambda t: STD / ((1 - t) * STD + t))
     pairs = torch.stack([STD * noise, noise], 1)
-    assert losses(distillation.reflow_objective(), model, pairs).max() < 1e-9
+    assert losses(reflow.reflow_objective(), model, pairs).max() < 1e-9
     assert torch.allclose(last(ddim(model, Flow(), noise, [1.0, 0.0])), STD * noise, atol=1e-6)
 
 
 def test_reflow_pairs_are_the_teachers_ends_of_their_noise():
     ts = timesteps(8, 3.0)
-    batches = distillation.reflow_pairs(teacher, Flow(), iter([(data(), None)] * 2), ts, seed=0)
+    batches = reflow.reflow_pairs(teacher, Flow(), iter([(data(), None)] * 2), ts, seed=0)
     (pairs, cond), (others, _) = batches
     assert cond is None and not torch.equal(pairs, others)
     clip, noise = pairs.unbind(1)
@@ -239,9 +239,8 @@ def test_consistency_sampling_noises_each_guess_anew():
 # --- trainings in a folder -------------------------------------------------------------------
 
 def tiny_student(teacher: str, method: str):
-    from minidiff.recipes import student_recipe, tiny
     return student_recipe("tiny-2", tiny(), teacher, method, calls=2, substeps=2, batch=2, lr=1e-3,
-                          ema=0.9, steps=3)
+                          ema=0.9, pool=2, critic=0.1, steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +260,7 @@ def train_for(folder, steps: int, recipe=None) -> dict:
     return files.load_tensors(folder / "training.safetensors")[0]
 
 
-@pytest.mark.parametrize("method", ["progressive", "consistency", "matching"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_student_that_was_stopped_goes_on_as_if_it_was_not(method, trained, tmp_path):
     recipe = tiny_student(trained, method)
     whole = TrainingRun(tmp_path / "a", recipe, "builtin", steps=3)
@@ -317,6 +316,12 @@ def test_unfit_teachers_get_a_sentence_and_leave_nothing(name, why, tmp_path):
     with pytest.raises(ValueError, match=why):
         TrainingRun(tmp_path / "run", tiny_student(name, "progressive"), "builtin", steps=1)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["shortcut", "arc"])
+def test_a_network_of_object_slots_has_no_second_time(method):
+    with pytest.raises(ValueError, match="plain U-Net"):
+        get_recipe("mmnist64-text-4", method=method)
 
 
 def test_a_teacher_without_conditions_is_refused(tmp_path):
