@@ -22,17 +22,18 @@ demo: $(VENV)/.plots
 lab: $(VENV)/.course
 	$(BIN)/python -m jupyterlab notebooks
 
-# a process for each core, at most four, each with one thread; the tests of a file stay together
-PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+# processes with one thread each, one more than there are cores, because some tests wait; at most five
+PROCESSES := $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
+PARALLEL = --numprocesses $(PROCESSES) --dist
 
 NBVAL = OMP_NUM_THREADS=1 MINIDIFF_PROFILE=smoke MINIDIFF_HOME=$$(mktemp -d) \
-	$(BIN)/python -m pytest $(PARALLEL) --nbval-lax --nbval-cell-timeout 600
+	$(BIN)/python -m pytest $(PARALLEL) loadfile --nbval-lax --nbval-cell-timeout 600
 
 test: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m minidiff.course check
 	$(BIN)/python -m minidiff.course lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) worksteal tests
 	PYTHONPATH="$(CURDIR)/tests/offline" $(NBVAL) notebooks
 	MINIDIFF_STRICT=1 $(NBVAL) solutions
 

@@ -91,7 +91,7 @@ class MatchingState(TrainState):
 
 
 def match(state: MatchingState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
-          teacher: Teacher, ts: Tensor, seed: int = 0, adversarial: float = 0.0) -> Iterator[Record]:
+          teacher: Teacher, ts: Tensor, seed=0, adversarial: float = 0.0) -> Iterator[Record]:
     """Train from step `state.step` to step `steps`, as `train.train` does.
 
     ts (k + 1,): the student's times, then 0. adversarial: the weight of the critic's part. In a

@@ -7,7 +7,7 @@ is the noise that remains.
 """
 import functools
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,8 @@ from minidiff.schedules import Schedule
 # The colours of Okabe and Ito, which colour-blind readers can also tell apart
 COLOURS = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 BLUE, ORANGE = COLOURS[:2]
+LINE_STYLES = "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1))
+MOST_MARKERS = 30                            # of a line
 TEXT_COLOUR, LIGHT_GREY = "#333333", "#F1F1F1"
 DPI = 160                                    # of a figure, shown or saved
 GREY_LEVELS = 31                             # of a clip in a viewer: few, so that pages stay small
@@ -392,22 +394,28 @@ def loss_curve(records: Iterable, window: int | None = None) -> NotebookFigure:
 
 
 @styled
-def line_plot(x: Sequence[float], lines: dict[str, Sequence], **axes) -> NotebookFigure:
+def line_plot(x: Sequence[float], lines: dict[str, Sequence],
+              looks: Mapping[str, tuple[str, str]] | None = None, **axes) -> NotebookFigure:
     """Lines over x, one per name, with a marker at every x. axes: the arguments of `Axes.set`.
 
     lines: name -> values like x, or (values, half intervals), which are drawn as error bars; a
-    missing value is NaN. Raises ValueError for no lines.
+    missing value is NaN. looks: name -> (colour, line style), so that a thing looks the same in all
+    figures; other lines differ in both. More than 30 points have no markers, which would hide the
+    style. Raises ValueError for no lines.
     """
     if not lines:
         raise ValueError("line_plot needs at least one line.")
     fig = new_figure(6.4, 3)
     ax = fig.subplots()
-    for (name, line), colour in zip(lines.items(), cycle(COLOURS)):
+    marker = "o" if len(x) <= MOST_MARKERS else ""
+    for (name, line), *default in zip(lines.items(), cycle(COLOURS), cycle(LINE_STYLES)):
         values, half = line if isinstance(line, tuple) else (line, None)
-        ax.errorbar(x, values, half, fmt="o-", markersize=3, color=colour, label=name)
+        colour, style = (looks or {}).get(name, default)
+        ax.errorbar(x, values, half, linestyle=style, marker=marker, markersize=3, color=colour,
+                    label=name)
     ax.set(**axes)
     plain_log_ticks(ax, *({"x", "y"} - {name[0] for name in axes if name[1:] == "ticks"}))
-    ax.legend()
+    ax.legend(handlelength=3)
     return fig
 
 

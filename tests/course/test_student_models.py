@@ -5,7 +5,7 @@ import json
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +15,9 @@ import minidiff
 from minidiff import course
 from minidiff.course import answers, exercises
 from minidiff.data.digits import built_in
-from minidiff.schedules import Cosine, Flow
+from minidiff.guidance import clipped
+from minidiff.samplers import ddpm, last
+from minidiff.schedules import Cosine, Flow, timesteps
 from minidiff.train import denoising_objective, train
 from minidiff.visual.widgets import playground
 
@@ -28,10 +30,12 @@ def is_constant(node: ast.stmt) -> bool:
 
 
 def is_from_before(node: ast.stmt) -> bool:
-    """f = course.pick("c01-f"): what an earlier chapter made."""
-    return (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-            and ast.unparse(node.value.func) == "course.pick"
-            and all(isinstance(a, ast.Constant) for a in node.value.args))
+    """f = course.pick("c01-f"), or several such pairs: what earlier chapters made."""
+    if not isinstance(node, ast.Assign):
+        return False
+    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    return all(isinstance(v, ast.Call) and ast.unparse(v.func) == "course.pick"
+               and all(isinstance(a, ast.Constant) for a in v.args) for v in values)
 
 
 def definitions(name: str, folder: Path = SOLUTIONS, **given) -> dict:
@@ -74,21 +78,46 @@ def noise_predictor(kind: str, **changed) -> torch.Tensor:
 
 def unet(**changed) -> torch.Tensor:
     x = torch.randn(4, 1, 32, 32, generator=torch.manual_seed(0))
-    space = definitions("03_unet.ipynb", ch=size(batch=4))
+    space = definitions("03_unet.ipynb", ch=size(batch=4), schedule=Flow())
     space.update(changed)
-    return weights(space["fresh"](), iter([(x, None)] * 4))
+    return weights(space["fresh"](), iter([(x, None)] * 4), space["objective"])
+
+
+def halved(x: torch.Tensor, t: torch.Tensor, cond=None) -> torch.Tensor:
+    return x / 2
+
+
+def drawn_frames(**changed) -> torch.Tensor:
+    space = definitions("03_unet.ipynb", ch=size(sampling_steps=3), schedule=Flow(),
+                        SHAPE=(1, 8, 8))
+    space.update(changed)
+    return space["draw"](halved, 2)[-1].x
+
+
+def guessed_frames(**changed) -> torch.Tensor:
+    test = torch.randn(4, 1, 8, 8, generator=torch.manual_seed(0))
+    space = definitions("03_unet.ipynb", ch=size(), schedule=Flow(), test=test)
+    space.update(changed)
+    return space["guesses"](halved, torch.tensor(0.3))
 
 
 def transformer(**changed) -> torch.Tensor:
     small = dict(batch=2, dim=32, depth=1)
     space = definitions("04_dit.ipynb", ch=size(**small), sprites=built_in(n=50), PATCH=(2, 4, 4),
-                        GRID=(4, 8, 8), N=256, SHARES=(4, 6, 6), WIDTH=32,
+                        GRID=(4, 8, 8), N=256, SHARES=(4, 6, 6), WIDTH=32, schedule=Flow(),
                         norm=lambda h: F.layer_norm(h, h.shape[-1:]),
                         time_embedding=answers.find("c03-time").reference,
                         scale_and_shift=answers.find("c03-modulate").reference)
     space.update(changed)
     space["phi"] = space["grid_angles"](space["GRID"], space["SHARES"])
-    return weights(space["fresh"](), space["clips"](), denoising_objective(10))
+    return weights(space["fresh"](), space["clips"](), space["objective"])
+
+
+def drawn_clips(**changed) -> torch.Tensor:
+    space = definitions("04_dit.ipynb", ch=size(dim=32, depth=1, sampling_steps=3),
+                        schedule=Flow(), test=SimpleNamespace(x=torch.zeros(1, 2, 1, 8, 8)))
+    space.update(changed)
+    return last(space["draw"](halved, 2))
 
 
 def small_vae(**changed) -> torch.Tensor:
@@ -126,15 +155,41 @@ def test_another_loss_or_target_trains_another_noise_predictor(id, kind):
 
 
 @pytest.mark.parametrize("id", ["c03-time", "c03-modulate", "c03-residual", "c03-attention",
-                                "c03-unet"])
+                                "c03-unet", "c02-loss", "c02-target"])
 def test_another_part_trains_another_unet(id):
     assert differs(unet, exercises.find(id).entry, others(id))
 
 
 @pytest.mark.parametrize("id", ["c04-cut", "c04-join", "c04-heads", "c04-rotate", "c04-angles",
-                                "c04-block"])
+                                "c04-block", "c01-add-noise", "c02-target"])
 def test_another_part_trains_another_transformer(id):
     assert differs(transformer, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("make, theirs", [(unet, None), (transformer, denoising_objective(10))])
+def test_the_students_objective_trains_what_the_packages_does(make, theirs):
+    torch.testing.assert_close(make(), make(objective=theirs), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make", [drawn_frames, drawn_clips])
+def test_the_students_loop_draws_what_the_packages_does(make):
+    ours = make()
+    torch.manual_seed(4)
+    steps = ddpm(clipped(halved), Flow(), torch.randn(ours.shape), timesteps(3, 3.0))
+    torch.testing.assert_close(ours, last(steps))
+
+
+def loop_around(step) -> FunctionType:
+    """The reverse loop of chapter 02 with another step."""
+    loop = answers.find("c02-reverse").reference
+    return FunctionType(loop.__code__, loop.__globals__ | {"ddpm_step": step})
+
+
+def test_another_loop_or_step_or_mixture_makes_other_frames_and_clips():
+    assert differs(drawn_frames, "reverse", others("c02-reverse"))
+    assert differs(drawn_frames, "reverse", [loop_around(f) for f in others("c02-step")])
+    assert differs(drawn_clips, "ddpm_step", others("c02-step"))
+    assert differs(guessed_frames, "add_noise", others("c01-add-noise"))
 
 
 @pytest.mark.parametrize("id", ["c05-draw", "c05-kl", "c05-loss", "c05-pairs"])

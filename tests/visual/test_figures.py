@@ -234,3 +234,14 @@ def test_no_display_and_no_pyplot_is_needed():
     path = os.pathsep.join(filter(None, sys.path))
     env = without_display | {"PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+def test_lines_differ_in_colour_and_style_and_may_be_given_both():
+    lines = {name: [1, 2] for name in "abc"}
+    plain = figures.line_plot([0, 1], lines).axes[0].lines
+    assert len({line.get_color() for line in plain}) == 3
+    assert len({line.get_linestyle() for line in plain}) == 3
+    b = figures.line_plot([0, 1], lines, looks={"b": ("#123456", ":")}).axes[0].lines[1]
+    assert (b.get_color(), b.get_linestyle()) == ("#123456", ":")
+    many = figures.line_plot(range(40), {"a": range(40)}).axes[0].lines[0]
+    assert many.get_marker() in ("", "None")

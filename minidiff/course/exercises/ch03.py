@@ -1,11 +1,14 @@
 """Chapter 03, a U-Net: the student's exercises and the inputs of their checks."""
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
+from minidiff.visual import figures
+from minidiff.visual.sheets import labelled_sheet  # noqa: F401 (the notebook's)
 
 DTYPES = torch.float32, torch.float64
 
@@ -142,6 +145,21 @@ def unet_cases() -> list[Case]:
         cases.append(Case(f"{levels} level{'s' * (levels > 1)}, {kind}, {dtype_name(dtype)}",
                           (x, downs, lean, ups, shrink, grow)))
     return cases
+
+
+# The curves of chapters 03 and 04: each thing has one colour and one line style in all figures
+
+BLUE, ORANGE, GREEN, RED, PINK, SKY = figures.COLOURS
+DARK = figures.TEXT_COLOUR
+LOOKS = {"yours": (BLUE, "-"), "without skips": (ORANGE, "--"), "without time": (GREEN, ":"),
+         "best linear": (DARK, "-."), "your block": (BLUE, "-"), "its branch alone": (ORANGE, "-."),
+         "attention": (PINK, "-"), "a third block": (SKY, "-."), "frame by frame": (BLUE, "-"),
+         "the clip": (DARK, "--"), "as it should be": (DARK, "-"), "the colleague's": (RED, "--"),
+         "detail, 1 px": ("#BBBBBB", "-"), "detail, 2 px": ("#888888", "--"),
+         "detail, 4 px": ("#555555", "-."), "coarse, 8 px": ("#000000", ":"),
+         "transformer": (BLUE, "-"), "U-Net": (RED, "--"), "gates not 0": (ORANGE, "--"),
+         "attention only": (PINK, "-."), "convolution only": (SKY, ":")}
+curves = partial(figures.line_plot, looks=LOOKS)
 
 
 def colleague(net: Callable) -> Callable:

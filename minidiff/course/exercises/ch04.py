@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_name, seeded_randn
+from minidiff.course.exercises.ch03 import curves, labelled_sheet  # noqa: F401 (the notebook's)
 from minidiff.layers import zero_module
 
 DTYPES = torch.float32, torch.float64

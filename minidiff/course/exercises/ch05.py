@@ -1,5 +1,5 @@
 """Chapter 05, latent diffusion: the student's exercises and the inputs of their checks."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -10,6 +10,8 @@ from minidiff.course.checking.exercise import Case, Exercise, Question, dtype_na
 from minidiff.data.digits import Digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.layers import ResBlock, TemporalConv
+from minidiff.visual import figures
+from minidiff.visual.sheets import labelled_sheet  # noqa: F401 (the notebook's)
 
 DTYPES = torch.float32, torch.float64
 SHAPES = (3, 2, 4, 2, 3), (2, 1, 1, 4, 4), (1, 4, 2, 3, 2)
@@ -141,6 +143,21 @@ def shimmer_cases() -> list[Case]:
     carried = torch.cat([torch.roll(frame, (k, 2 * k), (-2, -1)) for k in range(3)], 1)
     return [*cases, Case("an error that moves with the digit, and a little that does not",
                          (carried + 0.1 * seeded_randn(31, *carried.shape), path, whole))]
+
+
+# Figures
+
+BLUE, ORANGE, GREEN, RED = figures.COLOURS[:4]
+LOOKS = {"colleague": RED, "shipped": ORANGE, "yours": BLUE, "latents": BLUE, "pixels": GREEN,
+         "ceiling": figures.TEXT_COLOUR}
+DASHED = "exact", "shimmer", "ceiling", "folded"
+
+
+def curves(x: Sequence[float], lines: dict[str, Sequence], **axes) -> figures.NotebookFigure:
+    """`figures.line_plot` with a colour and a line style for each thing that the names hold."""
+    looks = {name: (next(colour for word, colour in LOOKS.items() if word in name),
+                    "--" if any(word in name for word in DASHED) else "-") for name in lines}
+    return figures.line_plot(x, lines, looks, **axes)
 
 
 # The chapter's other helpers

@@ -1,8 +1,8 @@
 """Chapter 07, time: the student's exercises and the inputs of their checks."""
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import cycle, product
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,8 @@ from minidiff.layers import Attention, TemporalConv
 from minidiff.runtime.precision import autocast
 from minidiff.schedules import Flow
 from minidiff.unet import SpatioTemporalMixer
+from minidiff.visual.figures import NotebookFigure, hide_axes, new_figure
+from minidiff.visual.sheets import labelled_sheet
 
 DTYPES = torch.float32, torch.float64
 
@@ -203,6 +205,44 @@ def mixed_up(x: Tensor, T: int, pos: Tensor, norm: Callable, qkv: Callable, out:
                         n=heads)
     h = rearrange(attend(q, k, v), "... n t d -> ... t (n d)")
     return x + rearrange(out(h), "b h w t c -> (t b) c h w")
+
+
+# The chapter's figures: names for rows and columns, styles for lines
+
+def label_rows(fig: NotebookFigure, names: Sequence[str]) -> NotebookFigure:
+    """The figure of `figures.xt_slice` with a name at each row."""
+    fig.axes[1].set_title("x-t (maximum)")
+    for axes, name in zip(fig.axes[::2], names, strict=True):
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return fig
+
+
+def line_styles(fig: NotebookFigure, colours: Sequence[str] = ()) -> NotebookFigure:
+    """The figure of `figures.line_plot` with a line style, and if given a colour, for each line."""
+    axes, = fig.axes
+    for line, style in zip(axes.lines, cycle(("-", "--", ":", "-."))):
+        line.set_linestyle(style)
+    for line, colour in zip(axes.lines, colours):
+        line.set_color(colour)
+    axes.legend()
+    return fig
+
+
+def named_sheet(clips: Tensor, names: Sequence[str]) -> NotebookFigure:
+    """A sheet of clips (N, T, C, H, W) in [0, 1], in 16 greys, with a name at each row."""
+    return labelled_sheet(clips, [*names], range(clips.shape[1]), levels=16)
+
+
+def named_maps(maps: Tensor, names: Sequence[str]) -> NotebookFigure:
+    """Maps (N, T, T) in [0, 1] side by side: an output frame a row, an input frame a column."""
+    fig = new_figure(2 * len(maps) + 0.5, 2.8)
+    rows = fig.subplots(1, len(maps), sharey=True)
+    for axes, picture, name in zip(rows, maps, names, strict=True):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set(title=name, xlabel="input frame", xticks=range(len(picture)))
+        hide_axes(axes)
+    rows[0].set(ylabel="output frame", yticks=range(len(maps[0])))
+    return fig
 
 
 # Cases

@@ -155,9 +155,9 @@ EXERCISES = (
 
 QUESTIONS = (
     Question("c08-same", "predict",
-             "One noise, the shipped model, three numbers of steps. Row 1: DDIM, row 2: DDPM. In "
-             "which row will the three clips show the same digit on the same path?",
-             ("In both", "In DDIM's only", "In DDPM's only", "In neither")),
+             "One noise, the shipped model, three numbers of steps. With which sampler will the "
+             "three clips show the same digit on the same path?",
+             ("With both", "With DDIM only", "With DDPM only", "With neither")),
     Question("c08-longest", "predict",
              "A grid uniform in t, from 1 to 0. n grows from 16 to 64 to 256. What does the "
              "longest finite step, measured in lambda, do?",
