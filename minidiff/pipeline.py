@@ -11,17 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from minidiff.data import media
 from minidiff.data.prompts import encode, split_phrases, split_words
-from minidiff.denoiser import DenoiseFn, Denoiser
+from minidiff.denoiser import DenoiseFn, Denoiser, network_times
 from minidiff.guidance import autoguided, clipped, guided
 from minidiff.layers import without_temporal_attention
-from minidiff.recipes import Recipe, build_model, check_recipe
+from minidiff.recipes import ON_PATHS, RENOISED, TWO_TIMES, Recipe, build_model, check_recipe
 from minidiff.runtime import files
 from minidiff.runtime.checks import TEXT, YES_OR_NO, check, check_all, number, whole
 from minidiff.runtime.files import CHECKPOINTS
@@ -31,7 +31,7 @@ from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import FLOAT, MAX_SEED, check_seed, generator
 from minidiff.runtime.suggestions import did_you_mean
 from minidiff.samplers import SAMPLERS, State, last
-from minidiff.schedules import timesteps
+from minidiff.schedules import next_times, timesteps
 from minidiff.vae import VAE
 
 SAMPLING = dict(steps=20, guidance=1.5, sampler="ddpm", shift=3.0, interval=None, autoguidance=0.0)
@@ -155,13 +155,18 @@ class Pipeline:
             value = settings[name]
             if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
-        if self.recipe.calls and (settings["guidance"] != 1 or settings["autoguidance"]):
-            raise ValueError(f"{self.recipe.name} has the guidance of its teacher, "
-                             f"{self.recipe.training['teacher']}, folded in: each call is guided "
-                             "already. Leave out guidance and autoguidance, or sample the teacher.")
+        if self.recipe.calls and (settings["guidance"] != 1 or settings["interval"] is not None
+                                  or settings["autoguidance"] or settings["rescale"]):
+            self.refuse_guidance("guidance, interval, autoguidance and rescale")
         check("steps", settings["steps"], whole(1, MAX_STEPS))
         check("exact", settings["exact"], YES_OR_NO)
         return settings
+
+    def refuse_guidance(self, names: str) -> NoReturn:
+        """Raises the ValueError of a student for settings of guidance."""
+        raise ValueError(f"{self.recipe.name} has the guidance of its teacher, "
+                         f"{self.recipe.training['teacher']}, folded in: each call is guided "
+                         f"already. Leave out {names}, or sample the teacher.")
 
     def run_sampler(self, cond: Tensor | None, null: Tensor | None = None, *, n: int | None = None,
                     first_index: int = 0, wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
@@ -205,10 +210,13 @@ class Pipeline:
         null, settings: as in `run_sampler`, here all of them or None, the model's own.
         """
         settings = self.with_defaults({}) if settings is None else settings
+        ts = timesteps(settings["steps"], settings["shift"])
+        has_two_times = self.recipe.model["network"] in TWO_TIMES
 
         def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            more = {"s": next_times(ts, network_times(t, x))} if has_two_times else {}
             with self.precision(settings["exact"]):
-                return denoiser(x, t, cond).float()
+                return denoiser(x, t, cond, **more).float()
 
         if cond is None:
             denoise = partial(compute, self.denoiser, cond=None)
@@ -325,6 +333,8 @@ class Pipeline:
         """The arguments of a call as conditions of the recipe's kind. Raises as `__call__`."""
         if negative_prompt is not None and self.recipe.conditions != "text":
             raise ValueError("Only a model that reads prompts can be told what not to show.")
+        if negative_prompt is not None and self.recipe.calls:
+            self.refuse_guidance("the negative prompt")
         request = self.positive_request(prompt, n, labels, cond)
         if negative_prompt is None:
             return request
@@ -382,12 +392,12 @@ class Pipeline:
 
     def warn_of_poor_clips(self, request: Request, settings: dict) -> None:
         """Warns of requests that give clips, but surely not those that were wanted."""
-        calls = self.recipe.calls
-        if calls and settings["steps"] > calls:
-            warnings.warn(f"{self.recipe.name} was made for {calls} calls; more of them help "
-                          "little, or harm. For more calls sample its teacher, "
-                          f"{self.recipe.training['teacher']}.", stacklevel=3)
-        if settings["steps"] == 1 and calls != 1:
+        calls, plan = self.recipe.calls, self.recipe.training
+        if calls and settings["steps"] != calls and plan.get("method") != "shortcut":
+            warnings.warn(f"{self.recipe.name} was made for {calls} calls; with another number "
+                          "its clips are worse. For more calls sample its teacher, "
+                          f"{plan['teacher']}.", stacklevel=3)
+        if settings["steps"] == 1 and not calls:
             warnings.warn("One step shows the mean of all clips, which is nearly black; "
                           "give steps=10 or more.", stacklevel=3)
         if settings["frames"] == 1 and self.recipe.shape[0] > 1 and (
@@ -479,9 +489,13 @@ def load_teacher(name: str | Path, student: Recipe, device="cpu") -> Pipeline:
     """The model that a student recipe names, which its `guided_denoiser` can then learn from.
 
     Raises ValueError for a model that makes no clips, has no conditions, or works on other clips or
-    latents than the student, and as `load`.
+    latents than the student, as `check_student_as_teacher`, and as `load`.
     """
-    teacher = load(name, device)
+    try:
+        teacher = load(name, device)
+    except FileNotFoundError as e:
+        raise FileNotFoundError(f"{e} It is the teacher of {student.name}, which cannot be trained "
+                                "without it: put it back, or choose another teacher.") from None
     if not isinstance(teacher, Pipeline):
         raise ValueError(f"{name} makes no clips, so it cannot teach a student to make them.")
     if teacher.recipe.conditions is None:
@@ -497,8 +511,26 @@ def load_teacher(name: str | Path, student: Recipe, device="cpu") -> Pipeline:
         raise ValueError(f"{name} cannot teach {student.name}: it works on "
                          f"{f'the latents of {theirs}' if theirs else 'pixels'}, the student on "
                          f"{f'those of {ours}' if ours else 'pixels'}.")
+    check_student_as_teacher(name, teacher.recipe, student)
     teacher.denoiser.requires_grad_(False)
     return teacher
+
+
+def check_student_as_teacher(name: str | Path, teacher: Recipe, student: Recipe) -> None:
+    """Raises ValueError for a teacher that is a student itself, unless it is called at its times.
+
+    Its guesses are right for its own few steps, so the new student has to follow just these.
+    """
+    if not teacher.calls:
+        return
+    method, theirs = student.training.get("method"), teacher.training["method"]
+    if method not in ON_PATHS or theirs in RENOISED:
+        raise ValueError(f"{name} cannot teach by the method {method}: it is itself a student of "
+                         f"{teacher.calls} calls, by {theirs}. Choose its own teacher, "
+                         f"{teacher.training['teacher']}.")
+    if (steps := student.training["calls"] * student.training["substeps"]) != teacher.calls:
+        raise ValueError(f"{name} is itself a student of {teacher.calls} calls, so calls times "
+                         f"substeps must be {teacher.calls}, got {steps}.")
 
 
 def check_facts(metadata: dict) -> Recipe:

@@ -57,6 +57,7 @@ METHODS = {  # how a student of few calls is trained -> "module:function", as fo
     "arc": "minidiff.extensions.arcflow:arc",
     "matching": "minidiff.extensions.distribution_matching:matching"}
 TWO_TIMES = ("shortcut", "arc")         # methods whose network is told where its step ends
+ON_PATHS = ("progressive", "consistency", "reflow", "arc")  # methods that walk the teacher's steps
 RENOISED = ("consistency", "matching")  # methods whose guesses are clips, noised anew in sampling
 
 
@@ -207,8 +208,11 @@ def student_recipe(name: str, base: Recipe, teacher: str, method: str, calls: in
 
     method: one of `METHODS`. substeps: steps of the teacher in one of the student's. pool: the
     number of different batches (reflow: of pairs). critic: the weight of matching's critic. Raises
-    ValueError for a method that needs another network than the base has.
+    ValueError for a method that needs another network than the base has, or that has no critic.
     """
+    if training.get("critic") and method != "matching":
+        raise ValueError(f"Only the method matching has a critic; leave out critic, which {method} "
+                         "does not use.")
     training |= dict(teacher=teacher, method=method, calls=calls, substeps=substeps)
     model = base.model
     if method in TWO_TIMES:
@@ -464,7 +468,7 @@ def training_batches(recipe: Recipe, source: str | Path | Digits | Dataset, seed
             x = latents[number] if number in latents else encode_latents(vae, x)
             if pool < inf:
                 latents[number] = x
-        yield x, None if cond is None else cond[rows]
+        yield x, None if cond is None else cond[rows].to(device)
 
 
 @torch.no_grad()

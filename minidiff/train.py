@@ -31,6 +31,8 @@ from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import append_dims, shift_times
 
+MIN_SIGMA = 0.3                                     # errors at less noise weigh as much as here
+
 
 class Record(NamedTuple):
     """One step: its number (from 1), mean loss, gradient norm before clipping, learning rate."""
@@ -110,6 +112,8 @@ class TrainState:
         tensors |= {f"ema.{k}": v for k, v in files.module_weights(self.ema.model).items()}
         for _, i, state in self.optimizer_states():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        for name, part in self.parts().items():
+            tensors |= {f"{name}.{k}": v for k, v in part.tensors().items()}
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], step: int, path: Path) -> None:
@@ -122,11 +126,13 @@ class TrainState:
                     raise ValueError(f"{path} holds another network: an optimiser's {name} has the "
                                      f"shape {tuple(value.shape)}, its weight {tuple(p.shape)}.")
                 state[name] = torch.empty_like(p).copy_(value) if value.ndim else value
+        for name, part in self.parts().items():
+            part.restore(strip_prefix(name, tensors), step, path)
         self.step = self.ema.step = step
 
-    def parts(self) -> list["TrainState"]:
-        """All states that are saved together: this one; a training of two networks has two."""
-        return [self]
+    def parts(self) -> dict[str, "TrainState"]:
+        """States of other networks by name, which are saved with this one: none, here."""
+        return {}
 
     def optimizer_states(self) -> Iterator[tuple[nn.Parameter, int, dict]]:
         """Every parameter with its number and its optimiser's state (momentum and the like)."""
@@ -159,6 +165,16 @@ def denoising_objective(null=None, p_drop: float = 0.1, times: str = "logit-norm
     return objective
 
 
+def weighted_error(student: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None,
+                   goal: Tensor, **more) -> Tensor:
+    """The mean squared error of the student's guess, over max(sigma_t, .3)^2: (B,).
+
+    more: what else the student takes, a second time for example.
+    """
+    sigma = student.schedule(append_dims(t, x_t))[1].clamp(min=MIN_SIGMA).to(x_t)
+    return ((student(x_t, t, cond, **more) - goal) / sigma).square().flatten(1).mean(1)
+
+
 def draw_times(n: int, g: torch.Generator, kind: str = "logit-normal",
                shift: float = 1.0) -> Tensor:
     """`sample_timesteps` for a batch of n; of several processes, each gets its own rows."""
@@ -169,6 +185,12 @@ def draw_noise(x0: Tensor, g: torch.Generator) -> Tensor:
     """Standard normal noise like x0, in float32; of several processes, each gets its own rows."""
     return sharded_draw(len(x0), lambda n: torch.randn(
         n, *x0.shape[1:], generator=g, device=x0.device, dtype=torch.float32))
+
+
+def draw_integers(n: int, high: int, g: torch.Generator) -> Tensor:
+    """(n,) whole numbers below high, on the CPU; of several processes, each gets its own."""
+    draw = sharded_draw(n, lambda n: torch.randint(high, (n,), generator=g, device=g.device))
+    return draw.cpu()
 
 
 def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
@@ -194,14 +216,20 @@ def train(state: TrainState, batches: Iterable[tuple[Tensor, Tensor | None]], st
         g = generator("times and noise", seed, state.step, device=device)
         progress = (state.step + 1) / steps
         lr = state.lr * lr_factor(progress, state.step + 1, warmup_steps, decay_fraction)
+        x0, cond = x0.to(device), None if cond is None else cond.to(device)
         with autocast(device):
-            loss = objective(model, x0.to(device), cond, g).mean()
+            loss = objective(model, x0, cond, g).mean()
         value, norm = backward(state, loss, max_grad_norm)
         with defer_interrupts() as pressed:
             optimizer_step(state, lr)
         yield Record(state.step, value, norm, lr)
         if pressed:
             signal.raise_signal(signal.SIGINT)
+    check_all_steps_made(state, steps)
+
+
+def check_all_steps_made(state: TrainState, steps: int) -> None:
+    """Raises ValueError if a training loop's batches ended before its last step."""
     if state.step < steps:
         raise ValueError(f"The batches ended after step {state.step}, but {steps} steps were asked "
                          "for. Give batches that begin again: for example a generator "

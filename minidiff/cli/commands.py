@@ -153,7 +153,8 @@ def sample(args) -> None:
         raise ValueError(f"{args.model} is a VAE: it encodes and decodes clips but makes none.")
     check_sample_size(model, args)
     asked = requested_prompts(model, args)
-    settings = sampling_settings(args) | dict(frames=args.frames, negative_prompt=args.negative)
+    settings = sampling_settings(args, model, "ddim")
+    settings |= dict(frames=args.frames, negative_prompt=args.negative)
     parts = evaluate.sample_clips(model, asked, args.seed, **settings)
     n = len(asked.labels)
     videos = list(progress_bar(parts, -(-n // evaluate.BATCH_SIZE), "sampling", "batch"))
@@ -197,9 +198,13 @@ def requested_prompts(model: pipeline.Pipeline, args) -> evaluate.SampleConditio
     return evaluate.SampleConditions(None, model.make_labels(args.digit, n), None)
 
 
-def sampling_settings(args) -> dict:
-    """The sampling settings that the command line gives; the model's own are used for the rest."""
-    given = dict(steps=args.steps, guidance=args.guidance, sampler=args.sampler,
+def sampling_settings(args, model: pipeline.Pipeline, sampler: str) -> dict:
+    """The sampling settings that the command line gives; the model's own are used for the rest.
+
+    sampler: the command's own, for models whose recipe names none.
+    """
+    sampler = args.sampler or model.recipe.sampling.get("sampler", sampler)
+    given = dict(steps=args.steps, guidance=args.guidance, sampler=sampler,
                  interval=args.interval, autoguidance=args.autoguidance)
     return {k: v for k, v in given.items() if v is not None}
 
@@ -243,7 +248,7 @@ def score_model(args) -> dict:
     if not MIN_CLIPS <= args.n <= most:
         raise ValueError(f"--n must be from {MIN_CLIPS} to {most} clips; "
                          "--seeds scores more of them.")
-    settings = sampling_settings(args)
+    settings = sampling_settings(args, model, "ddpm")
     return scoreboard.combine_rows(
         [evaluate.evaluate_model(model, args.n, seed, source, progress_bar, **settings)
          for seed in seeds])

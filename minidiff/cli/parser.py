@@ -158,9 +158,9 @@ def seed_option(p, default: int | None = 0) -> None:
 
 def sampling_options(p, sampler: str) -> None:
     """The options that `sample` and `score` share."""
-    p.add_argument("--sampler", choices=valid_names("sampler"), default=sampler,
+    p.add_argument("--sampler", choices=valid_names("sampler"),
                    help="how to sample; ddpm adds fresh noise at every step, ddim, heun and "
-                        "dpmpp_2m add none (default: %(default)s)")
+                        f"dpmpp_2m add none (default: {sampler}, or a student's own)")
     p.add_argument("--steps", type=whole_number(1, 1_000_000),
                    help="sampling steps (default: the model's own, usually 20)")
     p.add_argument("--guidance", type=guidance_scale,

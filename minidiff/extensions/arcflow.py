@@ -16,12 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
-from minidiff.layers import zero_module
+from minidiff.layers import check_condition, times_per_sample, zero_module
 from minidiff.pipeline import SAMPLING, Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
 from minidiff.samplers import ddim, ddim_guess
 from minidiff.schedules import add_noise, append_dims, next_times, timesteps
-from minidiff.train import Objective, TrainState, draw_noise, train
+from minidiff.train import (
+    Objective,
+    TrainState,
+    draw_integers,
+    draw_noise,
+    train,
+    weighted_error,
+)
 from minidiff.unet import UNet
 
 
@@ -54,8 +61,12 @@ class ArcUNet(UNet):
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None,
                 with_temporal_attention: bool = True, s: Tensor | None = None) -> Tensor:
+        if x.ndim == 4:                                        # an image is a video of one frame
+            return self(x[:, None], t, cond, with_temporal_attention, s)[:, 0]
+        self.check_input(x)
+        check_condition(cond, len(x), self.classes, self.vocab_size)
         s = next_times(self.ts, t) if s is None else s
-        emb, words = self.embed_condition(t, cond)
+        emb, words = self.embed_condition(times_per_sample(t, x), cond)
         h = self.features(x, emb, text_emb=words, with_temporal_attention=with_temporal_attention)
         velocity = self.to_frames(self.conv_out(h), x)
         for rate, head in zip(self.rates, self.curved, strict=True):
@@ -78,13 +89,10 @@ def arc_objective(teacher: Teacher, times: Tensor) -> Objective:
     """
     def objective(student: Denoiser, x0: Tensor, cond: Tensor | None,
                   g: torch.Generator) -> Tensor:
-        rows = torch.randint(len(times), (len(x0),), generator=g, device=g.device)
-        path = times[rows.cpu()].T                                               # (m + 1, B)
+        path = times[draw_integers(len(x0), len(times), g)].T                    # (m + 1, B)
         x_t = add_noise(student.schedule, x0, draw_noise(x0, g), path[0])
         states = [state.x for state in ddim(teacher(cond), student.schedule, x_t, path)]
         j = int(torch.randint(1, len(states), (1,), generator=g, device=g.device))
         goal = ddim_guess(student.schedule, x_t, states[j], path[0], path[j])
-        guess = student(x_t, path[0], cond, s=path[j].to(x_t))
-        sigma = append_dims(path[0].clamp(min=0.3), x_t).to(x_t)
-        return ((guess - goal) / sigma).square().flatten(1).mean(1)
+        return weighted_error(student, x_t, path[0], cond, goal, s=path[j].to(x_t))
     return objective

@@ -21,12 +21,16 @@ from torch import Tensor
 from minidiff.denoiser import Denoiser
 from minidiff.pipeline import SAMPLING, Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
-from minidiff.runtime.distributed import sharded_draw
 from minidiff.samplers import ddim, ddim_guess, ddim_step, last
-from minidiff.schedules import add_noise, append_dims, timesteps
-from minidiff.train import Objective, TrainState, draw_noise, train
-
-MIN_SIGMA = 0.3                                     # errors at less noise weigh as much as here
+from minidiff.schedules import add_noise, timesteps
+from minidiff.train import (
+    Objective,
+    TrainState,
+    draw_integers,
+    draw_noise,
+    train,
+    weighted_error,
+)
 
 
 def progressive(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
@@ -39,12 +43,12 @@ def consistency(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     return regression(recipe, student, consistency_objective, device)
 
 
-def regression(recipe: Recipe, student: Denoiser, objective: Callable, device) -> Training:
-    """The training of a student on the teacher's paths, by one of the objectives below."""
+def regression(recipe: Recipe, student: Denoiser, make_objective: Callable, device) -> Training:
+    """The training of a student on the teacher's paths: make_objective(teacher, segment times)."""
     plan = recipe.training
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
     times = segment_times(plan["calls"], plan["substeps"], SAMPLING["shift"])
-    objective = objective(teacher, times)
+    objective = make_objective(teacher, times)
     state = TrainState(student, plan["lr"], plan["ema"])
     return Training(state, partial(train, objective=objective), objective)
 
@@ -98,16 +102,3 @@ def consistency_objective(teacher: Teacher | None, times: Tensor) -> Objective:
             goal = ddim_guess(schedule, x_t, x_end, t, end)
         return weighted_error(student, x_t, t, cond, goal)
     return objective
-
-
-def weighted_error(student: Denoiser, x_t: Tensor, t: Tensor, cond: Tensor | None,
-                   goal: Tensor) -> Tensor:
-    """The mean squared error of the student's guess, over max(sigma_t, .3)^2: (B,)."""
-    sigma = student.schedule(append_dims(t, x_t))[1].clamp(min=MIN_SIGMA).to(x_t)
-    return ((student(x_t, t, cond) - goal) / sigma).square().flatten(1).mean(1)
-
-
-def draw_integers(n: int, high: int, g: torch.Generator) -> Tensor:
-    """(n,) whole numbers below high, on the CPU."""
-    draw = sharded_draw(n, lambda n: torch.randint(high, (n,), generator=g, device=g.device))
-    return draw.cpu()

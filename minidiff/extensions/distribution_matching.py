@@ -9,15 +9,14 @@ score written as a denoiser, s(y) = (alpha D(y) - y) / sigma^2)
 D_fake is a second denoiser, trained all the time on what the student makes. The student is called
 at its own times, on its own earlier guesses noised anew (`samplers.consistency`), so it learns to
 go on from its own mistakes. Where both densities agree, g is 0 on average, whatever the path.
-Trained for too long, clips become alike and hard-edged: watch COVER, and stop early. Its own steps
-and the critic are DMD2's (Yin 2024b).
+Trained for too long, clips become alike and hard-edged: watch COVER, and stop early. Inputs
+that are the student's own guesses, and the critic, are DMD2's (Yin 2024b).
 """
 import copy
 import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice, pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -31,17 +30,18 @@ from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
 from minidiff.schedules import Schedule, add_noise, append_dims, timesteps
 from minidiff.train import Record, TrainState, draw_noise, optimizer_step
+from minidiff.unet import UNet
 
-FAKE_SPEED = 6
+FAKE_SPEED = 6                                                # learning rate, in the student's
 
 
 def matching(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     """The training of a student recipe whose method is distribution matching."""
     plan = recipe.training
-    teacher = load_teacher(plan["teacher"], recipe, device)
-    fake = Fake(copy.deepcopy(teacher.denoiser).requires_grad_(True), plan.get("critic", 0) > 0)
+    teacher, weight = load_teacher(plan["teacher"], recipe, device), plan.get("critic", 0.0)
+    fake = Fake(copy.deepcopy(teacher.denoiser).requires_grad_(True), with_critic=weight > 0)
     state = MatchingState(student, fake, plan["lr"], plan["ema"])
-    loop = partial(match, teacher=teacher.guided_denoiser, adversarial=plan.get("critic", 0.0),
+    loop = partial(match, teacher=teacher.guided_denoiser, adversarial=weight,
                    ts=timesteps(plan["calls"], SAMPLING["shift"]))
     return Training(state, loop, train.denoising_objective())
 
@@ -50,21 +50,24 @@ class Fake(nn.Module):
     """A denoiser of the student's clips and, if wanted, a critic that tells data from them.
 
     The critic reads the U-Net's middle features of a noised clip (Yin 2024b section 4.3): one
-    number a clip (B,), positive for data.
+    number a clip (B,), positive for data. Raises ValueError for a critic of another network.
     """
 
     def __init__(self, denoiser: Denoiser, with_critic: bool):
         super().__init__()
-        self.denoiser = denoiser
-        width = denoiser.net.middle.blocks[0].conv2.out_channels if with_critic else 0
-        self.critic = nn.Linear(width, 1) if with_critic else None
+        self.denoiser, self.critic, net = denoiser, None, denoiser.net
+        if with_critic and type(net) is not UNet:      # object slots pass through it several times
+            raise ValueError("The critic reads the middle of a plain U-Net, and the teacher is a "
+                             f"{type(net).__name__}: leave out critic.")
+        if with_critic:
+            middle = net.middle.blocks[0].conv2
+            self.critic = nn.Linear(middle.out_channels, 1, device=middle.weight.device)
 
     def judge(self, y: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         """The critic's number for each noised clip y: (B,)."""
         kept = []
-        hook = self.denoiser.net.middle.register_forward_hook(lambda *call: kept.append(call[-1]))
-        self.denoiser(y, t, cond)
-        hook.remove()
+        with self.denoiser.net.middle.register_forward_hook(lambda *call: kept.append(call[-1])):
+            self.denoiser(y, t, cond)
         features = kept[0].unflatten(0, (len(y), -1)).float().mean((1, 3, 4))        # (B, C)
         return self.critic(F.layer_norm(features, features.shape[-1:]))[:, 0]
 
@@ -76,26 +79,16 @@ class MatchingState(TrainState):
         super().__init__(model, lr, ema, **notes)
         self.fake = TrainState(fake, FAKE_SPEED * lr, ema=0.0)
 
-    def parts(self) -> list[TrainState]:
-        """The student and the fake."""
-        return [self, self.fake]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """As in `TrainState`; the fake's names begin with `fake.`."""
-        return super().tensors() | {f"fake.{k}": v for k, v in self.fake.tensors().items()}
-
-    def restore(self, tensors: dict[str, Tensor], step: int, path: Path) -> None:
-        """As in `TrainState`."""
-        self.fake.restore(train.strip_prefix("fake", tensors), step, path)
-        super().restore(tensors, step, path)
+    def parts(self) -> dict[str, TrainState]:
+        """The fake is saved with the student."""
+        return {"fake": self.fake}
 
 
 def match(state: MatchingState, batches: Iterable[tuple[Tensor, Tensor | None]], steps: int,
           teacher: Teacher, ts: Tensor, seed=0, adversarial: float = 0.0) -> Iterator[Record]:
-    """Train from step `state.step` to step `steps`, as `train.train` does.
+    """Train as `train.train` does: the student is moved against g, its fake learns its clips.
 
-    ts (k + 1,): the student's times, then 0. adversarial: the weight of the critic's part. In a
-    step the student makes clips and is moved against g, and the fake learns from the same clips.
+    ts (k + 1,): the student's times, then 0. adversarial: the weight of the critic's part.
     """
     student, fake = state.model.train(), state.fake.model.train()
     device = next(student.parameters()).device
@@ -119,6 +112,7 @@ def match(state: MatchingState, batches: Iterable[tuple[Tensor, Tensor | None]],
         yield Record(state.step, value, norm, state.lr * factor)
         if pressed:
             signal.raise_signal(signal.SIGINT)
+    train.check_all_steps_made(state, steps)
 
 
 def own_clips(student: Denoiser, x0: Tensor, cond: Tensor | None, ts: Tensor,
@@ -146,9 +140,8 @@ def matching_loss(schedule: Schedule, x: Tensor, cond: Tensor | None, t: Tensor,
 def adversarial_losses(fake: Fake, x: Tensor, x0: Tensor, cond: Tensor | None, t: Tensor,
                        noise: Tensor) -> tuple[Tensor, Tensor]:
     """What the student and the critic pay, when the critic sees x and data x0, noised alike."""
-    schedule = fake.denoiser.schedule
-    for_student = F.softplus(-fake.judge(add_noise(schedule, x, noise, t), t, cond)).mean()
-    of_clips = fake.judge(add_noise(schedule, x.detach(), noise, t), t, cond)
-    of_data = fake.judge(add_noise(schedule, x0, noise, t), t, cond)
-    return for_student, (F.softplus(of_clips) + F.softplus(-of_data)).mean()
+    of_student, of_clips, of_data = (
+        fake.judge(add_noise(fake.denoiser.schedule, clips, noise, t), t, cond)
+        for clips in (x, x.detach(), x0))
+    return F.softplus(-of_student).mean(), (F.softplus(of_clips) + F.softplus(-of_data)).mean()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from minidiff.denoiser import Denoiser
 from minidiff.pipeline import SAMPLING, Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
+from minidiff.runtime.distributed import sharded_draw
 from minidiff.runtime.seeds import FLOAT, generator
 from minidiff.samplers import ddim, last
 from minidiff.schedules import Schedule, timesteps
@@ -61,8 +62,14 @@ def reflow_pairs(teacher: Teacher, schedule: Schedule, batches: Iterator, ts: Te
     for k, (x0, cond) in enumerate(batches, start):
         number = k % pool
         if number not in kept:
-            noise = torch.randn(x0.shape, generator=generator("reflow", seed, number), **FLOAT)
-            noise = noise.to(x0.device)
+            noise = pair_noise(x0, seed, number)
             clips = last(ddim(teacher(cond), schedule, noise, ts))
             kept[number] = torch.stack([clips, noise], 1), cond
         yield kept[number]
+
+
+def pair_noise(x0: Tensor, seed: int, number: int) -> Tensor:
+    """The noise of a batch of pairs, like x0; of several processes, each gets its own rows."""
+    g = generator("reflow", seed, number)
+    noise = sharded_draw(len(x0), lambda n: torch.randn(n, *x0.shape[1:], generator=g, **FLOAT))
+    return noise.to(x0.device)

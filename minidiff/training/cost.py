@@ -156,7 +156,7 @@ def check_batch_memory(recipe: Recipe, training: Training, dataset: Dataset, vae
 
 def disk_space(state: TrainState) -> tuple[int, int]:
     """The sizes in bytes of (training.safetensors, model.safetensors) for this state."""
-    sizes = [part_sizes(part) for part in state.parts()]
+    sizes = [part_sizes(part) for part in (state, *state.parts().values())]
     return sum(size for size, _ in sizes), sizes[0][1]
 
 

@@ -2,19 +2,33 @@
 import copy
 import itertools
 from functools import lru_cache, partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from minidiff import pipeline
+from minidiff.cli import commands
+from minidiff.data.batches import MovingMNIST
+from minidiff.data.digits import built_in
 from minidiff.denoiser import Denoiser
 from minidiff.extensions import arcflow, distillation, distribution_matching, reflow, shortcut
 from minidiff.gaussians import gaussian_denoiser, gaussian_flow
-from minidiff.recipes import METHODS, build_training, get_recipe, student_recipe, tiny
-from minidiff.runtime import files
+from minidiff.recipes import (
+    METHODS,
+    build_model,
+    build_training,
+    get_recipe,
+    mmnist32_dit,
+    student_recipe,
+    tiny,
+    training_batches,
+)
+from minidiff.runtime import distributed, files
 from minidiff.samplers import consistency, ddim, ddim_guess, ddim_step, last
 from minidiff.schedules import Cosine, Flow, next_times, timesteps
+from minidiff.train import TrainState, train
 from minidiff.training.training_run import TrainingRun
 from minidiff.unet import UNet
 
@@ -194,6 +208,60 @@ def test_a_network_with_a_second_time_grows_from_a_trained_one(network):
         nn.init.normal_(p, std=0.1)
     assert not torch.allclose(large(x, t, cond, s=t / 2), large(x, t, cond, s=t / 4))
     assert torch.equal(large(x, t, cond), large(x, t, cond, s=next_times(large.ts, t)))
+    image = x[:, 0]
+    assert torch.equal(large(image, t, cond, s=t / 2), large(x[:, :1], t, cond, s=t / 2)[:, 0])
+    with pytest.raises(ValueError):
+        large(x, t, cond[:1])
+
+
+def test_conditions_reach_an_objective_on_the_models_device():
+    """Token ids are made on the CPU; a student's network gets what its objective got."""
+    class Conditions:
+        def to(self, device):
+            return f"on {device}"
+    given = []
+
+    def objective(model, x0, cond, g):
+        given.append(cond)
+        return model(x0).square().flatten(1).mean(1)
+    state = TrainState(nn.Linear(1, 1))
+    list(train(state, [(torch.zeros(2, 1), Conditions())], 1, objective))
+    assert given == ["on cpu"]
+    recipe = get_recipe("mmnist64-text", batch=2)
+
+    class OnTheCpu(MovingMNIST):
+        def batches(self, batch, seed=0, start=0, device="cpu"):
+            return super().batches(batch, seed, start)
+    source = OnTheCpu(built_in("train", 20), "text", size=64, frames=2)
+    assert next(training_batches(recipe, source, 0, device="meta"))[1].is_meta
+
+
+def test_several_processes_draw_the_rows_of_one(monkeypatch):
+    def draws(n: int) -> list[torch.Tensor]:
+        g = torch.Generator().manual_seed(0)
+        return [*shortcut.draw_steps(n, g, 3.0), distillation.draw_integers(n, 100, g),
+                reflow.pair_noise(torch.zeros(n, 2, 1, 4, 4), 0, 3)]
+    whole = draws(8)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        for mine, all_rows in zip(draws(4), whole, strict=True):
+            assert torch.equal(mine, all_rows[4 * rank:4 * rank + 4])
+
+
+def test_arcs_start_at_other_times_in_each_process(monkeypatch):
+    """Each process draws for the whole batch, so its own rows are other ones."""
+    class Times(nn.Module):
+        def forward(self, x, t, cond=None, s=None):
+            seen.append(t)
+            return x
+    seen, times = [], distillation.segment_times(4, 2)
+    objective, model = arcflow.arc_objective(teacher, times), Denoiser(Times(), Flow(), "x0")
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        losses(objective, model)
+    assert not torch.equal(*seen)
 
 
 @pytest.mark.parametrize("rate", [-3.0, 0.0, 1e-5, 2.0])
@@ -240,7 +308,11 @@ def test_consistency_sampling_noises_each_guess_anew():
 
 def tiny_student(teacher: str, method: str):
     return student_recipe("tiny-2", tiny(), teacher, method, calls=2, substeps=2, batch=2, lr=1e-3,
-                          ema=0.9, pool=2, critic=0.1, steps=3)
+                          ema=0.9, pool=2, steps=3, critic=0.1 * (method == "matching"))
+
+
+def untrained(recipe, denoiser=None) -> pipeline.Pipeline:
+    return pipeline.Pipeline(denoiser or build_model(recipe.model), {"recipe": recipe._asdict()})
 
 
 @pytest.fixture(scope="module")
@@ -293,11 +365,61 @@ def test_a_student_begins_as_its_teacher_and_is_one_pass_a_call(few_calls, train
 
 
 def test_what_a_student_refuses_and_what_it_warns_of(few_calls):
-    for settings in (dict(guidance=2.0), dict(autoguidance=0.5)):
+    for settings in (dict(guidance=2.0), dict(autoguidance=0.5), dict(interval=(0.5, 1.0)),
+                     dict(rescale=0.5)):
         with pytest.raises(ValueError, match="folded in"):
             few_calls(3, **settings)
-    with pytest.warns(UserWarning, match="made for 2 calls"):
-        few_calls(3, steps=5)
+    for steps in (1, 5):
+        with pytest.warns(UserWarning, match="made for 2 calls") as warned:
+            few_calls(3, steps=steps, guidance=1.0, interval=None)
+        assert len(warned) == 1
+
+
+def test_a_student_that_reads_has_no_negative_prompt():
+    model = untrained(get_recipe("mmnist64-text-4"), student(torch.sin))
+    with pytest.raises(ValueError, match="Leave out the negative prompt"):
+        model.make_request("a 3 moving left", 1, None, None, "a 7")
+
+
+@pytest.mark.parametrize("method", ["shortcut", "arc"])
+def test_a_network_with_a_second_time_is_told_the_steps_that_it_is_sampled_in(method):
+    model, seen = untrained(tiny_student("mmnist32", method)), []
+    model.denoiser.net.register_forward_pre_hook(
+        lambda net, args, more: seen.append((args[1], more["s"])), with_kwargs=True)
+    list(model.run_sampler(torch.tensor([3]), steps=4))
+    assert torch.allclose(torch.tensor(seen), torch.stack([*timesteps(4, 3.0).unfold(0, 2, 1)])
+                          .float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("method, own", [("progressive", "ddim"), ("matching", "consistency")])
+def test_the_command_line_samples_a_student_with_its_own_sampler(method, own):
+    args = SimpleNamespace(sampler=None, steps=None, guidance=None, interval=None,
+                           autoguidance=None)
+    model = SimpleNamespace(recipe=tiny_student("mmnist32", method))
+    assert commands.sampling_settings(args, model, "ddpm") == {"sampler": own}
+    model.recipe, args.sampler = tiny(), None
+    assert commands.sampling_settings(args, model, "ddpm") == {"sampler": "ddpm"}
+
+
+@pytest.mark.parametrize("theirs, ours, calls, why", [
+    ("progressive", "progressive", 2, None), ("arc", "reflow", 2, None),
+    ("progressive", "progressive", 4, "calls times substeps must be 4"),
+    ("progressive", "matching", 2, "itself a student"),
+    ("consistency", "progressive", 2, "itself a student")])
+def test_a_student_teaches_only_what_follows_its_own_steps(theirs, ours, calls, why):
+    first = student_recipe("first", tiny(), "mmnist32", theirs, 4, 5)
+    second = student_recipe("second", tiny(), "file", ours, calls, 2)
+    if why is None:
+        pipeline.check_student_as_teacher("file", first, second)
+    else:
+        with pytest.raises(ValueError, match=why):
+            pipeline.check_student_as_teacher("file", first, second)
+
+
+def test_a_missing_teacher_gets_a_sentence(tmp_path):
+    gone = tmp_path / "gone.safetensors"
+    with pytest.raises(FileNotFoundError, match="teacher of tiny-2"):
+        pipeline.load_teacher(gone, tiny_student(str(gone), "progressive"))
 
 
 def test_one_call_of_a_student_made_for_one_gives_no_warning(trained, tmp_path, recwarn):
@@ -324,6 +446,22 @@ def test_a_network_of_object_slots_has_no_second_time(method):
         get_recipe("mmnist64-text-4", method=method)
 
 
+def test_a_critic_is_for_matching_and_a_plain_unet_and_on_its_device():
+    with pytest.raises(ValueError, match="Only the method matching"):
+        get_recipe("mmnist32-4", critic=0.1)
+    for recipe in (mmnist32_dit(dim=64, depth=1), get_recipe("mmnist64-text")):
+        with pytest.raises(ValueError, match="plain U-Net"):
+            distribution_matching.Fake(build_model(recipe.model), with_critic=True)
+    denoiser = build_model(tiny().model).to("meta")
+    assert distribution_matching.Fake(denoiser, with_critic=True).critic.weight.is_meta
+
+
+def test_a_shortcut_needs_two_clips(trained):
+    recipe = tiny_student(trained, "shortcut")
+    with pytest.raises(ValueError, match="batch=2 or more"):
+        build_training(recipe._replace(training=recipe.training | {"batch": 1}))
+
+
 def test_a_teacher_without_conditions_is_refused(tmp_path):
     plain = get_recipe("tiny")
     net = {k: v for k, v in plain.model["net"].items() if k != "classes"}
@@ -342,4 +480,6 @@ def test_the_critic_tells_data_from_clips_and_the_fake_keeps_no_gradient_of_the_
     loop = partial(training.loop, adversarial=0.1)
     records = list(loop(state, iter([(x0, torch.tensor([1, 2]))] * 2), 2, seed=0))
     assert len(records) == 2 and state.fake.step == 2
+    with pytest.raises(ValueError, match="batches ended"):
+        list(loop(state, iter([]), 3, seed=0))
     assert fake.critic.weight.grad.abs().sum() > 0
