@@ -44,6 +44,10 @@ SIZES = {
            "sampler_calls": ({"ddim": (1,)}, {"ddpm": (8,), "ddim": (8,), "dpmpp_2m": (8,)},
                      {"ddpm": (8, 20), "ddim": (8, 20), "dpmpp_2m": (8, 20)}),
            "repeats": (3, 10, 50), "final_clips": (2, 5, 20), "final_steps": (2, 15, 20)},
+    "09": dict(shown=(2, 5, 10), fine=(8, 20, 20), held_out=(4, 40, 200), digits=(100, 2000, 5000),
+               handful=(8, 200, 400), fine_steps=(20, 200, 400), points=(200, 2000, 5000),
+               point_steps=(20, 1500, 3000), peak_steps=(20, 600, 600), batch=(2, 8, 64),
+               steps=(6, 300, 1500)),
 }
 PROFILES = "smoke", "cpu", "gpu"
 
