@@ -378,7 +378,11 @@ def build_training(recipe: Recipe, device="cpu") -> Training:
     network = build_model(recipe.model).to(device)
     if method := recipe.training.get("method"):
         return import_name(METHODS[method])(recipe, network, device)
-    objective = build_objective(recipe)
+    return training_by(build_objective(recipe), recipe, network)
+
+
+def training_by(objective: Objective, recipe: Recipe, network: nn.Module) -> Training:
+    """The training of a network by one loss, with the recipe's learning rate and average."""
     state = TrainState(network, recipe.training["lr"], recipe.training["ema"])
     return Training(state, partial(train, objective=objective), objective)
 

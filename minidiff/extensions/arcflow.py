@@ -10,7 +10,6 @@ the step can be integrated in closed form:
 A sampler needs no change: the network returns the mean velocity from t to s, with which a straight
 step arrives at the same place. Flow matching only (`Flow`, prediction "flow").
 """
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +17,10 @@ from torch import Tensor, nn
 from minidiff.denoiser import Denoiser
 from minidiff.layers import check_condition, times_per_sample, zero_module
 from minidiff.pipeline import SAMPLING, Teacher, load_teacher
-from minidiff.recipes import Recipe, Training
+from minidiff.recipes import Recipe, Training, training_by
 from minidiff.samplers import ddim, ddim_guess
 from minidiff.schedules import add_noise, append_dims, next_times, timesteps
-from minidiff.train import (
-    Objective,
-    TrainState,
-    draw_integers,
-    draw_noise,
-    train,
-    weighted_error,
-)
+from minidiff.train import Objective, draw_integers, draw_noise, weighted_error
 from minidiff.unet import UNet
 
 
@@ -37,9 +29,8 @@ def arc(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     plan = recipe.training
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
     ts = timesteps(plan["calls"] * plan["substeps"], SAMPLING["shift"])
-    objective = arc_objective(teacher, ts.unfold(0, plan["substeps"] + 1, plan["substeps"]))
-    state = TrainState(student, plan["lr"], plan["ema"])
-    return Training(state, partial(train, objective=objective), objective)
+    segments = ts.unfold(0, plan["substeps"] + 1, plan["substeps"])
+    return training_by(arc_objective(teacher, segments), recipe, student)
 
 
 class ArcUNet(UNet):

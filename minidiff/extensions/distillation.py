@@ -13,24 +13,16 @@ Guidance is part of the teacher, so the student has it folded in: one call is on
 student is a `Denoiser` like any other; it is sampled with `ddim`, or `consistency`, on its times.
 """
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoiser
 from minidiff.pipeline import SAMPLING, Teacher, load_teacher
-from minidiff.recipes import Recipe, Training
+from minidiff.recipes import Recipe, Training, training_by
 from minidiff.samplers import ddim, ddim_guess, ddim_step, last
 from minidiff.schedules import add_noise, timesteps
-from minidiff.train import (
-    Objective,
-    TrainState,
-    draw_integers,
-    draw_noise,
-    train,
-    weighted_error,
-)
+from minidiff.train import Objective, draw_integers, draw_noise, weighted_error
 
 
 def progressive(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
@@ -48,9 +40,7 @@ def regression(recipe: Recipe, student: Denoiser, make_objective: Callable, devi
     plan = recipe.training
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
     times = segment_times(plan["calls"], plan["substeps"], SAMPLING["shift"])
-    objective = make_objective(teacher, times)
-    state = TrainState(student, plan["lr"], plan["ema"])
-    return Training(state, partial(train, objective=objective), objective)
+    return training_by(make_objective(teacher, times), recipe, student)
 
 
 def segment_times(calls: int, substeps: int, shift: float = 3.0) -> Tensor:

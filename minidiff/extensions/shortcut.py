@@ -4,23 +4,21 @@ The network gets a second time s <= t, where the step is to end: D(x_t, t, s) is
 which `ddim_step` leads from t to s. It is learnt from both ends. For s = t it is E[x0 | x_t], the
 usual one. For any other s, one long step must lead where two of half its length do:
 
-    x_m = ddim_step(x_t, D(x_t, t, m)),   x_s = ddim_step(x_m, D(x_m, m, s)),   m = (t + s) / 2
-    |D(x_t, t, s) - ddim_guess(x_t, x_s)|^2
+    x_m = ddim_step(x_t, D(x_t, t, m)),   x_s = ddim_step(x_m, D(x_m, m, s))
+    |D(x_t, t, s) - ddim_guess(x_t, x_s)|^2,    m between: t, m, s follow each other on a grid
 
 So no teacher is needed, and the number of calls is chosen when sampling: 1, 2, 4, ... or 64.
 """
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoiser
 from minidiff.pipeline import Teacher, load_teacher
-from minidiff.recipes import Recipe, Training
+from minidiff.recipes import Recipe, Training, training_by
 from minidiff.runtime.distributed import sharded_draw, world_size
 from minidiff.samplers import ddim_guess, ddim_step
 from minidiff.schedules import add_noise, append_dims, next_times, shift_times, timesteps
-from minidiff.train import Objective, TrainState, draw_noise, draw_times, train, weighted_error
+from minidiff.train import Objective, draw_noise, draw_times, weighted_error
 from minidiff.unet import UNet
 
 DOUBLINGS = 6                               # the shortest steps are 1 / 64 of the way
@@ -36,9 +34,7 @@ def shortcut(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
         raise ValueError("A shortcut learns long steps from some clips of a batch and the usual "
                          f"guess from the others: set batch={2 * world_size()} or more.")
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
-    objective = shortcut_objective(teacher)
-    state = TrainState(student, plan["lr"], plan["ema"])
-    return Training(state, partial(train, objective=objective), objective)
+    return training_by(shortcut_objective(teacher), recipe, student)
 
 
 class ShortcutUNet(UNet):
