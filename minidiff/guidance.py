@@ -163,6 +163,30 @@ def inpainted(denoise: DenoiseFn, known: Tensor, mask: Tensor) -> DenoiseFn:
     return inpaint
 
 
+def check_known(known: Tensor, mask: Tensor, shape: tuple[int, int, int, int],
+                n: int) -> tuple[Tensor, Tensor]:
+    """What is known of n clips of the shape (T, C, H, W), and where: one of both for each clip.
+
+    known: clips in [-1, 1], one for all or one for each of the n. mask: (T, 1, H, W), or one for
+    each, true or 1 at known pixels. Raises ValueError for other shapes or values, and for masks in
+    which nothing is known, or everything.
+    """
+    known, mask = (torch.as_tensor(v).detach().cpu() for v in (known, mask))
+    T, _, H, W = shape
+    known = expand_to(known, "given", torch.empty(n, *shape))
+    mask = expand_to(mask, "where", torch.empty(n, T, 1, H, W))
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("where must be true, or 1, at known pixels and false, or 0, elsewhere.")
+    mask = mask.bool()
+    if not mask.any() or mask.all():
+        raise ValueError(f"{'Everything' if mask.any() else 'Nothing'} is given: where must be "
+                         "true at some pixels and false at others.")
+    if not known.is_floating_point() or not ((known.abs() <= 1) | ~mask).all():
+        raise ValueError("given must be floats in [-1, 1], the range in which models work: "
+                         "2 * clips - 1 of clips in [0, 1].")
+    return known.float(), mask
+
+
 def expand_to(value: Tensor, name: str, x: Tensor) -> Tensor:
     """value in x's shape. Raises ValueError, with its name, if it does not broadcast to that."""
     try:

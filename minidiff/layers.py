@@ -335,8 +335,8 @@ class SingleFrameAttention(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.net(x, t, cond, with_temporal_attention=False)
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None, **more) -> Tensor:
+        return self.net(x, t, cond, with_temporal_attention=False, **more)
 
 
 def without_temporal_attention(net: nn.Module) -> nn.Module:

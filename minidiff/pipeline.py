@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from minidiff.data import media
 from minidiff.data.prompts import encode, split_phrases, split_words
 from minidiff.denoiser import DenoiseFn, Denoiser, network_times
-from minidiff.guidance import autoguided, clipped, guided
+from minidiff.guidance import autoguided, check_known, clipped, guided, inpainted
 from minidiff.layers import without_temporal_attention
 from minidiff.recipes import ON_PATHS, RENOISED, TWO_TIMES, Recipe, build_model, check_recipe
 from minidiff.runtime import files
@@ -147,7 +147,7 @@ class Pipeline:
         given = {k: v for k, v in settings.items() if v is not None or k == "interval"}
         settings = OTHER_SETTINGS | self.sampling | given
         check_seed(settings["seed"])
-        if settings["sampler"] not in [*SAMPLERS]:                # a list cannot be looked up
+        if not is_sampler(settings["sampler"]):
             raise ValueError(f"Unknown sampler {settings['sampler']!r}"
                              f"{did_you_mean(settings['sampler'], SAMPLERS)}; "
                              f"choose one of {', '.join(SAMPLERS)}.")
@@ -170,22 +170,25 @@ class Pipeline:
 
     def run_sampler(self, cond: Tensor | None, null: Tensor | None = None, *, n: int | None = None,
                     first_index: int = 0, wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
-                    **settings) -> Iterator[State]:
+                    inputs: dict[str, Tensor] | None = None, **settings) -> Iterator[State]:
         """The sampler itself, a `State` per step.
 
         cond: (N, ...) as the network takes them, or None for a model without conditions; n is then
         the number of clips. The noise of clip i depends on (seed, first_index + i) alone, whatever
         the batch. null: the condition that guidance leads away from, one for all clips or (N, ...);
         the null condition unless given.
-        settings: steps, guidance, sampler, shift (see `schedules.timesteps`), interval and
-        autoguidance, the model's own unless given; seed and frames; exact: compute in float32, so
-        that a clip does not depend on its batch (to 1e-3); interval (None: guide at all times) and
-        rescale as in `guided`; autoguidance: the weight of guidance away from the same network
-        without temporal attention, while t >= .5, one more call in each step.
-        wrap: as in `__call__`. Raises ValueError for unknown settings or values out of range.
+        settings: steps, guidance, sampler (a name of `SAMPLERS`, or a function that
+        `samplers.sampler` made), shift (see `schedules.timesteps`), interval and autoguidance, the
+        model's own unless given; seed and frames; exact: compute in float32, so that a clip does
+        not depend on its batch (to 1e-3); interval (None: guide at all times) and rescale as in
+        `guided`; autoguidance: the weight of guidance away from the same network without temporal
+        attention, while t >= .5, one more call in each step.
+        wrap: as in `__call__`. inputs: what `make_inputs` returns. Raises ValueError for unknown
+        settings or values out of range.
         """
-        settings = self.with_defaults(settings)
-        sampler, shape = SAMPLERS[settings["sampler"]], self.sample_shape(settings["frames"])
+        settings, inputs = self.with_defaults(settings), inputs or {}
+        sampler = SAMPLERS.get(settings["sampler"], settings["sampler"])
+        shape = self.sample_shape(settings["frames"])
         indices = range(first_index, first_index + (n if cond is None else len(cond)))
         generators = [generator("sampling", settings["seed"], i) for i in indices]
 
@@ -193,7 +196,9 @@ class Pipeline:
             noise = [torch.randn(shape, generator=g, **FLOAT) for g in generators]
             return torch.stack(noise).to(self.device)
 
-        denoise = self.guided_denoiser(cond, null, settings)
+        denoise = self.guided_denoiser(cond, null, settings, inputs)
+        if "given" in inputs:
+            denoise = inpainted(denoise, inputs["given"], inputs["where"])
         if wrap is not None:
             denoise = wrap(denoise) if callable(wrap) else None
             if not callable(denoise):
@@ -204,17 +209,21 @@ class Pipeline:
                        **({"randn_like": randn} if sampler.stochastic else {}))
 
     def guided_denoiser(self, cond: Tensor | None, null: Tensor | None = None,
-                        settings: dict | None = None) -> DenoiseFn:
+                        settings: dict | None = None,
+                        inputs: dict[str, Tensor] | None = None) -> DenoiseFn:
         """The model as `denoise(x, t) -> x0`: guided, autoguided and, for pixels, clipped.
 
-        null, settings: as in `run_sampler`, here all of them or None, the model's own.
+        null, settings, inputs: as in `run_sampler`, here all settings or None, the model's own.
         """
         settings = self.with_defaults({}) if settings is None else settings
         ts = timesteps(settings["steps"], settings["shift"])
         has_two_times = self.recipe.model["network"] in TWO_TIMES
+        inputs = {k: v.to(self.device) for k, v in (inputs or {}).items() if k in self.net_inputs()}
 
         def compute(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-            more = {"s": next_times(ts, network_times(t, x))} if has_two_times else {}
+            more = {k: v.repeat(len(x) // len(v), *[1] * (v.ndim - 1)) for k, v in inputs.items()}
+            if has_two_times:
+                more["s"] = next_times(ts, network_times(t, x))
             with self.precision(settings["exact"]):
                 return denoiser(x, t, cond, **more).float()
 
@@ -229,6 +238,35 @@ class Pipeline:
             weak = partial(compute, without_temporal_attention(self.denoiser), cond=cond)
             denoise = autoguided(denoise, weak, settings["autoguidance"], AUTOGUIDANCE_INTERVAL)
         return denoise if self.vae is not None else clipped(denoise)    # latents have no such range
+
+    def net_inputs(self) -> tuple[str, ...]:
+        """What the network takes besides x, t and a condition: given and where, or hint."""
+        return getattr(self.denoiser.net, "inputs", ())
+
+    def make_inputs(self, n: int, frames: int | None, given=None, where=None, hint=None,
+                    strength: float = 1.0) -> dict[str, Tensor]:
+        """What a call gives besides conditions, checked, one for each of n clips: (n, ...) each.
+
+        Raises ValueError for what does not fit the clips, or what this model does not take.
+        """
+        inputs, shape = {}, self.sample_shape(frames)
+        if (given is None) != (where is None):
+            raise ValueError("Give both or none: given, a clip, and where, a mask of what of it is "
+                             "to be kept.")
+        if given is not None:
+            if self.vae is not None:
+                raise ValueError(f"{self.recipe.name} works on latents, where no pixel can be kept;"
+                                 " choose a model of pixels, such as mmnist32-frames.")
+            if isinstance(given, media.NotebookVideo):
+                given = 2 * given.clips - 1
+            inputs["given"], inputs["where"] = check_known(given, where, shape, n)
+        if hint is not None:
+            if "hint" not in self.net_inputs():
+                raise ValueError(f"{self.recipe.name} takes no hint; mmnist32-path does.")
+            check("strength", strength, number(0, 100))
+            inputs["hint"] = check_hint(hint, (shape[0], 1, *shape[2:]), n)
+            inputs["strength"] = torch.full((n,), float(strength))
+        return inputs
 
     def make_labels(self, digit: int | str | None, n: int) -> Tensor:
         """(n,) labels: the class asked for, by its id or name, or 0, 1, 2, ... in turn.
@@ -283,7 +321,8 @@ class Pipeline:
                  negative_prompt: str | Sequence[str | None] | None = None,
                  batch: int | None = None, keep_trajectory: bool = False,
                  first_index: int | None = None,
-                 wrap: Callable[[DenoiseFn], DenoiseFn] | None = None,
+                 wrap: Callable[[DenoiseFn], DenoiseFn] | None = None, given: Tensor | None = None,
+                 where: Tensor | None = None, hint: Tensor | None = None, strength: float = 1.0,
                  **settings) -> GeneratedVideo:
         """Make clips by the recipe's conditions.
 
@@ -298,6 +337,12 @@ class Pipeline:
         clipping, so its result is what the sampler sees: `lambda d: inpainted(d, known, mask)`
         keeps the known pixels as they are. It is called for each batch; x is scaled to [-1, 1], or
         latents.
+        given, where: clips in [-1, 1] (or a video), and a mask (T, 1, H, W), true where they are to
+        be kept; one for all clips or one for each. The rest is made to fit (`guidance.inpainted`);
+        a model that is told what is given, such as mmnist32-frames, makes it fit better.
+        hint: for a model that takes one, such as mmnist32-path, a picture for each frame, (T, 1, H,
+        W) or one for each clip, in [0, 1], that says where the digit is to be
+        (`extensions.control.path_hint`); strength: how much of it is used, 1 as in training.
         settings: steps, guidance, sampler, seed, frames, shift, interval, autoguidance, rescale and
         exact, as in `run_sampler`; None is the model's own. keep_trajectory: keep all states.
         Raises ValueError for a prompt that the model cannot take, for more than the memory holds,
@@ -312,21 +357,28 @@ class Pipeline:
         self.check_size(n if isinstance(n, Integral) else 1, batch, keep_trajectory, settings)
         request = self.make_request(prompt, n, labels, cond, negative_prompt)
         self.check_size(request.n, batch, keep_trajectory, settings)
+        inputs = self.make_inputs(request.n, settings["frames"], given, where, hint, strength)
         self.warn_of_poor_clips(request, settings)
-        parts, states = [], []
-        for i in range(0, request.n, batch):
-            cond, null = request.conditions(slice(i, i + batch))
-            with explain_memory_errors("give a smaller batch or fewer frames"):
-                steps = self.run_sampler(cond, null, n=min(batch, request.n - i),
-                                         first_index=first_index + i, wrap=wrap, **settings)
-                if keep_trajectory:
-                    steps = list(steps)
-                    states.append(steps)
-                clips = self.decode(last(steps), settings["exact"], settings["frames"])
-            parts.append(clips.cpu())
+        states = [] if keep_trajectory else None
+        clips = [self.make_batch(request, inputs, slice(i, i + batch), first_index + i, wrap,
+                                 settings, states) for i in range(0, request.n, batch)]
         trajectory = [State(s[0].t, torch.cat([p.x for p in s]), torch.cat([p.x0 for p in s]))
-                      for s in zip(*states, strict=True)]
-        return GeneratedVideo(torch.cat(parts), request.prompts, request.labels, trajectory or None)
+                      for s in zip(*states or (), strict=True)]
+        return GeneratedVideo(torch.cat(clips), request.prompts, request.labels, trajectory or None)
+
+    def make_batch(self, request: Request, inputs: dict[str, Tensor], rows: slice,
+                   first_index: int, wrap: Callable | None, settings: dict,
+                   states: list[list[State]] | None) -> Tensor:
+        """The clips of some of the rows of a request, on the CPU; their states go into `states`."""
+        cond, null = request.conditions(rows)
+        inputs = {k: v[rows] for k, v in inputs.items()}
+        with explain_memory_errors("give a smaller batch or fewer frames"):
+            steps = self.run_sampler(cond, null, n=len(range(request.n)[rows]), wrap=wrap,
+                                     first_index=first_index, inputs=inputs, **settings)
+            if states is not None:
+                steps = list(steps)
+                states.append(steps)
+            return self.decode(last(steps), settings["exact"], settings["frames"]).cpu()
 
     def make_request(self, prompt, n: int | None, labels: Tensor | None, cond: Tensor | None,
                      negative_prompt: str | Sequence[str | None] | None) -> Request:
@@ -413,6 +465,11 @@ class Pipeline:
                                   "show one digit, or two that merge.", stacklevel=3)
 
 
+def is_sampler(value: object) -> bool:
+    """Whether it is a sampler's name, or a sampler itself (made with `samplers.sampler`)."""
+    return hasattr(value, "stochastic") or value in [*SAMPLERS]       # a list cannot be looked up
+
+
 def passes_are_alike(net: nn.Module) -> bool:
     """Whether a network makes one pass for each phrase, and equal phrases get equal passes.
 
@@ -432,6 +489,17 @@ def as_tensor(values, name: str) -> Tensor:
         raise ValueError(f"{name} must be a tensor or a list of numbers, got {values!r}.") from e
 
 
+def check_hint(hint: Tensor, shape: tuple[int, int, int, int], n: int) -> Tensor:
+    """A hint for each of n clips, (n, T, 1, H, W). Raises ValueError for what is none."""
+    hint = as_tensor(hint, "hint").float()
+    if hint.shape not in ((n, *shape), shape):
+        raise ValueError(f"hint must have the shape {tuple(shape)}, or {(n, *shape)} with one for "
+                         f"each clip, got {tuple(hint.shape)}.")
+    if not ((hint >= 0) & (hint <= 1)).all():
+        raise ValueError("hint must lie in [0, 1]: 0 is no hint, 1 the middle of a dot.")
+    return hint.expand(n, *shape)
+
+
 def check_count(n: int, name: str = "n") -> int:
     """n as an int. Raises ValueError unless it is a whole number of at least 1."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
@@ -442,10 +510,13 @@ def check_count(n: int, name: str = "n") -> int:
 def save_model(path: Path, model: nn.Module, metadata: dict) -> str:
     """Write weights in half precision, and the metadata that rebuilds the model, to one file.
 
-    Returns the sha256 of the weights.
+    A model with a base, which stays as it is, is written without the base's weights. Returns the
+    sha256 of the weights.
     """
+    recipe = Recipe(**metadata["recipe"])
+    base = base_weights(recipe, model.net) if recipe.model.get("base") else {}
     weights = {k: v.half() if v.is_floating_point() else v
-               for k, v in files.module_weights(model).items()}
+               for k, v in files.module_weights(model).items() if k not in base}
     return files.save_tensors(Path(path).expanduser(), weights, metadata)
 
 
@@ -473,6 +544,8 @@ def load(name: str | Path, device="cpu") -> Pipeline | VAE:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
         raise ValueError(f"{path} describes a model that this version cannot build ({e}).") from e
     model = model.to(torch.float32)                                  # whatever torch's default is
+    if recipe.model.get("base"):
+        tensors = base_weights(recipe, model.net, metadata.get("base")) | tensors
     files.load_weights(model, tensors, path)
     model = model.to(device, memory_format=torch.channels_last)
     if isinstance(model, VAE):
@@ -483,6 +556,27 @@ def load(name: str | Path, device="cpu") -> Pipeline | VAE:
         raise ValueError(f"{path} was trained on the latents of another VAE than the present "
                          f"{recipe.model['latent']}; give it back its own.")
     return Pipeline(model, metadata, vae)
+
+
+def base_weights(recipe: Recipe, net: nn.Module,
+                 sha256: str | None = None) -> dict[str, Tensor]:
+    """The weights of the trained model that a recipe adds to, by their names in its own network.
+
+    sha256: what the base's weights must have. Raises ValueError for another base, and as `load`.
+    """
+    name = recipe.model["base"]
+    tensors, metadata = files.load_tensors(checkpoint_path(name))
+    if sha256 not in (None, files.digest(tensors)):
+        raise ValueError(f"{recipe.name} was made for another {name} than the present one (its "
+                         "sha256 differs); give it back its own, or train it again.")
+    tensors = {k.removeprefix("net."): v for k, v in with_new_names(tensors, metadata)[0].items()}
+    return {f"net.{k}": v for k, v in net.from_base(tensors).items()}
+
+
+def base_sha256(recipe: Recipe) -> str | None:
+    """The sha256 of the weights that a recipe adds to, or None if it adds to no model."""
+    name = recipe.model.get("base")
+    return None if name is None else files.digest(files.load_tensors(checkpoint_path(name))[0])
 
 
 def load_teacher(name: str | Path, student: Recipe, device="cpu") -> Pipeline:

@@ -44,18 +44,23 @@ NETWORKS = {  # name -> "module:class"; a network of an extension is imported wh
     "unet": "minidiff.unet:UNet", "dit": "minidiff.dit:DiT", "vae": "minidiff.vae:VAE",
     "object_slots": "minidiff.extensions.object_slots:ObjectSlots",
     "shortcut": "minidiff.extensions.shortcut:ShortcutUNet",
-    "arc": "minidiff.extensions.arcflow:ArcUNet"}
+    "arc": "minidiff.extensions.arcflow:ArcUNet",
+    "given": "minidiff.extensions.conditioning:GivenUNet",
+    "control": "minidiff.extensions.control:ControlUNet"}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
 
 
-METHODS = {  # how a student of few calls is trained -> "module:function", as for networks
+METHODS = {  # how a student of few calls is trained -> "module:function(recipe, network, device)"
     "progressive": "minidiff.extensions.distillation:progressive",
     "consistency": "minidiff.extensions.distillation:consistency",
     "reflow": "minidiff.extensions.reflow:reflow",
     "shortcut": "minidiff.extensions.shortcut:shortcut",
     "arc": "minidiff.extensions.arcflow:arc",
     "matching": "minidiff.extensions.distribution_matching:matching"}
+TRAININGS = METHODS | {  # and other trainings than by `build_objective`
+    "conditioning": "minidiff.extensions.conditioning:conditioning",
+    "control": "minidiff.extensions.control:control"}
 TWO_TIMES = ("shortcut", "arc")         # methods whose network is told where its step ends
 ON_PATHS = ("progressive", "consistency", "reflow", "arc")  # methods that walk the teacher's steps
 RENOISED = ("consistency", "matching")  # methods whose guesses are clips, noised anew in sampling
@@ -202,6 +207,22 @@ def mmnist64_text_4(teacher: str = "mmnist64-text", method: str = "progressive",
                           steps=steps)
 
 
+def mmnist32_frames(batch: int = 16, lr: float = 2e-3, ema: float = 0.999,
+                    steps: int = 3000) -> Recipe:
+    """mmnist32 that is told some frames or regions of a clip and makes the rest."""
+    _, model, clips, training, sampling = mmnist32(batch=batch, lr=lr, ema=ema, steps=steps)
+    return Recipe("mmnist32-frames", model | {"network": "given"}, clips,
+                  training | {"method": "conditioning"}, sampling)
+
+
+def mmnist32_path(base: str = "mmnist32", batch: int = 16, lr: float = 2e-3, ema: float = 0.998,
+                  shift: float = 3.0, steps: int = 1500) -> Recipe:
+    """A branch on the frozen mmnist32 that makes the digit follow a path."""
+    _, model, clips, training, sampling = mmnist32(batch=batch, lr=lr, ema=ema, steps=steps)
+    return Recipe("mmnist32-path", model | {"network": "control", "base": base}, clips,
+                  training | {"method": "control", "shift": shift}, sampling)
+
+
 def student_recipe(name: str, base: Recipe, teacher: str, method: str, calls: int, substeps: int,
                    **training) -> Recipe:
     """A student with the network and the clips of another recipe, sampled in a few calls.
@@ -247,15 +268,15 @@ def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f.__name__.replace("_", "-"): f
-    for f in (mmnist32, mmnist32_dit, mmnist32_4, mmnist64_vae, mmnist64_text, mmnist64_text_4,
-              tiny)}
+    for f in (mmnist32, mmnist32_dit, mmnist32_4, mmnist32_frames, mmnist32_path, mmnist64_vae,
+              mmnist64_text, mmnist64_text_4, tiny)}
 RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
 WIDTH, SIDE, SHARE = whole(1, 4096), whole(1, 4096), number(0, 1)
 DIGIT_COUNT = whole(1, MAX_DIGITS)
 SETTINGS = {  # a recipe's settings -> what each may be
-    "attention": whole(0, 8), "batch": whole(1, 65_536), "beta": number(0, 1),
+    "attention": whole(0, 8), "base": TEXT, "batch": whole(1, 65_536), "beta": number(0, 1),
     "bottleneck_channels": WIDTH, "calls": whole(1, 1000), "channels": list_of(WIDTH, 1, 8),
     "critic": number(0, 100), "decoder_only": YES_OR_NO,
     "depth": whole(1, 64), "dim": WIDTH, "ema": number(0, 1, without_high=True), "images": SHARE,
@@ -270,7 +291,7 @@ SETTINGS = {  # a recipe's settings -> what each may be
 }
 FACTS = {  # the parts of a recipe that a file holds -> what each fact in them may be
     "model": {"network": one_of(*NETWORKS), "schedule": one_of(*SCHEDULES), "prediction": TEXT,
-              "latent": either(NOTHING, TEXT)},
+              "latent": either(NOTHING, TEXT), "base": either(NOTHING, TEXT)},
     "clips": {"size": either(SIDE, list_of(either(SIDE, list_of(SIDE, 2, 2)))),
               "frames": whole(1, 4096),
               "num_digits": either(whole(1, 100), list_of(whole(1, 100), 2, 2)),
@@ -280,8 +301,9 @@ FACTS = {  # the parts of a recipe that a file holds -> what each fact in them m
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
     "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
                                           "decoder_only", "latent_noise", "calls", "substeps",
-                                          "method", "teacher", "critic")}
-                | {"p_drop": SHARE, "pool": either(NOTHING, SETTINGS["pool"])},
+                                          "teacher", "critic")}
+                | {"method": one_of(*TRAININGS), "p_drop": SHARE,
+                   "pool": either(NOTHING, SETTINGS["pool"])},
     "sampling": {"steps": whole(1, 10**6), "guidance": number(0, 1e6), "sampler": TEXT,
                  "shift": SETTINGS["shift"], "autoguidance": number(0, 1e6),
                  "interval": either(NOTHING, list_of(number(0, 1), 2, 2)),
@@ -377,7 +399,7 @@ def build_training(recipe: Recipe, device="cpu") -> Training:
     """A new model on the device, its optimisers, and the loop that trains it as the recipe says."""
     network = build_model(recipe.model).to(device)
     if method := recipe.training.get("method"):
-        return import_name(METHODS[method])(recipe, network, device)
+        return import_name(TRAININGS[method])(recipe, network, device)
     return training_by(build_objective(recipe), recipe, network)
 
 

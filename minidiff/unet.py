@@ -126,7 +126,8 @@ class UNet(nn.Module):
     over the words scales and shifts every residual block, as a class does; attention, if there is
     any, reads them one by one.
     out_channels: channels of the output, as many as in_channels unless given.
-    forward's with_temporal_attention: see `layers.without_temporal_attention`.
+    forward's with_temporal_attention: see `layers.without_temporal_attention`; more: what the
+    features of a subclass take besides.
     Raises ValueError for settings or inputs that do not fit, and says which sizes would.
     """
 
@@ -175,13 +176,14 @@ class UNet(nn.Module):
                                  **settings))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None,
-                with_temporal_attention: bool = True) -> Tensor:
+                with_temporal_attention: bool = True, **more) -> Tensor:
         if x.ndim == 4:                                        # an image is a video of one frame
-            return self(x[:, None], t, cond, with_temporal_attention)[:, 0]
+            return self(x[:, None], t, cond, with_temporal_attention, **more)[:, 0]
         self.check_input(x)
         check_condition(cond, len(x), self.classes, self.vocab_size)
         emb, words = self.embed_condition(times_per_sample(t, x), cond)
-        h = self.features(x, emb, text_emb=words, with_temporal_attention=with_temporal_attention)
+        h = self.features(x, emb, text_emb=words, with_temporal_attention=with_temporal_attention,
+                          **more)
         return self.to_frames(self.conv_out(h), x)
 
     def embed_condition(self, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -196,19 +198,18 @@ class UNet(nn.Module):
 
         emb (B, E) or, one per frame, (B, T, E). context: another input of all mixers.
         """
-        T = x.shape[1]
-        emb = F.silu(emb)
-        emb = emb.repeat_interleave(T, 0) if emb.ndim == 2 else emb.flatten(0, 1)     # (B T, E)
-        h = F.pixel_unshuffle(x.flatten(0, 1).to(self.conv_in.weight.dtype), self.patch)
-        h = self.conv_in(channels_last(h))                                       # (B T, C, H, W)
-        skips = []
-        for stage, downsample in zip(self.down, self.downsample, strict=True):
-            h = stage(h, emb, T, **context)
-            skips.append(h)
-            h = downsample(h)
-        h = self.middle(h, emb, T, **context)
-        for stage in self.up:
-            skip = skips.pop()
+        T, emb = x.shape[1], per_frame(emb, x.shape[1])
+        h, skips = walk_down(self, self.conv_in(self.fold(x)), emb, T, **context)
+        return self.walk_up(h, skips, emb, T, **context)
+
+    def fold(self, x: Tensor) -> Tensor:
+        """Clips (B, T, C, H, W) as folded frames: (B T, C patch^2, H / patch, W / patch)."""
+        return channels_last(F.pixel_unshuffle(x.flatten(0, 1).to(self.conv_in.weight.dtype),
+                                               self.patch))
+
+    def walk_up(self, h: Tensor, skips: list[Tensor], emb: Tensor, T: int, **context) -> Tensor:
+        """The way up, with the skips from fine to coarse: (B T, channels[0], H, W)."""
+        for stage, skip in zip(self.up, reversed(skips), strict=True):
             if h.shape[-1] != skip.shape[-1]:
                 h = F.interpolate(h, scale_factor=2)
             h = stage(torch.cat([h, skip], 1), emb, T, **context)
@@ -227,6 +228,26 @@ class UNet(nn.Module):
             raise ValueError(
                 f"Frames of {x.shape[-2]}x{x.shape[-1]} cannot be halved often enough: "
                 f"this network needs height and width to be multiples of {self.spatial_factor}.")
+
+
+def per_frame(emb: Tensor, T: int) -> Tensor:
+    """Embeddings (B, E), or (B, T, E), as residual blocks take them: activated, (B T, E)."""
+    emb = F.silu(emb)
+    return emb.repeat_interleave(T, 0) if emb.ndim == 2 else emb.flatten(0, 1)
+
+
+def walk_down(net: nn.Module, h: Tensor, emb: Tensor, T: int,
+              **context) -> tuple[Tensor, list[Tensor]]:
+    """The way down and the middle: features (B T, C, H, W), and one skip for each level.
+
+    net: a U-Net, or another module with its `down`, `downsample` and `middle`.
+    """
+    skips = []
+    for stage, downsample in zip(net.down, net.downsample, strict=True):
+        h = stage(h, emb, T, **context)
+        skips.append(h)
+        h = downsample(h)
+    return net.middle(h, emb, T, **context), skips
 
 
 def check_settings(channels: tuple[int, ...], patch: int, blocks: int, time: str,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from minidiff.pipeline import checkpoint_path, load_recipe_vae, save_model
+from minidiff.pipeline import base_sha256, checkpoint_path, load_recipe_vae, save_model
 from minidiff.recipes import (
     Recipe,
     build_dataset,
@@ -263,6 +263,7 @@ class TrainingRun:
     def metadata(self) -> dict:
         """The facts about its training that the model's file holds."""
         extras = {"vae": self.vae.metadata["sha256"] if self.vae else None,
+                  "base": base_sha256(self.recipe),
                   "begun": self.initial_model, "made_by": self.made_by}
         return dict(recipe=self.recipe._asdict(), digits=self.source, seed=self.seed,
                     steps=self.state.step, total=self.total_steps,

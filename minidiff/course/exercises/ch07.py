@@ -2,7 +2,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle, product
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -214,17 +214,6 @@ def label_rows(fig: NotebookFigure, names: Sequence[str]) -> NotebookFigure:
     fig.axes[1].set_title("x-t (maximum)")
     for axes, name in zip(fig.axes[::2], names, strict=True):
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
-    return fig
-
-
-def line_styles(fig: NotebookFigure, colours: Sequence[str] = ()) -> NotebookFigure:
-    """The figure of `figures.line_plot` with a line style, and if given a colour, for each line."""
-    axes, = fig.axes
-    for line, style in zip(axes.lines, cycle(("-", "--", ":", "-."))):
-        line.set_linestyle(style)
-    for line, colour in zip(axes.lines, colours):
-        line.set_color(colour)
-    axes.legend()
     return fig
 
 

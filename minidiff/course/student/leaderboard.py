@@ -3,7 +3,7 @@
     .minidiff/attacks.json   {name: {"why", "source", "row"}}
 
 An attack is a function of a `Studio`, real clips taken apart into pictures and paths. It returns
-clips that an eye calls wrong. The higher their SCORE, the more the ruler has missed.
+clips that an eye calls wrong. The higher their SCORE, the more the scoreboard has missed.
 """
 import io
 import json
