@@ -245,6 +245,16 @@ for _number, _most in ((1, .40), (2, .60), (4, .60)):
     baseline(_name, "variety", part="COVER", at_most=_most)(partial(few_images, number=_number))
 
 
+@baseline("three typical images a class", "variety", part="COVER", at_most=.60)
+def typical_images(s: Studio) -> Tensor:
+    """Of each class the three images that are nearest to its mean, on real paths."""
+    images, pool = resize_sprites(s.digits.images, s.sprite)[:, 0], []
+    for own in (images[s.digits.labels == k] for k in range(10)):
+        pool.append(own[(own - own.mean(0)).flatten(1).norm(dim=1).argsort()[:3]])
+    which = torch.randint(3, s.real.labels.shape, generator=s.generator("which of three"))
+    return s.draw(torch.stack(pool)[s.real.labels, which][:, None])
+
+
 @baseline("class means", "variety", part="COVER", at_most=.60)
 def class_means(s: Studio) -> Tensor:
     """The mean image of each class, its darker half cut away, on real paths."""
@@ -274,6 +284,20 @@ def repeated(s: Studio) -> Tensor:
 
 
 # Looks that change
+
+@baseline("another image in the last frame", "looks", part="LOOKS", at_most=.60)
+def odd_frame(s: Studio) -> Tensor:
+    """Another image of the class in the last frame alone."""
+    other = s.images(s.real.labels, purpose="odd frame")[:, None]
+    return s.draw(torch.where(lag(s)[..., None, None] == s.frames - 1, other, s.own))
+
+
+@baseline("one frame turned by 25 degrees", "looks", part="LOOKS", at_most=.60)
+def odd_turn(s: Studio) -> Tensor:
+    """A frame in the middle in which the digit is turned."""
+    images = s.own.expand(-1, s.frames, -1, -1, -1)
+    return s.draw(warp(images, torch.where(lag(s) == s.frames // 2, 25, 0)))
+
 
 @baseline("another image in every frame", "looks", part="LOOKS", at_most=.40)
 def other_images(s: Studio) -> Tensor:
@@ -371,10 +395,10 @@ for _name, _disguise in DISGUISES.items():
 
 # Dirt
 
-def away(s: Studio) -> Tensor:
-    """1 for pixels more than two pixels outside all digits' squares, (n, T, 1, S, S)."""
+def away(s: Studio, margin: float = 2) -> Tensor:
+    """1 for pixels more than `margin` pixels outside all digits' squares, (n, T, 1, S, S)."""
     pixels = torch.arange(s.size) + .5
-    d = (pixels - s.real.positions[..., None]).abs() < s.sprite / 2 + 2          # (n, T, K, 2, S)
+    d = (pixels - s.real.positions[..., None]).abs() < s.sprite / 2 + margin     # (n, T, K, 2, S)
     inside = d[..., 0, :, None] & d[..., 1, None, :]
     return 1 - inside.any(2)[:, :, None].float()
 
@@ -386,16 +410,40 @@ def faint_noise(s: Studio) -> Tensor:
     return x + .1 * torch.rand(x.shape, generator=s.generator("faint noise")) * away(s)
 
 
-def flashing(s: Studio, number: int) -> Tensor:
-    """White pixels, at other places in every frame."""
+def flashing(s: Studio, number: int, beside: bool = False) -> Tensor:
+    """White pixels, at other places in every frame; beside: a pixel or two outside the squares."""
     x, g = real(s), s.generator("flashing")
-    rank = (torch.rand(x.shape, generator=g) * away(s)).flatten(2)
+    where = away(s, 1.2) * (1 - away(s, 2.2)) if beside else away(s)
+    rank = (torch.rand(x.shape, generator=g) * where).flatten(2)
     return x.flatten(2).scatter(2, rank.topk(number).indices, 1.).view_as(x)
 
 
 for _number in (2, 4):
     baseline(f"{_number} white pixels flash", "dirt", part="ID", at_most=.60)(
         partial(flashing, number=_number))
+baseline("white dots just outside the digit", "dirt", part="ID", at_most=.60)(
+    partial(flashing, number=4, beside=True))
+
+
+@baseline("a background that flashes", "dirt", part="ID", at_most=.60)
+def flashing_background(s: Studio) -> Tensor:
+    """Grey .4 behind the digit in every second frame."""
+    grey = torch.where(torch.arange(s.frames) % 2 == 0, 0., .4).view(-1, 1, 1, 1)
+    return grey + (1 - grey) * real(s)
+
+
+@baseline("pale digits on light grey", "dirt", part="ID", at_most=.60)
+def pale(s: Studio) -> Tensor:
+    """White digits on grey .9, which can hardly be seen."""
+    return .9 + .1 * real(s)
+
+
+@baseline("dark noise on grey", "dirt", part="ID", at_most=.60)
+def dark_noise(s: Studio) -> Tensor:
+    """Grey .4 with darker noise around the digit."""
+    x = real(s)
+    noise = .4 * torch.rand(x.shape, generator=s.generator("dark noise"))
+    return torch.where((x < .02) & (away(s) == 0), noise, .4 + .6 * x)
 
 
 @baseline("a faint ghost in a corner", "dirt", part="ID", at_most=.60)
@@ -492,6 +540,13 @@ baseline("black and white", "fair")(lambda s: (real(s) > .5).float())
 baseline("time reversed", "fair", at_least=.97)(lambda s: real(s).flip(1))
 baseline("mirrored paths", "fair", at_least=.97)(
     lambda s: s.draw(corners=s.size - s.sprite - s.corners))
+
+
+@baseline("noise that no eye sees", "fair", at_least=.93)
+def invisible_noise(s: Studio) -> Tensor:
+    """Normal noise of standard deviation .015 everywhere."""
+    x = real(s)
+    return (x + .015 * torch.randn(x.shape, generator=s.generator("invisible"))).clamp(0, 1)
 
 
 @baseline("one speed", "fair")

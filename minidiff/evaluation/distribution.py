@@ -12,15 +12,17 @@ Papers: the unbiased kernel distance (Gretton 2012 eq. 3; for images Bińkowski 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from minidiff.evaluation.metrics import NUM_FEATURES
+from minidiff.evaluation.metrics import NUM_FEATURES, smooth_windows
 
 BLOCK = 128                # coverage of looks and paths is that of so many films
 CLASS_BLOCK = 32           # that of classes
 LOOKS_SHARE = 0.08         # of the real films of a class lie in the neighbourhood of one
 PATH_SHARE = 0.02          # of all real films
+TWIN_PICTURE = 0.05        # pictures of unit length that lie so near are one; real ones: .12 apart
 TWIN = 0.25                # paths whose frames lie so near, in pixels at size 32, are one path
 
 
@@ -152,13 +154,26 @@ def class_coverage(digit: Tensor, real: Tensor, keep: Tensor, block: int) -> Ten
     return 1 - shares.to(missed.dtype) @ missed
 
 
-def without_twin(x: Points, clip: Tensor, weights: Tensor, keep: Tensor, block: int) -> Tensor:
-    """The share (R,) of films in a block, by weight (N, R), whose path is no other film's path.
+def without_twin(near: Tensor, clip: Tensor, weights: Tensor, keep: Tensor,
+                 block: int) -> Tensor:
+    """The share (R,) of films in a block, by weight (N, R), that have no twin in another clip.
 
-    clip: (N,), the number of each film's clip; two digits of one clip are no twins.
+    near: (N, N), which films are twins; clip: (N,), the number of each film's clip.
     """
-    frames = x.track.shape[1] // 2
-    near = torch.cdist(x.track, x.track) * 32 <= TWIN * frames**0.5
-    near &= clip[:, None] != clip
+    near = near & (clip[:, None] != clip)
     alone = miss_chance(near.float() @ keep.float(), keep.sum(0) - 1, block - 1)       # (N, R)
     return (alone * weights).sum(0) / weights.sum(0).clamp(min=1e-9)
+
+
+def same_path(track: Tensor) -> Tensor:
+    """Which pairs of films have one path, (N, N), by their tracks (N, 2 T)."""
+    return torch.cdist(track, track) * 32 <= TWIN * (track.shape[1] // 2)**0.5
+
+
+def same_picture(windows: Tensor) -> Tensor:
+    """Which pairs of films show one picture, (N, N), by their mean windows (N, 256).
+
+    Brightness does not count.
+    """
+    unit = F.normalize(smooth_windows(windows), dim=-1, eps=1e-3)
+    return torch.cdist(unit, unit) <= TWIN_PICTURE

@@ -41,6 +41,9 @@ from minidiff.runtime.settings import none_means_default
 NUM_FEATURES = 32             # of a frame, from the digit classifier
 MIN_CLIPS, MIN_FRAMES = 32, 4
 DIRT = 0.5                    # white pixels outside the box that leave 1/e of a frame's mark
+INVISIBLE = 0.02              # differences from the background that no eye sees
+FAINT = 0.4                   # the brightest pixel of a digit that can hardly be seen; real: .5 up
+ODD_FRAME = 0.1               # by so much one frame may differ more from the others than they do
 DISAGREEMENT = 0.25           # 1 - cos^2 of two pictures that leaves 1/e of a frame's mark
 GREY_TOLERANCE = 0.02         # channels that differ by more are colours
 
@@ -141,9 +144,11 @@ def measure(clips: Tensor, sprite: int, num_digits: int | Tensor = 1) -> Measure
 
 
 def without_background(x: Tensor) -> Tensor:
-    """Frames (n, T, S, S) whose median, the grey of the background, becomes black."""
-    grey = x.flatten(2).median(-1).values[..., None, None]
-    return ((x - grey) / (1 - grey).clamp(min=1e-3)).clamp(min=0)
+    """Frames (n, T, S, S) whose median, the grey of the background, becomes black.
+
+    Nothing is made brighter: a digit that hardly differs from its background stays pale.
+    """
+    return (x - x.flatten(2).median(-1).values[..., None, None]).clamp(min=0)
 
 
 class FrameFeatures(NamedTuple):
@@ -195,20 +200,23 @@ def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
                       clip_index=torch.arange(n).repeat_interleave(K), flicker=flicker)
 
 
-def outside_boxes(centres: Tensor, size: int, sprite: int) -> Tensor:
+def outside_boxes(centres: Tensor, size: int, sprite: int, margin: float = 2) -> Tensor:
     """1 outside the boxes of all digits, 0 inside: centres (n, T, K, 2) -> (n, T, S, S)."""
-    outside = outside_mask(centres.flatten(0, 2), size, sprite)
+    outside = outside_mask(centres.flatten(0, 2), size, sprite, margin)
     return outside.unflatten(0, centres.shape[:3]).prod(2)
 
 
 def cleanness(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
-    """How clean each frame of x (n, T, S, S) is outside the digits' boxes, (n, T) from 0 to 1.
+    """How clean each frame of x (n, T, S, S) is outside the digits, (n, T) from 0 to 1.
 
-    exp(-dirt / DIRT), where dirt is the squared difference from the frame's median, summed: one
-    white pixel counts 1, fifty of .1 count .5. An even background is no dirt.
+    exp(-dirt / DIRT), where dirt is the squared difference from the clip's median, summed over
+    pixels outside the digits' boxes and, everywhere, over darker ones: one white pixel counts 1,
+    fifty of .1 about .3. A background that is even all the time is no dirt, nor is what no eye
+    sees (`INVISIBLE`).
     """
-    off = x - x.flatten(2).median(-1).values[..., None, None]
-    dirt = (off.square() * outside_boxes(centres, x.shape[-1], sprite)).sum((2, 3))
+    off = x - x.flatten(1).median(-1).values[:, None, None, None]
+    where = torch.maximum(outside_boxes(centres, x.shape[-1], sprite, margin=1), (off < 0).float())
+    dirt = ((off.abs() - INVISIBLE).clamp(min=0).square() * where).sum((2, 3))
     return (-dirt / DIRT).exp()
 
 
@@ -251,7 +259,7 @@ def measure_tracks(found: FrameFeatures, known: Tensor, occluded: Tensor, size: 
         for v in (found.features, found.probabilities, found.windows))
     visible = found.visible & known
     digit = probabilities[..., :JUNK_CLASS].mean(1).argmax(-1)                   # (N,)
-    certainty = probabilities[rows, :, digit] * visible
+    certainty = probabilities[rows, :, digit] * visible * brightness(windows)
     digit = torch.where(known.any(1), digit, -1)
     motion = measure_motion(found.centres, visible, size, sprite, occluded=occluded)
     direction = initial_directions(found.centres, visible, motion, size, sprite)
@@ -263,15 +271,28 @@ def measure_tracks(found: FrameFeatures, known: Tensor, occluded: Tensor, size: 
                         windows.mean(1), flicker=rows.float(), motion=motion)
 
 
+def brightness(windows: Tensor) -> Tensor:
+    """How well digits in windows (N, T, 256) can be seen, (N, T): 1 from `FAINT` on, less below.
+
+    The classifier reads digits that no eye would find.
+    """
+    return (windows.amax(-1) / FAINT).clamp(max=1).square()
+
+
 def mean_change(windows: Tensor, seen: Tensor) -> Tensor:
     """The mean distance (N,) between the windows (N, T, 256) of any two frames that are seen.
 
     The windows follow the digit, so its motion does not count. They are smoothed: what a shift by a
-    part of a pixel changes is small then.
+    part of a pixel changes is small then. An eye sees one odd frame among many: its mean distance
+    from the others, less `ODD_FRAME`, counts if it is more (if all frames are seen: of a frame in
+    which digits touch, a part may be missing).
     """
     smooth = smooth_windows(windows.flatten(0, 1)).view(windows.shape)
     pairs = (seen[:, :, None] & seen[:, None]) & ~torch.eye(seen.shape[1], dtype=torch.bool)
-    return (torch.cdist(smooth, smooth) * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+    far = torch.cdist(smooth, smooth) * pairs                                    # (N, T, T)
+    mean = far.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+    odd = (far.sum(2) / pairs.sum(2).clamp(min=1)).amax(1) - ODD_FRAME
+    return torch.where(seen.all(1), torch.maximum(mean, odd), mean)
 
 
 def smooth_windows(windows: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ from minidiff.runtime.settings import none_means_default
 MIN_SPRITE = 10          # pixels: below, the classifier is sure of fewer than 1 % of frames
 MAX_DIGITS = 6           # of a clip: tracks and prompts are matched in all orders
 COPY_RATE = 0.045        # of real films that each of three tests calls copies
+USUAL_REST, REST_TOLERANCE = 0.4, 0.1   # of pictures outside the components; real: 99 % below .35
 TURNS, SCALES = (-6, -3, 0, 3, 6), (0.9, 1.0, 1.1)   # degrees and sizes that are tried
 MAX_CLIP_PIXELS = 2**18  # of all frames together: 2,000 such clips take 2 GB
 NUM_TRACKS = 2000        # of a draw
@@ -108,9 +109,23 @@ class Reference(NamedTuple):
         return Films(*x[:, :4].unbind(1), x[:, 4:6], x[:, 6])
 
     def measured_films(self, m: Measurements) -> Films:
-        """The films of measured clips, copies of the training digits marked."""
-        return Films(m.certainty.mean(1), m.change, m.path_error, m.speed, m.walls,
+        """The films of measured clips, copies of the training digits marked.
+
+        The certainty falls for pictures that only the classifier takes for digits.
+        """
+        certainty = m.certainty.mean(1) * self.likeness(m.mean_window)
+        return Films(certainty, m.change, m.path_error, m.speed, m.walls,
                      self.is_copy(m.mean_window).float())
+
+    def likeness(self, windows: Tensor) -> Tensor:
+        """How much windows (N, 256) look like any digit, (N,) from 0 to 1.
+
+        By what of them is outside the principal components of the training digits: .2 of real
+        pictures of unit length, .7 of patterns that are made to deceive the classifier.
+        """
+        unit = F.normalize(windows, dim=-1, eps=1e-3) - self.basis[-1]
+        rest = (unit - unit @ self.basis[:-1].T @ self.basis[:-1]).norm(dim=-1)
+        return (-((rest - USUAL_REST).clamp(min=0) / REST_TOLERANCE).square()).exp()
 
     def is_copy(self, windows: Tensor) -> Tensor:
         """Which of the windows (N, 256) are copies of training digits, (N,) bool.

@@ -36,6 +36,8 @@ from minidiff.evaluation.distribution import (
     class_coverage,
     kernel_distance,
     real_neighbourhoods,
+    same_path,
+    same_picture,
     spread,
     without_twin,
 )
@@ -53,7 +55,8 @@ from minidiff.evaluation.metrics import (
 from minidiff.evaluation.references import Films, Reference, digits_text, reference_for
 from minidiff.evaluation.rows import EDITION, HEADLINE_METRICS
 from minidiff.evaluation.tracking import physics_metrics
-from minidiff.runtime.seeds import generator
+from minidiff.runtime.checks import check, either, list_of, whole
+from minidiff.runtime.seeds import MAX_SEED, generator
 from minidiff.runtime.settings import none_means_default
 
 WORST_OF = "CLIPS", "FIT", "COVER"
@@ -61,6 +64,7 @@ NUM_GROUPS = 16            # of clips, left out in turn for the intervals
 MIN_TRACKS = 100           # of a reference, left after `match_label_mix`
 DISTANCE_UNIT = 0.1        # the squared kernel distance at which FIT is 1/e
 SLACK = 0.9                # this share of what real clips cover is enough for COVER = 1
+REAL_PICTURES = 0.8        # of real films have no twin of their picture: 1,000 images, some alike
 T_QUANTILE = 2.131         # of Student's t with 15 degrees of freedom, for 95 %
 
 
@@ -88,13 +92,12 @@ def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None
     """
     n, T, size, _ = checked_clips(clips).shape
     labels, directions = checked_labels(labels, directions, n)
+    check_settings(held_out, reference, num_digits, seeds)
     ref = reference
     if not isinstance(ref, Reference):
         ref = reference_for(reference, size, T, sprite, num_digits or labelled_digits(labels))
     metadata = ref.metadata
-    if (metadata["frames"], metadata["size"]) != (T, size):
-        raise ValueError(f"This reference judges clips of {metadata['frames']} frames "
-                         f"of {metadata['size']} px, got {T} frames of {size} px.")
+    check_fits(ref, T, size)
     m, hits = measure(clips, metadata["sprite"], digit_counts(labels, ref, n)), {}
     if labels is not None:
         ref, hits = match_label_mix(ref, labels[labels >= 0]), prompt_hits(m, labels, directions)
@@ -107,6 +110,27 @@ def score(clips: Tensor, labels: Tensor | None = None, directions: Tensor | None
     return row | {
         "n": n, "seeds": list(seeds), "evaluator": metadata["evaluator"], "edition": EDITION,
         "reference": ref.name()}
+
+
+def check_fits(ref: Reference, frames: int, size: int) -> None:
+    """Raises ValueError unless a reference judges clips of this length and size."""
+    its = ref.metadata["frames"], ref.metadata["size"]
+    if its != (frames, size):
+        raise ValueError(f"This reference judges clips of {its[0]} frames of {its[1]} px, "
+                         f"got {frames} frames of {size} px.")
+
+
+def check_settings(held_out, reference, num_digits, seeds) -> None:
+    """Raises ValueError for settings of `score` that are not of the right kind."""
+    count = whole(1, 1000)
+    if num_digits is not None:
+        check("num_digits", num_digits, either(count, list_of(count, 2, 2)))
+    check("seeds", seeds, list_of(whole(0, MAX_SEED), 0, 10_000))
+    if not isinstance(reference, Reference | str | Path):
+        raise ValueError("reference must be builtin, mnist, a folder with MNIST's files, or a "
+                         f"Reference, got {reference!r}.")
+    if held_out is not None and (not isinstance(held_out, tuple | list) or len(held_out) != 3):
+        raise ValueError("held_out must be three things: clips, their labels and directions.")
 
 
 def control_metrics(m: Measurements, ref: Reference, size: int) -> dict[str, float]:
@@ -125,21 +149,30 @@ def checked_labels(labels: Tensor | None, directions: Tensor | None,
         if directions is not None:
             raise ValueError("Directions to score need labels: the digits that are to move there.")
         return None, None
-    labels = torch.as_tensor(labels).cpu()
-    labels = labels if labels.ndim == 2 else labels.reshape(-1, 1)
-    if (len(labels) != n or labels.is_floating_point() or labels.min() < -1 or labels.max() > 9
-            or (labels < 0).all(1).any()):
+    labels = whole_numbers(labels)
+    if labels is None or len(labels) != n or not labels.shape[1] or (
+            labels.min() < -1 or labels.max() > 9 or (labels < 0).all(1).any()):
         raise ValueError(f"Labels to score must be {n} digits from 0 to 9, one per clip, or {n} "
                          "rows of them, filled up with -1.")
-    labels = labels.long()
     if directions is not None:
-        directions = torch.as_tensor(directions).cpu()
-        directions = directions if directions.ndim == 2 else directions.reshape(-1, 1)
-        if (directions.shape != labels.shape or directions.is_floating_point()
-                or directions.min() < -1 or directions.max() > 7):
+        directions = whole_numbers(directions)
+        if directions is None or directions.shape != labels.shape or (
+                directions.min() < -1 or directions.max() > 7):
             raise ValueError("Directions to score must be sectors from 0 to 7, or -1, as many as "
                              f"the labels: {tuple(labels.shape)}.")
     return labels, directions
+
+
+def whole_numbers(values) -> Tensor | None:
+    """Values as int64, (n, K); None if they are no list, or two-fold list, of whole numbers."""
+    try:
+        values = torch.as_tensor(values).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if values.ndim not in (1, 2) or values.dtype == torch.bool or (
+            values.is_floating_point() or values.is_complex()):
+        return None
+    return values.long() if values.ndim == 2 else values.long()[:, None]
 
 
 def labelled_digits(labels: Tensor | None) -> int | tuple[int, int]:
@@ -178,7 +211,8 @@ def prompt_keys(hits: dict[str, Tensor], real: dict) -> dict[str, float]:
 
 def joint_prompt_rate(clips: Tensor, labels: Tensor, directions: Tensor, ref: Reference) -> float:
     """The share of clips that show all prompted digits and directions. Raises as `score`."""
-    n = len(checked_clips(clips))
+    n, T, size, _ = checked_clips(clips).shape
+    check_fits(ref, T, size)
     labels, directions = checked_labels(labels, directions, n)
     if directions is None:
         raise ValueError("Held-out prompts must be clips with labels and directions.")
@@ -220,6 +254,7 @@ class Entry(NamedTuple):
     """What SCORE is computed from: N films of n clips."""
     films: Films
     embeddings: Tensor          # (N, 32 + 2 T)
+    pictures: Tensor            # (N, 256), mean windows
     digit: Tensor               # (N,), as read
     clip: Tensor                # (N,), the number of each film's clip
     hit: Tensor | None          # (N,), 1 if the clip does what was asked
@@ -228,15 +263,17 @@ class Entry(NamedTuple):
     def select(self, clips: Tensor) -> "Entry":
         """Some of the clips (k,), by number."""
         r = (clips[:, None] == self.clip).nonzero()
-        return Entry(self.films.select(r[:, 1]), self.embeddings[r[:, 1]], self.digit[r[:, 1]],
-                     r[:, 0], None if self.hit is None else self.hit[r[:, 1]], self.kind)
+        own = (x[r[:, 1]] for x in (self.embeddings, self.pictures, self.digit))
+        hit = None if self.hit is None else self.hit[r[:, 1]]
+        return Entry(self.films.select(r[:, 1]), *own, r[:, 0], hit, self.kind)
 
 
 def entry(m: Measurements, hits: dict[str, Tensor], ref: Reference) -> Entry:
     """Measured clips and, if there were prompts, their hits."""
     kind = "joint" if "joint" in hits else "digit"
     hit = hits[kind].float()[m.clip_index] if hits else None
-    return Entry(ref.measured_films(m), m.embeddings(), m.digit, m.clip_index, hit, kind)
+    return Entry(ref.measured_films(m), m.embeddings(), m.mean_window, m.digit, m.clip_index, hit,
+                 kind)
 
 
 def part_estimates(e: Entry, ref: Reference) -> dict[str, Tensor]:
@@ -296,9 +333,11 @@ def set_parts(e: Entry, ref: Reference, keep: Tensor) -> dict[str, Tensor]:
     enough = keep_weights.sum(0) >= 1                          # of one good film's worth, at least
     seen = e.films.certainty.double()[:, None] * keep
     block = min(BLOCK, int(keep.sum(0).min()))
+    paths, pictures = (without_twin(near, e.clip, seen, keep, block)
+                       for near in (same_path(x.track), same_picture(e.pictures)))
     return {"FIT": torch.where(enough, (-distance / DISTANCE_UNIT).exp(), 0),
-            "COVER": cover(x, first, second, keep, block)
-            * without_twin(x, e.clip, seen, keep, block)}
+            "COVER": cover(x, first, second, keep, block) * paths
+            * (pictures / REAL_PICTURES).clamp(max=1)}
 
 
 def cover(x: Points, first: Points, second: Points, keep: Tensor, block: int) -> Tensor:

@@ -64,10 +64,13 @@ def crop_windows(frames: Tensor, centres: Tensor, sprite: int) -> Tensor:
     return rows @ frames @ columns.mT
 
 
-def outside_mask(centres: Tensor, size: int, sprite: int) -> Tensor:
-    """1 for pixels outside the digit's box, 0 inside: centres (N, 2) -> (N, size, size)."""
+def outside_mask(centres: Tensor, size: int, sprite: int, margin: float = 2) -> Tensor:
+    """1 for pixels outside the digit's box, 0 inside: centres (N, 2) -> (N, size, size).
+
+    margin: how far the box reaches past the digit's square.
+    """
     pixels = torch.arange(size, device=centres.device) + 0.5
-    inside = (pixels - centres[..., None]).abs() < sprite / 2 + 2                # (N, 2, S)
+    inside = (pixels - centres[..., None]).abs() < sprite / 2 + margin           # (N, 2, S)
     rows, columns = inside.to(centres.dtype).unbind(1)
     return 1 - rows[:, :, None] * columns[:, None, :]
 

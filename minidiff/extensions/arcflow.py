@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
 from minidiff.layers import check_condition, times_per_sample, zero_module
-from minidiff.pipeline import SAMPLING, Teacher, load_teacher
+from minidiff.pipeline import Teacher, load_teacher
 from minidiff.recipes import Recipe, Training, training_by
 from minidiff.samplers import ddim, ddim_guess
 from minidiff.schedules import add_noise, append_dims, next_times, timesteps
@@ -28,7 +28,7 @@ def arc(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     """The training of a student recipe whose method is an arc along its teacher's path."""
     plan = recipe.training
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
-    ts = timesteps(plan["calls"] * plan["substeps"], SAMPLING["shift"])
+    ts = timesteps(plan["calls"] * plan["substeps"], recipe.sampling["shift"])
     segments = ts.unfold(0, plan["substeps"] + 1, plan["substeps"])
     return training_by(arc_objective(teacher, segments), recipe, student)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoiser
-from minidiff.pipeline import SAMPLING, Teacher, load_teacher
+from minidiff.pipeline import Teacher, load_teacher
 from minidiff.recipes import Recipe, Training, training_by
 from minidiff.samplers import ddim, ddim_guess, ddim_step, last
 from minidiff.schedules import add_noise, timesteps
@@ -39,7 +39,7 @@ def regression(recipe: Recipe, student: Denoiser, make_objective: Callable, devi
     """The training of a student on the teacher's paths: make_objective(teacher, segment times)."""
     plan = recipe.training
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
-    times = segment_times(plan["calls"], plan["substeps"], SAMPLING["shift"])
+    times = segment_times(plan["calls"], plan["substeps"], recipe.sampling["shift"])
     return training_by(make_objective(teacher, times), recipe, student)
 
 

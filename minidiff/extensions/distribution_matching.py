@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from minidiff import train
 from minidiff.denoiser import Denoiser
-from minidiff.pipeline import SAMPLING, Teacher, load_teacher
+from minidiff.pipeline import Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
@@ -42,7 +42,7 @@ def matching(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
     fake = Fake(copy.deepcopy(teacher.denoiser).requires_grad_(True), with_critic=weight > 0)
     state = MatchingState(student, fake, plan["lr"], plan["ema"])
     loop = partial(match, teacher=teacher.guided_denoiser, adversarial=weight,
-                   ts=timesteps(plan["calls"], SAMPLING["shift"]))
+                   ts=timesteps(plan["calls"], recipe.sampling["shift"]))
     return Training(state, loop, train.denoising_objective())
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoiser
-from minidiff.pipeline import SAMPLING, Teacher, load_teacher
+from minidiff.pipeline import Teacher, load_teacher
 from minidiff.recipes import Recipe, Training
 from minidiff.runtime.distributed import sharded_draw
 from minidiff.runtime.seeds import FLOAT, generator
@@ -30,7 +30,7 @@ def reflow(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
         raise ValueError("Reflow is made for models of classes; for one that reads prompts choose "
                          "progressive, consistency or matching.")
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
-    ts = timesteps(plan["calls"] * plan["substeps"], SAMPLING["shift"])
+    ts = timesteps(plan["calls"] * plan["substeps"], recipe.sampling["shift"])
 
     def loop(state: TrainState, batches: Iterator, steps: int, seed: int = 0) -> Iterator[Record]:
         pairs = reflow_pairs(teacher, student.schedule, batches, ts, seed, state.step, plan["pool"])

@@ -34,7 +34,7 @@ def shortcut(recipe: Recipe, student: Denoiser, device="cpu") -> Training:
         raise ValueError("A shortcut learns long steps from some clips of a batch and the usual "
                          f"guess from the others: set batch={2 * world_size()} or more.")
     teacher = load_teacher(plan["teacher"], recipe, device).guided_denoiser
-    return training_by(shortcut_objective(teacher), recipe, student)
+    return training_by(shortcut_objective(teacher, shift=recipe.sampling["shift"]), recipe, student)
 
 
 class ShortcutUNet(UNet):

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from minidiff.evaluation.distribution import (
-    Points,
     class_coverage,
     covered,
     kernel,
@@ -14,6 +13,8 @@ from minidiff.evaluation.distribution import (
     miss_chance,
     neighbourhoods,
     real_neighbourhoods,
+    same_path,
+    same_picture,
     spread,
     without_twin,
 )
@@ -102,13 +103,21 @@ def test_a_missing_class_is_not_made_up_for():
     assert float(class_coverage(real * 0 - 1, real, keep, 32)) == pytest.approx(0, abs=1e-6)
 
 
-def test_twins_are_paths_of_two_clips():
-    x, digit = films(40)
-    points = spread(x).points(x, digit)
-    keep, clip = torch.ones(40, 1), torch.arange(40)
-    assert float(without_twin(points, clip, keep, keep, 40)) == 1
-    twice = Points(*(v[torch.arange(40) % 20] for v in points))
-    assert float(without_twin(twice, clip, keep, keep, 40)) == 0
-    assert float(without_twin(twice, clip % 20, keep, keep, 40)) == 1      # two digits of one clip
-    half = float(without_twin(twice, clip, keep, keep, 20))
+def test_twins_are_films_of_two_clips():
+    keep, clip, alone = torch.ones(40, 1), torch.arange(40), torch.eye(40, dtype=torch.bool)
+    assert float(without_twin(alone, clip, keep, keep, 40)) == 1
+    near = torch.arange(40)[:, None] % 20 == torch.arange(40) % 20
+    assert float(without_twin(near, clip, keep, keep, 40)) == 0
+    assert float(without_twin(near, clip % 20, keep, keep, 40)) == 1       # two digits of one clip
+    half = float(without_twin(near, clip, keep, keep, 20))
     assert half == pytest.approx(1 - 19 / 39)                 # the twin is one of the other 19
+
+
+def test_twins_have_one_path_or_one_picture():
+    x, digit = films(40)
+    track = spread(x).points(x, digit).track
+    assert torch.equal(same_path(track), torch.eye(40, dtype=torch.bool))
+    assert same_path(torch.cat([track, track + 0.1 / 32]))[:40, 40:].diagonal().all()
+    windows = torch.rand(40, 256, generator=torch.manual_seed(0)).square()
+    assert torch.equal(same_picture(windows), torch.eye(40, dtype=torch.bool))
+    assert same_picture(torch.cat([windows, 0.7 * windows + 0.001]))[:40, 40:].diagonal().all()

@@ -1,11 +1,21 @@
-"""The metrics of guidance, for clips with known values."""
+"""Measurements of clips with known values: guidance's metrics, dirt, odd frames, faint digits."""
+from math import exp
+
+import pytest
 import torch
 from torch.testing import assert_close
 
 from minidiff.data import media
 from minidiff.data.digits import load
 from minidiff.data.moving_mnist import moving_mnist
-from minidiff.evaluation.metrics import guidance_metrics
+from minidiff.evaluation.metrics import (
+    cleanness,
+    guidance_metrics,
+    mean_change,
+    measure,
+    smooth_windows,
+)
+from minidiff.evaluation.references import reference_for
 
 
 def real(n: int = 24, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,3 +60,38 @@ def test_colour_is_read_as_grey():
     grey = guidance_metrics(clips, labels)
     for name, values in guidance_metrics(clips.expand(-1, -1, 3, -1, -1), labels).items():
         assert_close(values, grey[name], equal_nan=True)
+
+
+def test_pictures_that_only_the_classifier_takes_for_digits_lose_their_mark():
+    ref = reference_for("builtin", 32, 8)
+    digits = measure(real(64)[0], 14)
+    assert ref.likeness(digits.mean_window).mean() > 0.97
+    noise = torch.rand(64, 1, 16, 16, generator=torch.manual_seed(0))
+    blots = torch.nn.functional.avg_pool2d(noise, 3, 1, 1).flatten(1)
+    assert ref.likeness(blots).max() < 0.1
+
+
+def test_what_no_eye_can_see_is_no_digit():
+    clip, _ = real(32)
+    full, faint = (measure(x, 14).certainty.mean() for x in (clip, 0.2 * clip))
+    assert full > 0.9 and faint < 0.35 * full
+
+
+def test_one_odd_frame_is_a_change_of_looks():
+    windows = torch.rand(1, 1, 256, generator=torch.manual_seed(0)).repeat(2, 8, 1)
+    windows[1, 3] = torch.rand(256, generator=torch.manual_seed(1))
+    still, odd = mean_change(windows, torch.ones(2, 8, dtype=torch.bool))
+    far = (smooth_windows(windows[1, 0]) - smooth_windows(windows[1, 3])).norm()
+    assert float(still) == 0 and float(odd) == pytest.approx(float(far) - 0.1, abs=1e-4)
+
+
+def test_dirt_is_what_differs_from_the_clip_s_own_grey():
+    x, centres = torch.full((3, 4, 32, 32), 0.3), torch.full((3, 4, 1, 2), 16.0)
+    x[1, 2] += 0.1                                            # one frame is lighter
+    x[2, 0, 16, 16] = 0.0                                     # a dark pixel inside the digit's box
+    clean = cleanness(x, centres, 14)
+    assert (clean[0] == 1).all() and clean[1, 2] < 0.01 and (clean[1, [0, 1, 3]] == 1).all()
+    assert clean[2, 0].item() == pytest.approx(exp(-0.28**2 / 0.5), abs=1e-4)
+    invisible = 0.3 + 0.019 * torch.ones(1, 4, 32, 32)
+    invisible[:, :, ::2] = 0.3
+    assert (cleanness(invisible, centres[:1], 14) == 1).all()

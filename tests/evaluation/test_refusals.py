@@ -207,3 +207,36 @@ def test_scoring_and_references_move_no_global_generator(real, fresh, monkeypatc
 def test_training_the_classifier_moves_no_global_generator(mnist_folder, tmp_path):
     path = tmp_path / "c.safetensors"
     assert not moved(lambda: list(train_digit_classifier(mnist_folder, None, 2, None, path)))
+
+
+@pytest.mark.parametrize("labels", [
+    torch.zeros(32, dtype=torch.bool), ["3"] * 32, "3", {"digit": 3}, [[1, 2], [3]] * 16,
+    torch.zeros(32, dtype=torch.complex64), torch.zeros(32, 0, dtype=torch.int64),
+    torch.zeros(32, 1, 1, dtype=torch.int64), torch.full((32,), 10, dtype=torch.uint8)])
+def test_labels_that_are_no_digits_are_refused_in_one_sentence(labels):
+    with pytest.raises(ValueError, match="Labels to score must be 32 digits from 0 to 9"):
+        score(torch.rand(32, 8, 1, 32, 32), labels)
+
+
+def test_labels_of_any_whole_type_are_read():
+    clips, labels = torch.rand(32, 8, 1, 32, 32), torch.arange(32) % 10
+    rows = [score(clips, kind) for kind in (labels, labels.to(torch.uint8), labels.tolist())]
+    assert rows[0]["PROMPT"] == rows[1]["PROMPT"] == rows[2]["PROMPT"]
+
+
+def test_directions_must_be_numbers_too():
+    with pytest.raises(ValueError, match="Directions to score must be sectors from 0 to 7"):
+        score(torch.rand(32, 8, 1, 32, 32), torch.arange(32) % 10, ["left"] * 32)
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"num_digits": "a"}, "num_digits must be a whole number from 1 to"),
+    ({"num_digits": 0}, "num_digits must be a whole number from 1 to"),
+    ({"seeds": 3}, "seeds must be a list"),
+    ({"reference": 3}, "reference must be builtin"),
+    ({"held_out": torch.zeros(2)}, "held_out must be three things"),
+    ({"held_out": (torch.rand(32, 4, 1, 28, 28), torch.zeros(32).long(), torch.zeros(32).long())},
+     "judges clips of 8 frames of 32 px, got 4 frames of 28 px")])
+def test_settings_of_another_kind_are_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        score(torch.rand(32, 8, 1, 32, 32), **settings)

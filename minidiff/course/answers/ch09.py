@@ -67,6 +67,12 @@ def two_halves(denoise, schedule, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
 ANSWERS = {
     "c09-target": answer(
         segment_target,
+        Mistake("x-left-out", {"(x_s - ratio * x)": "x_s"},
+                "Above the line x is missing: r x, what the step keeps of x, is part of x_s and no "
+                "part of the guess.", 2),
+        Mistake("ratio-of-times", {"s_s / s_t": "s / t"},
+                "Your ratio is s / t. On Flow that is sigma_s / sigma_t, on other schedules not.",
+                2),
         Mistake("flow-only", {"return (x_s - ratio * x) / (a_s - ratio * a_t)":
                               "return (t * x_s - s * x) / (t - s)"},
                 "That is the formula of Flow, where sigma = t and alpha = 1 - t. On other "
@@ -134,6 +140,9 @@ ANSWERS = {
                                        "velocity.mean(0)"},
                 "The plain mean of the steps' velocities is not the mean velocity: short steps "
                 "count too much. Take the whole way over the whole time.", 2),
+        Mistake("whole-way", {" / (ts[-1] - ts[0])": ""},
+                "You compare velocities with the whole way, which is not divided by the whole "
+                "time.", 2),
         Mistake("length-not-square", {"(velocity - mean).square().sum(-1)":
                                       "(velocity - mean).square().sum(-1).sqrt()"},
                 "You average distances; the definition has their squares.", 3),
@@ -188,6 +197,10 @@ ANSWERS = {
                 "Gradients go through the goal, too: answers at less noise, which are right first, "
                 "are pulled towards those at more noise. Compute the goal inside "
                 "torch.no_grad().", 1),
+        Mistake("goal-outside", {"        goal = student(x_u, u)\n": "",
+                                 "    error = ": "    goal = student(x_u, u)\n    error = "},
+                "Only the small step is computed without gradients. The goal, student(x_u, u), "
+                "still moves the student's weights: compute it inside torch.no_grad(), too.", 1),
         Mistake("the-other-learns", {"with torch.no_grad():": "if True:",
                                      "(student(x, t) - goal)": "(student(x, t).detach() - goal)"},
                 "The wrong answer learns: the goal at u has gradients, the answer at t none. What "
@@ -201,6 +214,15 @@ ANSWERS = {
         Mistake("students-step", {"teacher(x, t), t, u)": "student(x, t), t, u)"},
                 "The small step is taken with the student's guess. That one leads to the end in "
                 "one long step; a small step needs the teacher's.", 2),
+        Mistake("teacher-at-u", {"teacher(x, t), t, u)": "teacher(x, u), t, u)"},
+                "The teacher looks at x, which is at time t, and is told that it is u.", 2),
+        Mistake("time-for-sigma", {"schedule(t)[1].clamp": "t.clamp"},
+                "You divide by t. On Flow it is sigma_t, on other schedules not: ask the schedule.",
+                2),
+        Mistake("added-weight", {".clamp(min=0.3)": " + 0.3"},
+                "You divide by sigma_t + 0.3; the text has the larger of sigma_t and 0.3.", 2),
+        Mistake("limit-above", {"clamp(min=0.3)": "clamp(max=0.3)"},
+                "You divide by the smaller of sigma_t and 0.3; the text has the larger.", 2),
         Mistake("not-moved", {"goal = student(x_u, u)": "goal = student(x, u)"},
                 "The student looks at x, which is still at time t, and is told that it is u. Move "
                 "x by the teacher's step first.", 2),
@@ -262,6 +284,11 @@ ANSWERS = {
                 "You use the noise of the start again in every step. Draw new noise.", 2),
         Mistake("last-state-missing", {"    yield State(s, x, x)\n": ""},
                 "The result never comes out: after the loop yield State(s, x, x).", 3),
+        Mistake("old-guess-last", {"yield State(s, x, x)": "yield State(s, x, x0)"},
+                "In the last state x0 is x; you show the guess before it, which is the same only "
+                "if the grid ends at 0.", 3),
+        Mistake("old-time-last", {"yield State(s, x, x)": "yield State(t, x, x)"},
+                "The last state is at the grid's last time, s.", 3),
         Mistake("one-call-more", {"yield State(s, x, x)": "yield State(s, x, denoise(x, s))"},
                 "You call the network once more at the end. In the last state x0 is x.", 3),
         Mistake("network-at-s", {"denoise(x, t)": "denoise(x, s)"},
@@ -294,6 +321,25 @@ ANSWERS = {
         Mistake("gradient-through-all", {"with torch.no_grad():": "if True:"},
                 "Gradients go through both denoisers: x is moved by how they change, not by what "
                 "they say. Compute the push and the goal inside torch.no_grad().", 2),
+        Mistake("denoisers-learn", {
+            "        made, wanted = fake(y, t), teacher(y, t)\n": "",
+            "    with torch.no_grad():\n        alpha, sigma": "    with torch.no_grad():\n"
+            "        alpha, sigma",
+            "        size = (x - wanted)": "    made, wanted = fake(y, t), teacher(y, t)\n"
+            "    with torch.no_grad():\n        size = (x - wanted)",
+            "        goal = x - (made - wanted) / append_dims(size, x)\n":
+            "    goal = x.detach() - (made - wanted) / append_dims(size, x)\n"},
+                "Gradients reach the weights of the fake and the teacher: they would be changed by "
+                "the student's loss. Call both inside torch.no_grad().", 2),
+        Mistake("factor-kept", {"(made - wanted) / append_dims(size, x)":
+                                "(alpha / sigma)**2 * (made - wanted) / append_dims(size, x)"},
+                "You keep the factor alpha^2 / sigma^2 of the scores. The size takes its place.",
+                2),
+        Mistake("size-of-the-noised", {"size = (x - wanted)": "size = (y - wanted)"},
+                "You take the distance from the noised y to the teacher's guess; the text has that "
+                "from x.", 3),
+        Mistake("size-summed", {".abs().flatten(1).mean(1)": ".abs().flatten(1).sum(1)"},
+                "The size is the mean over a sample's numbers, not their sum.", 3),
         Mistake("size-missing", {" / append_dims(size, x)": ""},
                 "The size below the line is missing: without it samples at high noise, where both "
                 "guesses differ most, drown all others.", 2),
@@ -341,6 +387,15 @@ ANSWERS = {
         Mistake("aims-too-far", {"denoise(x, t, u)": "denoise(x, t, s)"},
                 "The first half aims at s, but it ends at u: the network's second time is where "
                 "the step leads.", 2),
+        Mistake("times-exchanged", {"denoise(x, t, u)": "denoise(x, u, t)",
+                                    "denoise(x_u, u, s)": "denoise(x_u, s, u)"},
+                "The network's times are exchanged: first the time of x, then where the step "
+                "ends.", 2),
+        Mistake("length-for-end", {"denoise(x, t, u)": "denoise(x, t, t - u)",
+                                   "denoise(x_u, u, s)": "denoise(x_u, u, u - s)"},
+                "You tell the network how long the step is; it wants to know where it ends.", 2),
+        Mistake("second-step-from-t", {"denoise(x_u, u, s), u, s)": "denoise(x_u, u, s), t, s)"},
+                "The second step begins at time t again; x_u is at time u.", 2),
         Mistake("second-from-the-start", {"denoise(x_u, u, s)": "denoise(x, u, s)"},
                 "The second guess looks at x, where the first half began. It is made at x_u.", 2),
         Mistake("second-at-t", {"denoise(x_u, u, s)": "denoise(x_u, t, s)"},

@@ -135,12 +135,17 @@ def with_leaves(f: Callable, leaves: list[Tensor]) -> Callable:
 
 def as_leaves(value: object, leaves: list[Tensor]) -> object:
     """An argument whose tensors of floating point require gradients; these are added to `leaves`.
+
+    A stand-in for a network is a partial function: the tensors in it are its weights.
     """
     if isinstance(value, Tensor) and value.is_floating_point():
         leaves.append(value.detach().clone().requires_grad_())
         return leaves[-1]
     if type(value) in (list, tuple):
         return type(value)(as_leaves(v, leaves) for v in value)
+    if isinstance(value, functools.partial):
+        return functools.partial(value.func, *(as_leaves(v, leaves) for v in value.args),
+                                 **{k: as_leaves(v, leaves) for k, v in value.keywords.items()})
     return value
 
 

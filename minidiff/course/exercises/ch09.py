@@ -267,20 +267,25 @@ class TimesFixed:
         return self.schedule(t.detach())
 
 
-def bent(x: Tensor, t: Tensor) -> Tensor:
+def bent(x: Tensor, t: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """A stand-in for a student: bent in x, and another function at every time."""
     t = t.detach().to(x)
-    return torch.tanh((2 - t) * x) + t / 3
+    return weight * torch.tanh((2 - t) * x) + t / 3
 
 
-def shrink(x: Tensor, t: Tensor) -> Tensor:
+def shrink(x: Tensor, t: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """A stand-in for a teacher: the noisier, the nearer to 0 is its guess."""
-    return (1 - t.detach().to(x) / 2) * x + 0.2 * torch.cos(3 * x)
+    return weight * (1 - t.detach().to(x) / 2) * x + 0.2 * torch.cos(3 * x)
 
 
-def lean(x: Tensor, t: Tensor) -> Tensor:
+def lean(x: Tensor, t: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """A stand-in for a second denoiser, unlike the first."""
-    return torch.sin(x + t.detach().to(x)) + 0.4 * x
+    return torch.sin(x + t.detach().to(x)) + 0.4 * weight * x
+
+
+def weighted(*stand_ins: Callable) -> list[Callable]:
+    """Stand-ins with a weight of their own, so that a check sees whether gradients reach it."""
+    return [partial(f, weight=torch.tensor(1.0)) for f in stand_ins]
 
 
 def reach(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -343,11 +348,11 @@ def consistency_cases() -> list[Case]:
         x = seeded_randn(seed, *shape, dtype=dtype)
         t, u = times_of(shape[0], len(shape), dtype)
         cases.append(Case(f"{named(schedule)}, x {shape}, {dtype_name(dtype)}",
-                          (bent, shrink, TimesFixed(schedule), x, t, u)))
+                          (*weighted(bent, shrink), TimesFixed(schedule), x, t, u)))
     x = seeded_randn(40, 2, 2, dtype=torch.float64)
     t = torch.tensor([[0.1], [0.5]], dtype=torch.float64)
     cases.append(Case("Flow, steps that end at u = 0",
-                      (bent, shrink, TimesFixed(Flow()), x, t, 0 * t)))
+                      (*weighted(bent, shrink), TimesFixed(Flow()), x, t, 0 * t)))
     return cases
 
 
@@ -360,7 +365,7 @@ def matching_cases() -> list[Case]:
         scale = 1 + torch.arange(shape[0]).to(dtype).view(-1, *[1] * (len(shape) - 1))
         t, _ = times_of(shape[0], len(shape), dtype)
         cases.append(Case(f"{named(schedule)}, x {shape}, {dtype_name(dtype)}",
-                          (lean, shrink, TimesFixed(schedule), scale * x, noise.detach(),
+                          (*weighted(lean, shrink), TimesFixed(schedule), scale * x, noise,
                            0.9 * t)))
     return cases
 
@@ -451,8 +456,9 @@ EXERCISES = (
          "Inside torch.no_grad(): y = alpha x + sigma noise; push = (fake(y, t) - teacher(y, t)) / "
          "size, where size is each sample's own mean of |x - teacher(y, t)|; goal = x - push. "
          "Outside: (x - goal).square() / 2, the mean of each sample.",
-         "size = (x - wanted).abs().flatten(1).mean(1); goal = x - (made - wanted) / "
-         "append_dims(size, x); return (x - goal).square().flatten(1).mean(1) / 2."),
+         "with torch.no_grad(): y = alpha * x + sigma * noise; made, wanted = fake(y, t), "
+         "teacher(y, t); size = (x - wanted).abs().flatten(1).mean(1); goal = x - (made - wanted) "
+         "/ append_dims(size, x); then (x - goal).square().flatten(1).mean(1) / 2."),
         matching_cases, ("minidiff.extensions.distribution_matching.matching_loss",)),
     Exercise(
         "c09-halves", "two_halves", "A long step from two halves", 2, 10, 2,

@@ -33,7 +33,8 @@ LEDGER = (
     NotationRow("s", "s", "the time that a step leads to, less than t", "(), in [0, 1]",
         r"DDPM $t - 1$; DDIM $\tau_{i-1}$; EDM $t_{i+1}$"),
     NotationRow("u", "u", "the time of the step before t, in a multistep sampler; in distillation "
-        "a time between s and t", "(), in [0, 1]", "DPM-Solver++ $t_{i-2}$"),
+        "a time between s and t, or where one small step leads", "(), in [0, 1]",
+        "DPM-Solver++ $t_{i-2}$"),
     NotationRow(r"\alpha_t", "alpha", "how much data is in $x_t$", "like t, in [0, 1]",
         r"DDPM $\sqrt{\bar\alpha_t}$; DDIM $\sqrt{\alpha_t}$; EDM 1; rectified flow $t$"),
     NotationRow(r"\sigma_t", "sigma", "how much noise is in $x_t$", "like t, 0 or more",
