@@ -18,8 +18,9 @@ from minidiff import schedules
 from minidiff.data import digits
 from minidiff.data.batches import Dataset, MovingMNIST, batch_sizes, check_batch, load_clips
 from minidiff.data.digits import Digits
-from minidiff.data.moving_mnist import batch_numbers, frame_size
+from minidiff.data.moving_mnist import PAIR_SETS, batch_numbers, frame_size
 from minidiff.data.prompts import MAX_DIGITS, TOKEN_IDS, VOCABULARY
+from minidiff.data.strokes import LETTERS
 from minidiff.denoiser import Denoiser
 from minidiff.runtime.checks import (
     NOTHING,
@@ -46,7 +47,8 @@ NETWORKS = {  # name -> "module:class"; a network of an extension is imported wh
     "shortcut": "minidiff.extensions.shortcut:ShortcutUNet",
     "arc": "minidiff.extensions.arcflow:ArcUNet",
     "given": "minidiff.extensions.conditioning:GivenUNet",
-    "control": "minidiff.extensions.control:ControlUNet"}
+    "control": "minidiff.extensions.control:ControlUNet",
+    "lora": "minidiff.extensions.lora:AdaptedUNet"}
 SCHEDULES = {"flow": schedules.Flow, "cosine": schedules.Cosine,
              "linear betas": schedules.Discrete.linear, "cosine betas": schedules.Discrete.cosine}
 
@@ -60,7 +62,8 @@ METHODS = {  # how a student of few calls is trained -> "module:function(recipe,
     "matching": "minidiff.extensions.distribution_matching:matching"}
 TRAININGS = METHODS | {  # and other trainings than by `build_objective`
     "conditioning": "minidiff.extensions.conditioning:conditioning",
-    "control": "minidiff.extensions.control:control"}
+    "control": "minidiff.extensions.control:control",
+    "adapter": "minidiff.extensions.lora:adapter"}
 TWO_TIMES = ("shortcut", "arc")         # methods whose network is told where its step ends
 ON_PATHS = ("progressive", "consistency", "reflow", "arc")  # methods that walk the teacher's steps
 RENOISED = ("consistency", "matching")  # methods whose guesses are clips, noised anew in sampling
@@ -228,6 +231,29 @@ def mmnist32_path(base: str = "mmnist32", batch: int = 16, lr: float = 2e-3, ema
                   training | {"method": "control", "shift": shift}, sampling)
 
 
+def letter_a(base: str = "mmnist32", rank: int = 4, drawings: int = 100, batch: int = 16,
+             lr: float = 3e-3, ema: float = 0.99, steps: int = 300) -> Recipe:
+    """mmnist32 learns the letter A from a hundred drawings, as a class of its own: an adapter."""
+    recipe = adapter_recipe("letter-a", 1, base, rank, batch=batch, lr=lr, ema=ema, steps=steps)
+    names = [*map(str, range(10)), "A"]
+    return recipe._replace(clips=recipe.clips | dict(
+        letter="A", drawings=drawings, class_names=names, pairs="all"))
+
+
+def style_strokes(base: str = "mmnist32", rank: int = 4, batch: int = 16, lr: float = 3e-3,
+                  ema: float = 0.99, steps: int = 300) -> Recipe:
+    """mmnist32, trained on handwriting, learns to draw the built-in digits: an adapter."""
+    return adapter_recipe("style-strokes", 0, base, rank, batch=batch, lr=lr, ema=ema, steps=steps)
+
+
+def adapter_recipe(name: str, new_classes: int, base: str, rank: int, **training) -> Recipe:
+    """Low-rank changes of mmnist32, perhaps with new classes."""
+    _, model, clips, plan, sampling = mmnist32(**training)
+    net = model["net"] | dict(classes=10 + new_classes, rank=rank, adapters={name: new_classes})
+    return Recipe(name, model | {"network": "lora", "base": base, "net": net}, clips,
+                  plan | {"method": "adapter"}, sampling)
+
+
 def student_recipe(name: str, base: Recipe, teacher: str, method: str, calls: int, substeps: int,
                    shift: float = 3.0, **training) -> Recipe:
     """A student with the network and the clips of another recipe, sampled in a few calls.
@@ -274,8 +300,8 @@ def tiny(channels=(32, 64), patch: int = 4, batch: int = 4, lr: float = 3e-3,
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f.__name__.replace("_", "-"): f
-    for f in (mmnist32, mmnist32_dit, mmnist32_4, mmnist32_frames, mmnist32_path, mmnist64_vae,
-              mmnist64_text, mmnist64_text_4, tiny)}
+    for f in (mmnist32, mmnist32_dit, mmnist32_4, mmnist32_frames, mmnist32_path, letter_a,
+              style_strokes, mmnist64_vae, mmnist64_text, mmnist64_text_4, tiny)}
 RECIPES |= {f"time-{mode}": partial(time_ablation, mode) for mode in TIME_MODES}
 
 
@@ -285,12 +311,14 @@ SETTINGS = {  # a recipe's settings -> what each may be
     "attention": whole(0, 8), "base": TEXT, "batch": whole(1, 65_536), "beta": number(0, 1),
     "bottleneck_channels": WIDTH, "calls": whole(1, 1000), "channels": list_of(WIDTH, 1, 8),
     "critic": number(0, 100), "decoder_only": YES_OR_NO,
-    "depth": whole(1, 64), "dim": WIDTH, "ema": number(0, 1, without_high=True), "images": SHARE,
+    "depth": whole(1, 64), "dim": WIDTH, "drawings": whole(1, 100_000),
+    "ema": number(0, 1, without_high=True), "images": SHARE,
     "latent_channels": whole(1, 64), "latent_noise": SHARE, "lr": number(0, 1, without_low=True),
     "method": one_of(*METHODS),
     "network": one_of("unet", "dit"), "number": either(DIGIT_COUNT, list_of(DIGIT_COUNT, 2, 2)),
     "object_slots": YES_OR_NO, "patch": whole(1, 16), "pool": whole(1, 10**9),
-    "refiner_channels": list_of(WIDTH, 0, 8), "shift": number(0, 1000, without_low=True),
+    "rank": whole(1, 512), "refiner_channels": list_of(WIDTH, 0, 8),
+    "shift": number(0, 1000, without_low=True),
     "steps": whole(1, 10**9), "substeps": whole(1, 1000), "teacher": TEXT,
     "temporal_layers": list_of(one_of(*TEMPORAL_LAYERS), 0, 2),
     "time": one_of(*TIME_MODES), "times": one_of("logit-normal", "uniform"), "vae": TEXT,
@@ -304,6 +332,8 @@ FACTS = {  # the parts of a recipe that a file holds -> what each fact in them m
               "sprite": either(NOTHING, whole(1, 4096)),
               "channels": either(NOTHING, whole(1, 64)), "dataset": TEXT,
               "class_names": either(NOTHING, list_of(TEXT, 0, 10_000)),
+              "letter": one_of(*LETTERS), "drawings": SETTINGS["drawings"],
+              "pairs": one_of(*PAIR_SETS),
               "speed": either(NOTHING, list_of(number(0, 4096), 2, 2))},
     "training": {k: SETTINGS[k] for k in ("batch", "lr", "ema", "steps", "times", "images", "shift",
                                           "decoder_only", "latent_noise", "calls", "substeps",
@@ -438,10 +468,13 @@ def vae_objective(latent_noise: float = 0.0) -> Objective:
 
 def moving_mnist_dataset(recipe: Recipe, source: str | Path | Digits) -> MovingMNIST:
     """Bouncing digits as a recipe wants them. source: digits, or what `digits.load` takes."""
-    if not isinstance(source, Digits):
+    clips = recipe.clips
+    if "letter" in clips:
+        source = digits.letters(clips["letter"], "train", clips["drawings"], recipe.classes - 1)
+    elif not isinstance(source, Digits):
         source = digits.load(source, "train")
-    settings = {k: v for k, v in recipe.clips.items() if k not in (
-        "dataset", "channels", "class_names")}
+    settings = {k: v for k, v in clips.items() if k not in (
+        "dataset", "channels", "class_names", "letter", "drawings")}
     return MovingMNIST(source, recipe.conditions, recipe.training.get("pool"), **settings)
 
 

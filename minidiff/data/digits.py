@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minidiff.data.strokes import strokes
+from minidiff.data.strokes import LETTERS, strokes
 
-__all__ = ["SPLITS", "Digits", "built_in", "checked_sprites", "download_mnist", "load", "mnist",
-           "read_idx", "strokes"]
+__all__ = ["SPLITS", "Digits", "built_in", "checked_sprites", "download_mnist", "letters", "load",
+           "mnist", "read_idx", "strokes"]
 SPLITS = ("train", "val", "test")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4"}          # an IDX file's third byte -> type
@@ -53,6 +53,12 @@ def load(source: str | Path | Tensor = "builtin", split: str = "train", n: int =
 def built_in(split: str = "train", n: int = 20_000) -> Digits:
     """n digits drawn from curves (`strokes`); each split has its own seed."""
     return Digits(*strokes(n, seed=1000 + SPLITS.index(split)), "builtin")
+
+
+def letters(letter: str, split: str = "train", n: int = 100, label: int = 10) -> Digits:
+    """n drawings of one letter of `strokes.LETTERS`, all with the same label; as `built_in`."""
+    images, _ = strokes(n, seed=2000 + SPLITS.index(split), table=LETTERS[letter])
+    return Digits(images, torch.full((n,), label, device="cpu"), "letters")
 
 
 def split_sprites(images: Tensor, split: str) -> Digits:
