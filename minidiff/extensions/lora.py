@@ -27,7 +27,7 @@ from minidiff.train import Objective, denoising_objective, draw_integers
 from minidiff.unet import UNet
 
 PRIOR_CLIPS, PRIOR_STEPS = 64, 10   # of the base's own clips of old classes, and how they are made
-SMALLEST = 32                   # matrices with fewer rows or columns are left as they are
+MIN_SIDE = 32                   # matrices with fewer rows or columns are left as they are
 EMBEDDING = "class_embedding.weight"
 
 
@@ -130,10 +130,10 @@ class AdaptedUNet(nn.Module):
 def adapted_shapes(net: nn.Module) -> dict[str, torch.Size]:
     """The weights of a network that adapters change: those of its convolutions and linear layers.
 
-    Matrices with fewer than `SMALLEST` rows or columns are left out.
+    Matrices with fewer than `MIN_SIDE` rows or columns are left out.
     """
     kinds = nn.Linear | nn.modules.conv._ConvNd
     shapes = {f"{name}.weight": module.weight.shape for name, module in net.named_modules()
               if isinstance(module, kinds)}
     return {name: shape for name, shape in shapes.items()
-            if min(shape[0], shape[1:].numel()) >= SMALLEST}
+            if min(shape[0], shape[1:].numel()) >= MIN_SIDE}

@@ -56,7 +56,7 @@ def test_the_demo_writes_all_that_it_promises(demo):
     assert row["n"] == 32 and row["SCORE"] < 0.5                            # 30 steps: no digit yet
     report = (demo / "report.html").read_text()
     assert "real clips" in report and "http" not in report.replace("http-equiv", "")
-    assert "a wider network, saw 160,000 clips, 1333 times as many: SCORE 0." in report
+    assert "a wider network, saw 256,000 clips, 2133 times as many: SCORE 0." in report
     assert len((demo / "log.csv").read_text().splitlines()) == 31
 
 
