@@ -630,7 +630,7 @@ def test_whatever_a_function_does_gets_a_sentence_and_the_next_is_graded(process
         function("handful_guess", "return bytearray(500 * 2**20)"),
         function("ddpm_step", "while True:", "    try:", "        while True:", "            pass",
                  "    except BaseException:", "        pass"),
-        function("reverse", "print('seen')", "return torch.zeros(50_000_000)")]
+        function("reverse", "print('seen')", "return torch.zeros(20_000_000)")]
     grades = graded(process, tmp_path, *hostile)
     says = {id: g.diagnosis for id, g in grades.items()}
     assert "does not come to an end" in says["c02-loss"]
@@ -638,7 +638,7 @@ def test_whatever_a_function_does_gets_a_sentence_and_the_next_is_graded(process
     assert grades["c02-x0"].points == 1
     assert "more than the 300 MB" in says["c02-handful"]
     assert "stopped after 6 s" in says["c02-step"]
-    assert "tensor of 200 MB" in says["c02-reverse"]
+    assert "tensor of 80 MB" in says["c02-reverse"]
     assert "seen" not in capfd.readouterr().out
 
 
