@@ -17,9 +17,12 @@ from tqdm import tqdm
 
 from minidiff import pipeline, recipes
 from minidiff.data import media
+from minidiff.data.batches import read_gif
 from minidiff.evaluation import digit_classifier, evaluate, reference_rows, scoreboard
 from minidiff.evaluation.metrics import MIN_CLIPS
 from minidiff.evaluation.references import reference_for, reference_name
+from minidiff.extensions.conditioning import kept
+from minidiff.extensions.editing import redraw, repaint
 from minidiff.runtime import distributed, files
 from minidiff.runtime.folders import check_output_file
 from minidiff.runtime.memory import available_memory, check_memory
@@ -161,6 +164,30 @@ def sample(args) -> None:
     media.save(torch.cat([v.tensor for v in videos]), args.out)
     what = ", ".join(dict.fromkeys(a for v in videos for a in v.prompts))
     print(f"{n} clip{'s' * (n > 1)}{f' of {what}' if what else ''} in {args.out}")
+
+
+def edit(args) -> None:
+    """Make a part of given clips, or all of them, anew and write them into one file."""
+    check_output_file(args.out)
+    model = pipeline.load(args.model, best_device())
+    if isinstance(model, VAE):
+        raise ValueError(f"{args.model} is a VAE: it encodes and decodes clips but makes none.")
+    clips = 2 * clips_to_edit(args.clips) - 1
+    prompt = args.prompt if args.digit is None else args.digit
+    if args.redraw:
+        video = redraw(model, clips, args.redraw, prompt, seed=args.seed)
+    else:
+        sampler = repaint(args.repeats) if args.repeats > 1 else None
+        where = kept(args.keep, model.recipe.shape)
+        video = model(prompt, n=len(clips), given=clips, where=where, seed=args.seed,
+                      sampler=sampler)
+    media.save(video.tensor, args.out)
+    print(f"{len(clips)} clip{'s' * (len(clips) > 1)} in {args.out}")
+
+
+def clips_to_edit(path: Path) -> torch.Tensor:
+    """Clips (N, T, C, H, W) in [0, 1] from an .npy file, or one clip from a GIF."""
+    return read_gif(path)[None] if path.suffix.lower() == ".gif" else media.read_npy(path)
 
 
 def check_sample_size(model: pipeline.Pipeline, args) -> None:

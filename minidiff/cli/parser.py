@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   python -m minidiff demo                                       train a model, look at it, score it
   python -m minidiff sample mmnist32 --digit 3 --out three.gif  a video from the shipped model
   python -m minidiff sample mmnist64-text --prompt "a 3 moving left" --out left.gif
+  python -m minidiff edit mmnist32 clips.npy --keep first --digit 3 --out rest.gif
   python -m minidiff train mmnist32 --digits mnist --minutes 60 --out runs/mine
   python -m minidiff score runs/mine/model.safetensors --json row.json
   python -m minidiff doctor                                     what this machine has and lacks"""
@@ -34,6 +35,8 @@ def option_conflict(args: argparse.Namespace) -> str | None:
         if own := [f"--{k}" for k, v in given.items() if v not in (None, [])]:
             return (f"--resume goes on with the folder's own settings; leave {' and '.join(own)} "
                     "away, or train into another --out folder")
+    if args.command == "edit" and args.repeats > 1 and not args.keep:
+        return "--repeats belong to --keep: --redraw keeps no pixels that the rest could fit to"
     if args.command == "score" and args.labels and not args.what.endswith(".npy"):
         return "--labels belong to clips; for a model the command chooses the digits"
     return None
@@ -48,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add_demo(commands)
     add_train(commands)
     add_sample(commands)
+    add_edit(commands)
     add_score(commands)
     text = "list what can be trained, with minutes and memory on this machine"
     commands.add_parser("recipes", help=text, description=text[0].upper() + text[1:] + ".")
@@ -122,6 +126,33 @@ def add_sample(commands) -> None:
     p.add_argument("--out", type=output_path, required=True, metavar="FILE",
                    help="ends in .gif, .png (contact sheet) or .npy "
                         "(float32, (N, T, C, H, W), in [0, 1])")
+
+
+def add_edit(commands) -> None:
+    """The options of `edit`."""
+    from minidiff.extensions.conditioning import KEPT
+    p = commands.add_parser(
+        "edit", help="make a part of given clips anew, or all of them with another digit",
+        description="Keep some frames or a region of clips and make the rest, or redraw whole "
+                    "clips from a noisy version of them.")
+    p.add_argument("model", type=known_name("model"), metavar="NAME_OR_FILE",
+                   help="a checkpoint's name or a model.safetensors")
+    p.add_argument("clips", type=user_path, metavar="CLIPS",
+                   help="clips as .npy in [0, 1], as `sample` writes them, or one clip as .gif")
+    how = p.add_mutually_exclusive_group(required=True)
+    how.add_argument("--keep", choices=KEPT, help="what of the clips stays; the rest is made")
+    how.add_argument("--redraw", type=positive_number, metavar="T0",
+                     help="make all anew, from noise of time T0, above 0 to 1: below .75 a digit "
+                          "mostly stays the same, up to .9 its path does")
+    wish = p.add_mutually_exclusive_group()
+    wish.add_argument("--digit", type=parse_digit, metavar="D", help="the digit to show")
+    wish.add_argument("--prompt", metavar="TEXT", help="what to show, for a text model")
+    p.add_argument("--repeats", type=whole_number(1, 1000), default=1, metavar="R",
+                   help="with --keep: make every step R times, so that the rest fits better "
+                        "(RePaint; default: %(default)s)")
+    seed_option(p)
+    p.add_argument("--out", type=output_path, required=True, metavar="FILE",
+                   help="ends in .gif, .png (contact sheet) or .npy")
 
 
 def add_score(commands) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from minidiff.__main__ import main
 from minidiff.cli import demo as demo_module
+from minidiff.data import media
 from minidiff.evaluation.rows import HEADLINE_METRICS
 from minidiff.pipeline import save_model
 from minidiff.recipes import build_model, get_recipe
@@ -462,3 +463,38 @@ def test_help_is_there_for_every_command(capsys):
             main([*args, "--help"])
         assert stop.value.code == 0
         assert len(capsys.readouterr().out) > 120
+
+
+# edit
+
+def test_edit_keeps_a_part_of_given_clips_and_makes_the_rest(trained, tmp_path, capsys):
+    model, clips, out = str(trained / "model.safetensors"), tmp_path / "in.npy", tmp_path / "o.npy"
+    given = np.random.default_rng(0).random((2, 8, 1, 32, 32), np.float32)
+    np.save(clips, given)
+    for more in ([], ["--repeats", "2"]):
+        assert main(["edit", model, str(clips), "--keep", "left", "--digit", "3", *more,
+                     "--out", str(out)]) == 0
+        made = np.load(out)
+        np.testing.assert_allclose(made[..., :16], given[..., :16], atol=1e-6)
+        assert (made[..., 16:] != given[..., 16:]).any()
+    assert "2 clips in" in capsys.readouterr().out
+
+
+def test_edit_redraws_clips_and_reads_a_gif(trained, tmp_path):
+    model, gif, out = str(trained / "model.safetensors"), tmp_path / "in.gif", tmp_path / "o.npy"
+    media.save(torch.rand(1, 8, 1, 32, 32), gif, scale=1)
+    assert main(["edit", model, str(gif), "--redraw", "0.3", "--digit", "3",
+                 "--out", str(out)]) == 0
+    assert np.load(out).shape == (1, 8, 1, 32, 32)
+
+
+def test_edit_refuses_what_does_not_fit(trained, tmp_path, capsys):
+    model, clips = trained / "model.safetensors", tmp_path / "in.npy"
+    np.save(clips, np.zeros((1, 8, 1, 16, 16), np.float32))
+    out = ["--out", str(tmp_path / "o.gif")]
+    assert_fails(["edit", model, clips, "--keep", "first", *out], "given must broadcast", capsys)
+    np.save(clips, np.zeros((1, 8, 1, 32, 32), np.float32))
+    assert_fails(["edit", model, clips, "--redraw", "2", *out], "t0 must be a number", capsys)
+    with pytest.raises(SystemExit):
+        main(["edit", str(model), str(clips), "--redraw", "0.5", "--repeats", "3", *out])
+    assert "--repeats belong to --keep" in capsys.readouterr().err
