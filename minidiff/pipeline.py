@@ -260,6 +260,8 @@ class Pipeline:
             if isinstance(given, media.NotebookVideo):
                 given = 2 * given.clips - 1
             inputs["given"], inputs["where"] = check_known(given, where, shape, n)
+        if hint is None and strength != 1:
+            raise ValueError("strength belongs to a hint; give both, or leave strength out.")
         if hint is not None:
             if "hint" not in self.net_inputs():
                 raise ValueError(f"{self.recipe.name} takes no hint; mmnist32-path does.")

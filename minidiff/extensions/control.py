@@ -20,7 +20,6 @@ from minidiff.layers import zero_module
 from minidiff.pipeline import base_weights
 from minidiff.recipes import Recipe, Training, training_by
 from minidiff.runtime import files
-from minidiff.runtime.distributed import sharded_draw
 from minidiff.schedules import append_dims
 from minidiff.train import Objective, draw_noise, draw_times, drop_conditions
 from minidiff.unet import UNet, per_frame, walk_down
@@ -98,18 +97,18 @@ def control_objective(null=None, p_drop: float = 0.1, times: str = "logit-normal
                   g: torch.Generator) -> Tensor:
         cond = drop_conditions(cond, null, p_drop, g)
         t, noise = draw_times(len(x0), g, times, shift), draw_noise(x0, g)
-        drawn = sharded_draw(len(x0), lambda n: torch.rand(n, generator=g, device=x0.device))
-        hint = dots(ink_centres(x0), x0.shape[-2:]) * append_dims(drawn >= p_drop, x0)
+        shown = draw_times(len(x0), g, "uniform") >= p_drop
+        hint = dots(centres_of_ink(x0), x0.shape[-2:]) * append_dims(shown, x0)
         return denoiser.loss(x0, cond, t, noise, hint=hint)
     return objective
 
 
-def ink_centres(x: Tensor) -> Tensor:
+def centres_of_ink(x: Tensor) -> Tensor:
     """The ink's centre in each frame of clips (B, T, C, H, W) in [-1, 1]: (B, T, 2), (y, x) in px.
 
     A frame without ink has its middle.
     """
-    ink = (x.mean(2) + 1) / 2 + 1e-6                                              # (B, T, H, W)
+    ink = (x.mean(2) + 1) / 2                                                     # (B, T, H, W)
     ink = ink * (ink > 0.1) + 1e-6
     rows, columns = ink.sum(3), ink.sum(2)
     places = (torch.arange(n, device=x.device, dtype=ink.dtype) + 0.5 for n in x.shape[-2:])

@@ -4,7 +4,13 @@ import torch
 
 from minidiff import pipeline
 from minidiff.denoiser import Denoiser
-from minidiff.extensions.control import ControlUNet, control_objective, dots, ink_centres, path_hint
+from minidiff.extensions.control import (
+    ControlUNet,
+    centres_of_ink,
+    control_objective,
+    dots,
+    path_hint,
+)
 from minidiff.recipes import build_training, get_recipe, tiny
 from minidiff.runtime import files
 from minidiff.schedules import Flow
@@ -99,7 +105,7 @@ def test_a_dot_is_where_the_path_is():
     path = torch.tensor([[8.0, 20.0], [16.5, 3.25]])
     hint = dots(path, (32, 24))
     assert hint.shape == (2, 1, 32, 24) and hint.max() <= 1
-    assert torch.allclose(ink_centres(2 * hint[None] - 1)[0], path, atol=0.1)
+    assert torch.allclose(centres_of_ink(2 * hint[None] - 1)[0], path, atol=0.1)
 
 
 def test_the_objective_s_hint_is_the_centre_of_each_frame_s_ink():
@@ -114,7 +120,8 @@ def test_the_objective_s_hint_is_the_centre_of_each_frame_s_ink():
     control_objective()(Denoiser(Spy(), Flow(), "flow"), x0, None, torch.manual_seed(0))
     given = seen[0].flatten(1).any(1)
     assert given.float().mean().item() == pytest.approx(0.9, abs=0.07)
-    assert torch.allclose(ink_centres(2 * seen[0][given] - 1), ink_centres(x0[given]), atol=0.1)
+    hinted, real = centres_of_ink(2 * seen[0][given] - 1), centres_of_ink(x0[given])
+    assert torch.allclose(hinted, real, atol=0.1)
 
 
 def test_a_path_that_digits_cannot_fly_is_said():
@@ -141,6 +148,8 @@ def test_hints_that_do_not_fit_are_refused(base, tmp_path):
         model(1, hint=2 * torch.ones(SHAPE), steps=1)
     with pytest.raises(ValueError, match="strength must be a number"):
         model(1, hint=torch.zeros(SHAPE), strength=-1, steps=1)
+    with pytest.raises(ValueError, match="strength belongs to a hint"):
+        model(1, strength=0.5, steps=1)
 
 
 def test_a_control_network_s_names_are_those_of_a_unet():
