@@ -425,6 +425,22 @@ baseline("white dots just outside the digit", "dirt", part="ID", at_most=.60)(
     partial(flashing, number=4, beside=True))
 
 
+@baseline("8 white pixels in one frame", "dirt", part="ID", at_most=.60)
+def one_dirty_frame(s: Studio) -> Tensor:
+    """White pixels away from the digit in the third frame; all other frames are clean."""
+    x = real(s)
+    x[:, 2] = flashing(s, 8)[:, 2]
+    return x
+
+
+@baseline("a fine checkerboard over the ink", "dirt", part="ID", at_most=.60)
+def checkerboard(s: Studio) -> Tensor:
+    """Every second pixel is half as bright, the other ones in the next frame."""
+    row, column, frame = (torch.arange(n) for n in (s.size, s.size, s.frames))
+    odd = (row[:, None] + column + frame[:, None, None, None]) % 2               # (T, 1, S, S)
+    return real(s) * (1 - .5 * odd)
+
+
 @baseline("a background that flashes", "dirt", part="ID", at_most=.60)
 def flashing_background(s: Studio) -> Tensor:
     """Grey .4 behind the digit in every second frame."""

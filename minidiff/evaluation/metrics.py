@@ -43,6 +43,8 @@ MIN_CLIPS, MIN_FRAMES = 32, 4
 DIRT = 0.5                    # white pixels outside the box that leave 1/e of a frame's mark
 INVISIBLE = 0.02              # differences from the background that no eye sees
 FAINT = 0.4                   # the brightest pixel of a digit that can hardly be seen; real: .5 up
+GRAIN = 0.03                  # of the energy lies in the finest checkerboard; real clips: less
+GRAIN_UNIT = 0.02             # more of it leaves 1/e of a clip's mark
 ODD_FRAME = 0.1               # by so much one frame may differ more from the others than they do
 DISAGREEMENT = 0.25           # 1 - cos^2 of two pictures that leaves 1/e of a frame's mark
 GREY_TOLERANCE = 0.02         # channels that differ by more are colours
@@ -190,7 +192,7 @@ def measure_batch(x: Tensor, sprite: int, K: int) -> Measurements:
             found.centres, whole & found.visible, found.probabilities, confident, size, sprite)
         found = FrameFeatures(*(reorder(v, order) for v in found))._replace(centres=centres)
     flicker = background_flicker(x, found.centres, sprite).repeat_interleave(K)
-    clean = cleanness(grey, found.centres, sprite)                               # (n, T)
+    clean = cleanness(grey, found.centres, sprite) * smoothness(x)[:, None]      # (n, T)
     agreement = clean if K == 1 else clean * composed_agreement(x, found, known, sprite)
     found = FrameFeatures(*(rearrange(v, "n t k ... -> (n k) t ...") for v in found))
     known, occluded = (rearrange(v, "n t k -> (n k) t") for v in (known, occluded))
@@ -212,12 +214,28 @@ def cleanness(x: Tensor, centres: Tensor, sprite: int) -> Tensor:
     exp(-dirt / DIRT), where dirt is the squared difference from the clip's median, summed over
     pixels outside the digits' boxes and, everywhere, over darker ones: one white pixel counts 1,
     fifty of .1 about .3. A background that is even all the time is no dirt, nor is what no eye
-    sees (`INVISIBLE`).
+    sees (`INVISIBLE`). One dirty frame is seen in the others, too: half of each frame's mark is the
+    worst frame's.
     """
     off = x - x.flatten(1).median(-1).values[:, None, None, None]
     where = torch.maximum(outside_boxes(centres, x.shape[-1], sprite, margin=1), (off < 0).float())
     dirt = ((off.abs() - INVISIBLE).clamp(min=0).square() * where).sum((2, 3))
-    return (-dirt / DIRT).exp()
+    clean = (-dirt / DIRT).exp()
+    return clean * (1 + clean.amin(1, keepdim=True)) / 2
+
+
+def smoothness(x: Tensor) -> Tensor:
+    """How free of grain clips x (n, T, S, S) are, (n,) from 0 to 1.
+
+    Grain is the share of the ink's energy in the finest checkerboard, [1, -2, 1] on both axes. Ink
+    has strokes of two or three pixels and hardly any (`GRAIN`); the windows, which are smoothed,
+    would not show it.
+    """
+    line = torch.tensor([1., -2., 1.]) / 4
+    fine = F.conv2d(x.flatten(0, 1)[:, None], (line[:, None] * line)[None, None], padding=1)
+    grain = fine.unflatten(0, x.shape[:2]).square().sum((1, 2, 3, 4)) / x.square().sum(
+        (1, 2, 3)).clamp(min=1)
+    return (-(grain - GRAIN).clamp(min=0) / GRAIN_UNIT).exp()
 
 
 def composed_agreement(x: Tensor, found: FrameFeatures, known: Tensor, sprite: int) -> Tensor:
