@@ -55,6 +55,7 @@ def model_card(model, args: argparse.Namespace, target: Path, score: dict) -> di
     return {"name": target.stem, "sha256": files.digest(tensors),
             "megabytes": round(target.stat().st_size / 1e6, 2),
             "parameters": sum(t.numel() for t in tensors.values()),
+            **base_of(metadata),
             "command": args.command, "digits": args.digits,
             "seed": metadata["seed"], "clips": args.clips or metadata["clips"],
             "minutes": args.minutes or metadata["minutes"],
@@ -63,6 +64,12 @@ def model_card(model, args: argparse.Namespace, target: Path, score: dict) -> di
             "date": date.today().isoformat(), "streams": args.streams,
             **({} if isinstance(model, VAE) else {"sampling": model.sampling}),
             "score": score, "limits": limits(metadata["recipe"]["clips"])}
+
+
+def base_of(metadata: dict) -> dict:
+    """The model that a branch or an adapter belongs to, if it is one: its name and sha256."""
+    name = metadata["recipe"]["model"].get("base")
+    return {"base": {"name": name, "sha256": metadata["base"]}} if name else {}
 
 
 def limits(clips: dict) -> str:

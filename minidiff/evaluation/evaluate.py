@@ -42,16 +42,16 @@ class SampleConditions(NamedTuple):
 @none_means_default
 def evaluation_conditions(model: Pipeline, n: int, seed: int = 0,
                           pairs: str = "seen") -> SampleConditions:
-    """Conditions of n clips: the classes in turn, or plain prompts with as many digits as possible.
+    """Conditions of n clips: the ten digits in turn, or plain prompts with as many as possible.
 
     pairs: the (digit, direction) pairs that prompts name, as in `moving_mnist`. Raises ValueError
     for a model that takes neither digits nor prompts of digits.
     """
-    if model.recipe.classes and model.recipe.classes > 10:
-        raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, and "
-                         "the scoreboard knows ten digits.")
+    if (model.recipe.classes or 0) > 10 and model.recipe.class_names[:10] != [*"0123456789"]:
+        raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, the "
+                         "first ten of them no digits, and the scoreboard knows ten digits.")
     if model.recipe.classes:
-        return SampleConditions(None, model.make_labels(None, n), None)
+        return SampleConditions(None, model.make_labels(None, n) % 10, None)
     if not model.recipe.vocabulary:
         raise ValueError("This model is not judged: it takes neither digits nor prompts. Sample "
                          "its clips and score them without labels (scoreboard.score).")
