@@ -45,8 +45,9 @@ def main() -> None:
     paths = judge(to_unit(real.x), new).path
     kept, changed = [], []
     for t0 in args.times:
+        batches = zip(real.x.split(BATCH), new.split(BATCH), strict=True)
         clips = torch.cat([redraw(model, x, t0, labels=labels, seed=args.seed).tensor
-                           for x, labels in zip(real.x.split(BATCH), new.split(BATCH), strict=True)])
+                           for x, labels in batches])
         found = judge(clips, new)
         path, read = near(found.path, paths), found.kept.mean(1)
         kept.append(path)
@@ -54,8 +55,8 @@ def main() -> None:
         if not table.has(t0=t0, seed=args.seed):
             table.add(t0=t0, seed=args.seed, n=args.n, **{
                 "path": path.mean().item(), "path_half": half(path), "class": read.mean().item(),
-                "class_half": half(read), "chance": near(found.path, paths.roll(1, 0)).mean().item(),
-            })
+                "class_half": half(read),
+                "chance": near(found.path, paths.roll(1, 0)).mean().item()})
         print(f"t0 {t0:4}   path kept {path.mean():.3f} ± {half(path):.3f}   "
               f"class changed {read.mean():.3f} ± {half(read):.3f}", flush=True)
     at, around = crossing(torch.tensor(args.times), torch.stack(changed), torch.stack(kept))
