@@ -12,7 +12,7 @@ from minidiff.data.prompts import ObjectSpec, describe
 from minidiff.evaluation import scoreboard
 from minidiff.evaluation.metrics import MIN_CLIPS, check_pixels, frame_side
 from minidiff.evaluation.references import reference_name
-from minidiff.pipeline import GeneratedVideo, Pipeline
+from minidiff.pipeline import GeneratedVideo, Pipeline, check_count
 from minidiff.recipes import Recipe, frame_sizes
 from minidiff.runtime.precision import autocast
 from minidiff.runtime.seeds import generator
@@ -51,7 +51,8 @@ def evaluation_conditions(model: Pipeline, n: int, seed: int = 0,
         raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, the "
                          "first ten of them no digits, and the scoreboard knows ten digits.")
     if model.recipe.classes:
-        return SampleConditions(None, model.make_labels(None, n) % 10, None)
+        labels = torch.arange(check_count(n), device="cpu") % min(model.recipe.classes, 10)
+        return SampleConditions(None, labels, None)
     if not model.recipe.vocabulary:
         raise ValueError("This model is not judged: it takes neither digits nor prompts. Sample "
                          "its clips and score them without labels (scoreboard.score).")

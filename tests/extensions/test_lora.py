@@ -2,8 +2,12 @@
 import pytest
 import torch
 
+from minidiff import pipeline
 from minidiff.denoiser import Denoiser
+from minidiff.evaluation.evaluate import evaluation_conditions
 from minidiff.extensions.lora import AdaptedUNet, adapted_shapes
+from minidiff.extensions.several_adapters import combined
+from minidiff.recipes import build_model, build_training, get_recipe, tiny
 from minidiff.runtime import files
 from minidiff.schedules import Flow
 from minidiff.train import TrainState, denoising_objective, train
@@ -106,3 +110,89 @@ def test_convolutions_are_adapted_and_small_matrices_are_not(base):
     assert "conv_out.weight" not in shapes and "down.0.blocks.0.conv2.weight" in shapes
     change = adapted(base, one=0).adapters["one"].changes()["down.0.blocks.0.conv2.weight"]
     assert change.shape == (32, 32, 3, 3) and not change.any()
+
+
+# Files
+
+def small_base(path, seed: int = 0):
+    """A tiny class model's file."""
+    recipe = tiny()
+    recipe = recipe._replace(model=recipe.model | {"net": SMALL | {
+        "channels": [32, 64], "classes": 10}})
+    torch.manual_seed(seed)
+    model = build_training(recipe).state.ema.model
+    torch.nn.init.normal_(model.net.conv_out.weight, std=0.1)
+    pipeline.save_model(path, model, {"recipe": recipe._asdict()})
+    return path
+
+
+def adapter_file(path, kind: str, base, seed: int = 3, **settings):
+    """A file of an adapter that was not trained but filled with random numbers."""
+    recipe = get_recipe(kind, base=str(base), **settings)
+    net = recipe.model["net"] | SMALL | {"channels": [32, 64]}
+    recipe = recipe._replace(model=recipe.model | {"net": net})
+    denoiser = build_model(recipe.model)
+    files.load_into_larger(denoiser, pipeline.base_weights(recipe, denoiser.net))
+    fill(denoiser.net, kind, seed)
+    metadata = {"recipe": recipe._asdict(), "base": pipeline.base_sha256(recipe), "digits": "mnist"}
+    pipeline.save_model(path, denoiser, metadata)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A base, and a letter's and a style's adapter on it."""
+    base = small_base(tmp_path / "base.safetensors")
+    adapter_file(tmp_path / "letter.safetensors", "letter-a", base)
+    adapter_file(tmp_path / "style.safetensors", "style-strokes", base, seed=4)
+    return tmp_path
+
+
+def one_call(model, label: int = 10) -> torch.Tensor:
+    x = torch.randn(1, *model.sample_shape(), generator=torch.manual_seed(0))
+    with torch.no_grad():
+        return model.denoiser.net(x, torch.tensor([0.7]), torch.tensor([label]))
+
+
+def test_files_of_several_adapters_make_one_model(folder):
+    files_ = [folder / "letter.safetensors", folder / "style.safetensors"]
+    both, letter = combined(files_), pipeline.load(files_[0])
+    assert both.recipe.class_names == letter.recipe.class_names == [*"0123456789", "A"]
+    assert torch.equal(one_call(combined(files_, [1, 0])), one_call(letter))
+    assert not torch.allclose(one_call(both), one_call(letter), atol=1e-3)
+    assert torch.allclose(both.denoiser.net.merged()(*inputs_of(both)), one_call(both), atol=1e-5)
+    turned = combined(files_[::-1])                  # the letter's class is 10 in any order
+    assert torch.allclose(one_call(turned), one_call(both), atol=1e-5)
+
+
+def inputs_of(model) -> tuple:
+    x = torch.randn(1, *model.sample_shape(), generator=torch.manual_seed(0))
+    return x, torch.tensor([0.7]), torch.tensor([10])
+
+
+def test_a_letter_s_model_is_judged_by_its_digits(folder):
+    conditions = evaluation_conditions(pipeline.load(folder / "letter.safetensors"), 12)
+    assert conditions.labels.tolist() == [*range(10), 0, 1]
+
+
+def test_adapters_that_do_not_fit_each_other_are_refused(folder):
+    letter, style = folder / "letter.safetensors", folder / "style.safetensors"
+    other = small_base(folder / "other.safetensors", seed=1)
+    strange = adapter_file(folder / "strange.safetensors", "style-strokes", other)
+    wide = adapter_file(folder / "wide.safetensors", "style-strokes",
+                        folder / "base.safetensors", rank=8)
+    for names, weights, words in (
+            ([letter, letter], None, "have one name: letter-a, letter-a"),
+            ([letter, strange], None, "different bases: letter-a for .* style-strokes for"),
+            ([letter, wide], None, "ranks 4, 8"),
+            ([letter, folder / "base.safetensors"], None, "is no adapter"),
+            ([letter, style], [1.0], "a list of 2 to 2 values"),
+            ([], None, "one adapter or more")):
+        with pytest.raises(ValueError, match=words):
+            combined(names, weights)
+
+
+def test_an_adapter_of_another_base_is_refused(folder):
+    small_base(folder / "base.safetensors", seed=5)
+    with pytest.raises(ValueError, match=r"was made for another .*base\.safetensors"):
+        pipeline.load(folder / "letter.safetensors")
