@@ -5,9 +5,11 @@
 No clip is picked: each is the first that the model makes of its prompt.
 """
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 import minidiff
@@ -35,17 +37,25 @@ def tile(frame: np.ndarray, words: str) -> Image.Image:
     return out
 
 
-def gallery_frames(clips: np.ndarray) -> list[Image.Image]:
+def gallery_frames(clips: np.ndarray, captions: Sequence[str]) -> list[Image.Image]:
     """All clips (N, T, H, W), bytes, side by side: one image for each frame, in 16 greys."""
     frames = []
     for k in range(clips.shape[1]):
         size = COLUMNS * (TILE_SIZE + 4), len(clips) // COLUMNS * (TILE_SIZE + CAPTION_HEIGHT)
         sheet = Image.new("L", size, 255)
-        for i, words in enumerate(PROMPTS):
+        for i, words in enumerate(captions):
             place = i % COLUMNS * (TILE_SIZE + 4), i // COLUMNS * (TILE_SIZE + CAPTION_HEIGHT)
             sheet.paste(tile(clips[i, k], words), place)
         frames.append(sheet.quantize(16))
     return frames
+
+
+def save_gallery(clips: torch.Tensor, captions: Sequence[str], path: Path) -> None:
+    """Clips (N, T, 1, H, W) in [0, 1], five in a row, each with its caption, as a GIF."""
+    first, *rest = gallery_frames((clips[:, :, 0] * 255).round().byte().numpy(), captions)
+    with atomic_write(path) as draft:
+        first.save(draft, "GIF", save_all=True, append_images=rest, duration=120, loop=0)
+    print(f"{len(captions)} clips in {path} ({path.stat().st_size / 1e3:.0f} kB)")
 
 
 def main() -> None:
@@ -57,11 +67,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, default=Path(__file__).parent / "prompt_gallery.gif")
     args = p.parse_args()
     video = minidiff.load(args.model)(list(PROMPTS), seed=args.seed)
-    first, *rest = gallery_frames((video.tensor[:, :, 0] * 255).round().byte().numpy())
-    with atomic_write(args.out) as draft:
-        first.save(draft, "GIF", save_all=True, append_images=rest, duration=120, loop=0)
-    print(f"{len(PROMPTS)} prompts, seed {args.seed}, in {args.out} "
-          f"({args.out.stat().st_size / 1e3:.0f} kB)")
+    save_gallery(video.tensor, PROMPTS, args.out)
 
 
 if __name__ == "__main__":
