@@ -404,8 +404,9 @@ RIGHT = {
     "c10-bug": (3, (
         "Guidance acts on the class. With 1 in place of 1.5 it does not move, either.",
         "Leave that out, and it does not move, either: what is fixed is fixed rightly.",
-        "With the right mask the other frames of `given` are hidden, whatever they hold. Stable "
-        "Video Diffusion repeats its picture, too.",
+        "With `real` in its place it moves, but look why: the network is told frames 1 to 7 and "
+        "copies them. With the right mask they are hidden, whatever they hold; Stable Video "
+        "Diffusion repeats its picture, too.",
         "The network is told that frames 1 to 7 are given, and they hold the picture. So it copies "
         "them; with the mask the right way round the same clips move.")),
 }

@@ -331,7 +331,7 @@ QUESTIONS = (
              "The shipped mmnist32 was never told a pixel. Its guess is replaced by the known "
              "picture in frame 0, in all 20 steps. What do frames 1 to 7 show?",
              ("The same digit, which moves on from where it is",
-              "A steady clip of that class, but at another place and often in another hand",
+              "A steady clip of that class, but of another hand, or at another place",
               "The picture of frame 0, again and again",
               "Blurred digits, without a clear path")),
     Question("c10-steps", "predict",
