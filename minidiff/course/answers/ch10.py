@@ -49,7 +49,7 @@ def draw_masks(u: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return (torch.where(kind < 0.5, ends, parts) & (drop >= 0.1)).expand(-1, T, 1, H, W)
 
 
-def told(x: Tensor, given: Tensor, where: Tensor) -> Tensor:
+def network_input(x: Tensor, given: Tensor, where: Tensor) -> Tensor:
     """What the network sees: x, the given pixels and the mask."""
     return torch.cat([x, torch.where(where, given, 0), where], -3)
 
@@ -299,8 +299,8 @@ ANSWERS = {
                 "them exchanged.", 3),
         Mistake("not-expanded", {".expand(-1, T, 1, H, W)": ""},
                 "Your masks broadcast, but have not the shape (B, T, 1, H, W): expand them.", 3)),
-    "c10-told": answer(
-        told,
+    "c10-input": answer(
+        network_input,
         Mistake("not-hidden", {"torch.where(where, given, 0)": "given"},
                 "All of the clip is shown, the unknown pixels, too. In training the network would "
                 "copy the answer.", 1),

@@ -32,7 +32,8 @@ def conditional_gaussian(cov: Tensor, known: Tensor, values: Tensor) -> tuple[Te
     return across @ values, cov[~known][:, ~known] - across @ cov[known][:, ~known]
 
 
-def told_denoiser(schedule: Schedule, cov: Tensor, known: Tensor, values: Tensor) -> Callable:
+def conditional_denoiser(schedule: Schedule, cov: Tensor, known: Tensor,
+                         values: Tensor) -> Callable:
     """The exact denoiser of clips (B, T) that is told the known frames: what a network can learn.
 
     The known frames of its guess are the values.
@@ -63,24 +64,24 @@ def conditional_errors(x: Tensor, cov: Tensor, known: Tensor, values: Tensor) ->
 
 # A network that is told pixels by the student's functions
 
-class ToldNet(nn.Module):
+class ConditionedNet(nn.Module):
     """A video network whose first layer has grown: `net(x, t, cond, given, where)`.
 
-    told: (x, given, where) -> what the network sees. Without given it is told nothing.
+    network_input: (x, given, where) -> what the network sees. Without given it is told nothing.
     """
 
-    def __init__(self, net: nn.Module, told: Callable, grow: Callable):
+    def __init__(self, net: nn.Module, network_input: Callable, grow: Callable):
         super().__init__()
         pixels = net.patch**2
         net.conv_in = grow(net.conv_in, (net.in_channels + 1) * pixels)
         net.in_channels = 2 * net.in_channels + 1
-        self.net, self.told = net, told
+        self.net, self.network_input = net, network_input
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None,
                 given: Tensor | None = None, where: Tensor | None = None) -> Tensor:
         if given is None:
             given, where = torch.zeros_like(x), torch.zeros_like(x[:, :, :1], dtype=torch.bool)
-        return self.net(self.told(x, given, where), t, cond)
+        return self.net(self.network_input(x, given, where), t, cond)
 
 
 # The chapter's measurements
@@ -229,7 +230,7 @@ def mask_cases() -> list[Case]:
     return [*cases, Case("numbers on the limits of the kinds", (edge, (4, 2, 8)))]
 
 
-def told_cases() -> list[Case]:
+def input_cases() -> list[Case]:
     """Clips with masks of frames and of pixels; what is hidden is large, so that it would show."""
     cases = []
     shapes = (2, 3, 1, 4, 5), (3, 2, 3, 5, 2), (1, 4, 2, 3, 3)
@@ -308,13 +309,13 @@ EXERCISES = (
          "parts) & (drop >= 0.1)).expand(-1, T, 1, H, W)."),
         mask_cases, ("minidiff.extensions.conditioning.draw_masks",), gradients=False),
     Exercise(
-        "c10-told", "told", "What the network is told", 1, 6, 1,
+        "c10-input", "network_input", "What the network is told", 1, 6, 1,
         ("Three things side by side in the channels: x, the given pixels, and the mask. What "
          "should stand where nothing is given?",
          "torch.where(where, given, 0) hides the unknown pixels, whatever they are. torch.cat "
          "turns true into 1. The channels are axis 2, or -3.",
          "return torch.cat([x, torch.where(where, given, 0), where], -3)."),
-        told_cases, gradients=False),
+        input_cases, gradients=False),
     Exercise(
         "c10-start", "edit_start", "SDEdit's start", 1, 6, 1,
         ("A sampler needs two things: x at its first time, and a falling grid that begins there.",
