@@ -14,11 +14,14 @@ import torch.nn.functional as F
 import minidiff
 from minidiff import course
 from minidiff.course import answers, exercises
+from minidiff.course.exercises.ch09 import labelled_clips
 from minidiff.data.digits import built_in
+from minidiff.denoiser import Denoiser
 from minidiff.guidance import clipped
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Cosine, Flow, timesteps
 from minidiff.train import denoising_objective, train
+from minidiff.unet import UNet
 from minidiff.visual.widgets import playground
 
 SOLUTIONS = Path(__file__).parents[2] / "solutions"
@@ -133,6 +136,16 @@ def flying_ball(**changed) -> torch.Tensor:
     return weights(space["fresh"](), space["ball_clips"]())
 
 
+def conditioned_model(**changed) -> torch.Tensor:
+    torch.manual_seed(0)
+    net = UNet((32, 32), attention_levels=0, emb_dim=32, classes=10)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.02)
+    base = SimpleNamespace(denoiser=Denoiser(net, Flow(), "flow"))
+    space = definitions("10_first_frame_and_editing.ipynb", schedule=Flow(), base=base, null=10)
+    space.update(changed)
+    return weights(space["fresh"](), labelled_clips(built_in(n=50), 2), space["objective"])
+
+
 def others(id: str) -> list:
     return [w.function for w in answers.find(id).wrong_answers]
 
@@ -200,6 +213,11 @@ def test_another_part_trains_another_vae(id):
 @pytest.mark.parametrize("id", ["c07-temporal-attention", "c07-temporal-conv"])
 def test_another_way_through_time_trains_another_ball(id):
     assert differs(flying_ball, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("id", ["c10-input", "c10-grow", "c10-masks"])
+def test_another_way_to_tell_pixels_trains_another_model(id):
+    assert differs(conditioned_model, exercises.find(id).entry, others(id))
 
 
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():

@@ -96,7 +96,8 @@ def observe_case(f: Callable, case: Case, codes: dict[CodeType, str],
             if isinstance(value, Iterator):
                 value = list(islice(value, MAX_ITEMS))
     except NotImplementedError as e:
-        kind, error = "unwritten", str(e)
+        by_torch = "not implemented for" in str(e)            # an operation, for a dtype
+        kind, error = ("raised", describe_error(e, f)) if by_torch else ("unwritten", str(e))
     except TimeLimitExceeded:
         kind, error = "too long", f"it was stopped after {seconds:g} s"
     except Exception as e:                                    # whatever a student's code raises

@@ -114,6 +114,10 @@ LEDGER = (
     NotationRow("w", "scale", "guidance scale: 0 without condition, 1 with, more = further",
                 "0 or more",
         "guidance paper $1 + w$; Imagen $w$; DiT, latent diffusion $s$"),
+    NotationRow(r"\mathbf{m}", "where", "mask: 1 where a pixel is given, 0 elsewhere",
+                "(B, T, 1, H, W)", "RePaint $m$; in other papers often 1 where something is made"),
+    NotationRow("R", "repeats", "how often RePaint makes each step", "1 or more",
+                "RePaint $U$, resamplings"),
     # networks
     NotationRow("h", "h", "features in a layer, one row a place",
                 "(B, N, D) or (N, C, H, W)",
