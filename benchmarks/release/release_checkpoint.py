@@ -22,6 +22,7 @@ from minidiff.runtime import files
 from minidiff.runtime.machine import processor_name
 from minidiff.vae import VAE
 
+PICTURES = Path(__file__).parent / "pictures"
 STREAMS = ("Each random stream has its own name (minidiff 0.2), so clips, times and noise are "
            "independent. On the same machine and versions the command gives the same bits.")
 
@@ -104,7 +105,7 @@ def main() -> None:
     card = model_card(model, args, target, scoreboard.combine_rows(rows))
     files.write_text(target.with_suffix(".json"), json.dumps(card, indent=1))
     if not latent:
-        save_picture(model, args.seeds[0], target.with_suffix(".gif"))
+        save_picture(model, args.seeds[0], PICTURES / f"{target.stem}.gif")
     print(json.dumps(card["score"], indent=1))
 
 
