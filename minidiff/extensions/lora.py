@@ -26,7 +26,7 @@ from minidiff.runtime import files
 from minidiff.train import Objective, denoising_objective, draw_integers
 from minidiff.unet import UNet
 
-PRIOR_CLIPS, PRIOR_STEPS = 64, 10   # of the base's own clips of old classes, and how they are made
+PRIOR_CLIPS, PRIOR_STEPS = 128, 20  # of the base's own clips of old classes, and how they are made
 MIN_SIDE = 32                   # matrices with fewer rows or columns are left as they are
 EMBEDDING = "class_embedding.weight"
 
