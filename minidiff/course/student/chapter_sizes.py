@@ -48,6 +48,10 @@ SIZES = {
                handful=(8, 200, 400), fine_steps=(20, 200, 400), points=(200, 2000, 5000),
                point_steps=(20, 1500, 3000), peak_steps=(20, 600, 600), batch=(2, 8, 64),
                steps=(6, 300, 1500)),
+    "11": dict(held_out=(2, 20, 100), calls=(2, 10, 20), digits=(100, 2000, 5000),
+               batch=(2, 8, 32), branch_steps=(4, 150, 400), reader_steps=(2, 120, 300),
+               adapter_steps=(3, 150, 400), prior_clips=(4, 40, 100), exact_steps=(30, 1500, 1500),
+               eval_samples=(8, 64, 256)),
 }
 PROFILES = "smoke", "cpu", "gpu"
 
