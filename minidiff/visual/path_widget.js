@@ -43,7 +43,8 @@
     const line = make(live, "div", { class: "line", role: "status" });
     const names = make(live, "div", { class: "paths", role: "group", "aria-label": "stored paths" });
     const context = canvas.getContext("2d");
-    let clip = { image: sheet, row: 0 }, path = spec.paths[0], frame = 0, drawn = null, waiting = null;
+    let clip = { image: sheet, row: 0 }, path = spec.paths[0], frame = 0, drawn = null;
+    let asked = null, waiting = null;             // the path that went to the kernel, and a timer
 
     function show() {
       context.imageSmoothingEnabled = false;
@@ -67,27 +68,28 @@
     }
     function say(text) { line.textContent = text; canvas.setAttribute("aria-label", text); }
     function stored(k, text) {
-      stopWaiting();
+      clearTimeout(waiting);
       clip = { image: sheet, row: k }; path = spec.paths[k]; frame = 0;
       root.dataset.shows = spec.names[k];
       [...names.children].forEach((b, i) => b.setAttribute("aria-pressed", i === k));
       say(text + "“" + spec.names[k] + "”, digit " + spec.labels[k] + ".");
       show();
     }
-    function stopWaiting() { clearTimeout(waiting); waiting = null; }
     const bridge = role => document.querySelector("." + id + "-" + role);
 
-    function answered() {
+    function answered() {                         // also for another digit, and if it was late
       const image = bridge("picture"), text = bridge("line");
       const source = image && (image.tagName === "IMG" ? image : image.querySelector("img"));
-      if (waiting === null || !source || !source.src) return;
+      if (!asked || !source || !source.src) return;
       const came = new Image();
+      const told = () => say((text && text.textContent.trim()) || "The orange path is yours.");
       came.onload = () => {
-        stopWaiting();
-        clip = { image: came, row: 0 }; frame = 0; root.dataset.shows = "yours";
-        say((text && text.textContent.trim()) || "The orange path is yours.");
-        show();
+        if (!asked) return;
+        clearTimeout(waiting);
+        clip = { image: came, row: 0 }; path = asked; frame = 0; root.dataset.shows = "yours";
+        told(); show();
       };
+      came.onerror = () => { clearTimeout(waiting); told(); };              // there is no clip
       came.src = source.src;
     }
 
@@ -96,12 +98,14 @@
       const box = bridge("text"), input = box && (box.matches("input") ? box
                                                    : box.querySelector("input"));
       if (!input) {
+        asked = null;
         stored(nearest(path), "No kernel is running, so this is the nearest stored path: ");
         return;
       }
       [...names.children].forEach(b => b.setAttribute("aria-pressed", false));
-      clip = null; frame = 0; root.dataset.shows = "waiting";
+      asked = path; clip = null; frame = 0; root.dataset.shows = "waiting";
       say("Asked the model; a clip needs some seconds.");
+      clearTimeout(waiting);
       waiting = setTimeout(() => stored(nearest(path), "No answer came from the kernel. The nearest "
                                         + "stored path: "), PATIENCE_MS);
       const image = bridge("picture");
@@ -135,7 +139,9 @@
     canvas.addEventListener("pointercancel", () => { drawn = null; show(); });
 
     spec.names.forEach((name, k) => {
-      make(names, "button", { type: "button" }, name).onclick = () => stored(k, "A stored path: ");
+      make(names, "button", { type: "button" }, name).onclick = () => {
+        asked = null; stored(k, "A stored path: ");
+      };
     });
     const timer = setInterval(() => {
       if (!root.isConnected) { clearInterval(timer); return; }

@@ -170,9 +170,9 @@ def paths_figure(clips: Tensor, paths: Tensor, titles: Sequence[str]) -> figures
     axes = fig.subplots(1, len(clips), squeeze=False)[0]
     for ax, clip, path, title in zip(axes, clips.float().cpu(), paths, titles, strict=True):
         late = torch.linspace(0.35, 1, len(clip)).view(-1, 1, 1)
-        ax.imshow((late * clip[:, 0]).amax(0), cmap="gray", vmin=0, vmax=1)
-        ax.plot(path[:, 1] - 0.5, path[:, 0] - 0.5, ".-", color=figures.COLOURS[1], linewidth=1,
-                markersize=4)
+        ax.imshow((late * clip[:, 0]).amax(0).numpy(), cmap="gray", vmin=0, vmax=1)
+        y, x = (path.T - 0.5).tolist()
+        ax.plot(x, y, ".-", color=figures.COLOURS[1], linewidth=1, markersize=4)
         ax.set(title=title, xlim=(-0.5, clip.shape[-1] - 0.5), ylim=(clip.shape[-2] - 0.5, -0.5))
         figures.hide_axes(ax)
     return fig

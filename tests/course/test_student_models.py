@@ -15,6 +15,7 @@ import minidiff
 from minidiff import course
 from minidiff.course import answers, exercises
 from minidiff.data.digits import built_in
+from minidiff.data.moving_mnist import moving_mnist
 from minidiff.guidance import clipped
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Cosine, Flow, timesteps
@@ -133,6 +134,26 @@ def flying_ball(**changed) -> torch.Tensor:
     return weights(space["fresh"](), space["ball_clips"]())
 
 
+def branch(**changed) -> torch.Tensor:
+    space = definitions("11_control_and_adapters.ipynb", ch=size(),
+                        base=minidiff.load("time-factorised"))
+    space.update(changed)
+    clips = moving_mnist(built_in(n=50), 2)
+    return weights(space["new_branch"](), iter([(clips.x, clips.labels[:, 0])] * 4),
+                   space["follows"])
+
+
+def adapter(**changed) -> torch.Tensor:
+    own = moving_mnist(built_in(n=50), 3, step=1)
+    space = definitions("11_control_and_adapters.ipynb", ch=size(),
+                        base=minidiff.load("time-factorised"), own=own.x,
+                        old_labels=own.labels[:, 0], new_usual=denoising_objective(11))
+    space.update(changed)
+    clips = moving_mnist(built_in(n=50), 2).x
+    return weights(space["begun"](2), iter([(clips, torch.full((2,), 10))] * 4),
+                   space["learns"](0.5))
+
+
 def others(id: str) -> list:
     return [w.function for w in answers.find(id).wrong_answers]
 
@@ -200,6 +221,13 @@ def test_another_part_trains_another_vae(id):
 @pytest.mark.parametrize("id", ["c07-temporal-attention", "c07-temporal-conv"])
 def test_another_way_through_time_trains_another_ball(id):
     assert differs(flying_ball, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("make, id", [(branch, "c11-branch"), (branch, "c11-dots"),
+                                      (branch, "c11-centres"), (adapter, "c11-merge"),
+                                      (adapter, "c11-prior")])
+def test_another_part_trains_another_branch_or_adapter(make, id):
+    assert differs(make, exercises.find(id).entry, others(id))
 
 
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():

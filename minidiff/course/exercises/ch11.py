@@ -1,6 +1,6 @@
 """Chapter 11, control and adapters: the student's exercises and the inputs of their checks."""
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, product
 
@@ -73,7 +73,9 @@ class YourAdapters(AdaptedUNet):
 def adapter_on(base: Pipeline, merged: Callable, rank: int) -> Denoiser:
     """A new adapter of this rank on a frozen base, with one class more, for the letter."""
     settings = base.recipe.model["net"]
-    net = YourAdapters({"letter": 1}, rank, **settings | {"classes": settings["classes"] + 1})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = YourAdapters({"letter": 1}, rank, **settings | {"classes": settings["classes"] + 1})
     net.yours = merged
     files.load_into_larger(net, net.from_base(files.module_weights(base.denoiser.net)))
     return Denoiser(net, base.denoiser.schedule, base.denoiser.prediction).to(base.device)
@@ -81,14 +83,28 @@ def adapter_on(base: Pipeline, merged: Callable, rank: int) -> Denoiser:
 
 def all_weights_on(base: Pipeline) -> Denoiser:
     """A copy of the base with one class more, all of whose weights learn: the control."""
-    with torch.random.fork_rng(devices=[]):
-        net = adapter_on(base, AdaptedUNet, 1).net.base
-    grown = type(net)(**base.recipe.model["net"] | {"classes": LETTER + 1})
-    grown.load_state_dict(net.state_dict())
+    net = copy.deepcopy(adapter_on(base, AdaptedUNet, 1).net.base).requires_grad_(True)
     with torch.no_grad():                            # a new row as an adapter begins it: small
-        grown.class_embedding.weight[LETTER].normal_(
+        net.class_embedding.weight[LETTER].normal_(
             0, 0.02, generator=torch.Generator().manual_seed(0))
-    return Denoiser(grown, base.denoiser.schedule, base.denoiser.prediction).to(base.device)
+    return Denoiser(net, base.denoiser.schedule, base.denoiser.prediction).to(base.device)
+
+
+def with_adapters(models: Sequence[Pipeline], scales: Sequence[float],
+                  merged: Callable) -> Pipeline:
+    """One plain network with the adapters of several models of one base, by the student's function.
+
+    Its classes are those of the first model.
+    """
+    first = models[0].denoiser
+    net, old = first.net.merged(), dict(first.net.base.named_parameters())
+    adapters = [(scale, adapter) for scale, model in zip(scales, models, strict=True)
+                for adapter in model.denoiser.net.adapters.values()]
+    for name in adapters[0][1].shapes:
+        key = name.replace(".", "-")
+        new = merged(old[name], [(scale, a.a[key], a.b[key]) for scale, a in adapters])
+        net.get_parameter(name).data.copy_(new.detach())
+    return Pipeline(Denoiser(net, first.schedule, first.prediction), models[0].metadata)
 
 
 def trainable(denoiser: nn.Module) -> int:
@@ -128,8 +144,8 @@ def shapes() -> dict[str, Tensor]:
     """Paths (8, 2), (y, x) in pixels of 32, as one could draw them."""
     k = torch.arange(8.0)
     angle = 2 * torch.pi * k / 8
-    return {"circle": torch.stack([16 - 4 * angle.cos(), 16 + 4 * angle.sin()], -1),
-            "zigzag": torch.stack([14 + 4.0 * (k % 4 - 2).abs() - 2, 7 + 2.4 * k], -1),
+    return {"circle": torch.stack([16 - 3.9 * angle.cos(), 16 + 3.9 * angle.sin()], -1),
+            "zigzag": torch.stack([14 + 1.8 * (k % 4 - 2).abs(), 7.5 + 2.4 * k], -1),
             "turn": torch.stack([8 + 2.6 * k.clamp(max=4), 9 + 2.6 * (k - 4).clamp(min=0)], -1),
             "stand": torch.tensor([[20.0, 10.0]]).expand(8, 2),
             "down": torch.stack([8 + 2.2 * k, 22 + 0 * k], -1),
