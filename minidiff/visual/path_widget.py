@@ -173,6 +173,7 @@ def paths_figure(clips: Tensor, paths: Tensor, titles: Sequence[str]) -> figures
         ax.imshow((late * clip[:, 0]).amax(0).numpy(), cmap="gray", vmin=0, vmax=1)
         y, x = (path.T - 0.5).tolist()
         ax.plot(x, y, ".-", color=figures.COLOURS[1], linewidth=1, markersize=4)
-        ax.set(title=title, xlim=(-0.5, clip.shape[-1] - 0.5), ylim=(clip.shape[-2] - 0.5, -0.5))
+        ax.set(title=title, xlim=(-0.5, clip.shape[-1] - 0.5), ylim=(clip.shape[-2] - 0.5, -0.5),
+               xticks=(), yticks=())
         figures.hide_axes(ax)
     return fig
