@@ -243,6 +243,15 @@ def left_by_adapter(lora_forward: Callable, old: Tensor, new: Tensor, t: float, 
     return loss.item()
 
 
+# The bug hunt's
+
+def colleagues_hint(path: Tensor) -> Tensor:
+    """The colleague's hint for paths (N, T, 2) in frames of 32 pixels."""
+    at = torch.arange(32) + 0.5
+    x, y = (torch.exp(-(at - p[..., None]).square() / 4.5) for p in path.unbind(-1))
+    return (y[..., :, None] * x[..., None, :]).unsqueeze(-3)
+
+
 # Cases
 
 def branch_cases() -> list[Case]:
@@ -418,5 +427,6 @@ QUESTIONS = (
     Question("c11-bug", "bughunt",
              "A colleague's digits follow some path, but not the one that was drawn (orange). "
              "Which line of the call is wrong?",
-             ("path[:, [1, 0]]", "strength=0.8", "steps=10", "guidance=1.5"), 1, 4),
+             ("Something in the colleague's hint", "strength=0.8 in place of 1",
+              "Half as many steps", "guidance=1.0: no guidance"), 1, 4),
 )
