@@ -83,11 +83,17 @@ class ControlUNet(UNet):
         middle, skips = walk_down(self, h, emb, T, **context)
         own = h + self.branch.hint_in(self.fold(hint))
         own_middle, own_skips = walk_down(self.branch, own, emb, T, **context)
-        factor = 1 if strength is None else append_dims(strength.repeat_interleave(T), h).to(h)
-        skips = [skip + factor * zero(found) for skip, found, zero in zip(
+        skips = [self.add(skip, found, zero, strength) for skip, found, zero in zip(
             skips, own_skips, self.branch.to_skips, strict=True)]
-        middle = middle + factor * self.branch.to_middle(own_middle)
+        middle = self.add(middle, own_middle, self.branch.to_middle, strength)
         return self.walk_up(middle, skips, emb, T, **context)
+
+    def add(self, h: Tensor, found: Tensor, zero: nn.Conv2d, strength: Tensor | None) -> Tensor:
+        """Features (B T, C, H, W) of the base, and what the branch adds to them."""
+        if strength is None:
+            return h + zero(found)
+        factor = strength.repeat_interleave(len(h) // len(strength)).to(h)
+        return h + append_dims(factor, h) * zero(found)
 
 
 def control_objective(null=None, p_drop: float = 0.1, times: str = "logit-normal",

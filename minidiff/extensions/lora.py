@@ -104,6 +104,10 @@ class AdaptedUNet(nn.Module):
         for name, adapter in self.adapters.items():
             for key, change in adapter.changes().items():
                 weights[key] = weights[key] + self.weights[name] * change.to(weights[key])
+        return self.with_new_classes(weights)
+
+    def with_new_classes(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights, the rows of the new classes among them: behind the old, before the null."""
         new = torch.cat([adapter.classes for adapter in self.adapters.values()])
         if len(new):
             rows, old = weights[EMBEDDING], self.classes - len(new)

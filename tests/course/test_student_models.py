@@ -17,6 +17,7 @@ from minidiff.course import answers, exercises
 from minidiff.course.exercises.ch09 import labelled_clips
 from minidiff.data.digits import built_in
 from minidiff.denoiser import Denoiser
+from minidiff.data.moving_mnist import moving_mnist
 from minidiff.guidance import clipped
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Cosine, Flow, timesteps
@@ -146,6 +147,26 @@ def conditioned_model(**changed) -> torch.Tensor:
     return weights(space["fresh"](), labelled_clips(built_in(n=50), 2), space["objective"])
 
 
+def branch(**changed) -> torch.Tensor:
+    space = definitions("11_control_and_adapters.ipynb", ch=size(),
+                        base=minidiff.load("time-factorised"))
+    space.update(changed)
+    clips = moving_mnist(built_in(n=50), 2)
+    return weights(space["new_branch"](), iter([(clips.x, clips.labels[:, 0])] * 4),
+                   space["follows"])
+
+
+def adapter(**changed) -> torch.Tensor:
+    own = moving_mnist(built_in(n=50), 3, step=1)
+    space = definitions("11_control_and_adapters.ipynb", ch=size(),
+                        base=minidiff.load("time-factorised"), own=own.x,
+                        old_labels=own.labels[:, 0], new_usual=denoising_objective(11))
+    space.update(changed)
+    clips = moving_mnist(built_in(n=50), 2).x
+    return weights(space["begun"](2), iter([(clips, torch.full((2,), 10))] * 4),
+                   space["learns"](0.5))
+
+
 def others(id: str) -> list:
     return [w.function for w in answers.find(id).wrong_answers]
 
@@ -218,6 +239,13 @@ def test_another_way_through_time_trains_another_ball(id):
 @pytest.mark.parametrize("id", ["c10-input", "c10-grow", "c10-masks"])
 def test_another_way_to_tell_pixels_trains_another_model(id):
     assert differs(conditioned_model, exercises.find(id).entry, others(id))
+
+
+@pytest.mark.parametrize("make, id", [(branch, "c11-branch"), (branch, "c11-dots"),
+                                      (branch, "c11-centres"), (adapter, "c11-merge"),
+                                      (adapter, "c11-prior")])
+def test_another_part_trains_another_branch_or_adapter(make, id):
+    assert differs(make, exercises.find(id).entry, others(id))
 
 
 def test_the_welcomes_playground_answers_over_the_whole_range_of_its_controls():

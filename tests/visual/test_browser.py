@@ -163,3 +163,92 @@ def test_jupyterlab(chromium, tmp_path):
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         check_keys(page, states, first)                                     # without a kernel
         page.close()
+
+
+# The frame to draw a path in
+
+FOLLOW = """import torch
+from minidiff.extensions.control import dots
+from minidiff.visual.path_widget import path_widget
+line = torch.stack([torch.linspace(2, 13, 4), torch.full((4,), 4.0)], -1)
+paths = {"down": line, "across": line.flip(1)}
+def follow(paths, labels):
+    return dots(paths, (16, 16)) * (1 - labels.view(-1, 1, 1, 1, 1) / 20)
+"""
+BRIGHTEST = """canvas => {
+  const {data, width} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  let best = 0;
+  for (let i = 0; i < data.length; i += 4)
+    if (data[i] === data[i + 2] && data[i] > data[best]) best = i;
+  return [Math.floor(best / 4 / width), best / 4 % width]; }"""
+
+GREY = """canvas => {
+  const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return data.reduce((most, v, i) => i % 4 === 2 ? Math.max(most, v) : most, 0); }"""
+
+
+def drag(page, canvas, points):
+    """Draw through points (y, x) of a frame of 16 pixels, with the mouse."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for k, (y, x) in enumerate(points):
+        page.mouse.move(box["x"] + x / 16 * box["width"], box["y"] + y / 16 * box["height"])
+        if k == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def test_a_drawn_path_without_a_kernel_shows_the_nearest_stored_one(chromium, tmp_path):
+    made = {}
+    exec(FOLLOW, made)
+    made["path_widget"](made["follow"], made["paths"]).save(tmp_path / "page.html")
+    page = chromium.new_page()
+    errors = []
+    page.on("pageerror", lambda e: errors.append(e))
+    page.goto((tmp_path / "page.html").as_uri())
+    root = page.locator(".minidiff-path[data-shows]")
+    root.wait_for()
+    assert root.get_attribute("data-shows") == "down"
+    page.get_by_role("button", name="across").click()
+    assert root.get_attribute("data-shows") == "across"
+    drag(page, root.locator("canvas"), [(2, 5), (8, 5), (14, 5)])
+    assert root.get_attribute("data-shows") == "down"
+    assert "nearest stored path" in root.locator(".line").inner_text()
+    page.wait_for_function("() => document.querySelector('[data-shows]').dataset.frame === '3'")
+    page.wait_for_function("() => document.querySelector('[data-shows]').dataset.frame === '0'")
+    y, x = root.locator("canvas").evaluate(BRIGHTEST)
+    assert abs(x / 10 - 4) < 3 and y / 10 < 16
+    drag(page, root.locator("canvas"), [(8, 8)])                            # a point is a path, too
+    assert root.get_attribute("data-shows") in ("down", "across") and not errors
+    page.close()
+
+
+def test_a_drawn_path_in_jupyterlab_is_answered_by_the_kernel(chromium, tmp_path):
+    if why := browser.why_not("jupyterlab", "ipykernel", "ipywidgets"):
+        pytest.skip(why)
+    cells = [nbformat.v4.new_code_cell(s) for s in (FOLLOW, "path_widget(follow, paths)")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "x.ipynb")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with browser.lab(chromium, tmp_path) as open_notebook:
+        page = open_notebook("x.ipynb")
+        assert browser.run_all(page) == len(cells)
+        root = page.locator(".minidiff-path[data-shows]")
+        root.wait_for()
+        page.locator(".widget-dropdown").wait_for()
+        drag(page, root.locator("canvas"), [(3, 13), (8, 13), (13, 13)])
+        page.wait_for_function(
+            "() => document.querySelector('[data-shows]').dataset.shows === 'yours'")
+        page.wait_for_function(
+            "() => document.querySelector('[data-shows]').dataset.frame === '0'")
+        _, x = root.locator("canvas").evaluate(BRIGHTEST)
+        assert abs(x / 10 - 13) < 3
+        page.screenshot(path=SHOTS / "path.png")
+        grey = root.locator("canvas").evaluate(GREY)
+        page.locator(".widget-dropdown select").select_option("5")          # paler, by `follow`
+        page.wait_for_function(f"old => ({GREY})(document.querySelector('.minidiff-path canvas'))"
+                               " < old - 20", arg=grey)
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        page.get_by_role("button", name="across").click()                   # without a kernel
+        assert root.get_attribute("data-shows") == "across"
+        page.close()

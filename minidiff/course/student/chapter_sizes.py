@@ -53,6 +53,10 @@ SIZES = {
                steps=(6, 600, 2000), edits=(4, 20, 60),
                starts=((0.5, 0.7, 1.0), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
                        (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0))),
+    "11": dict(held_out=(2, 20, 100), calls=(2, 10, 20), digits=(100, 2000, 5000),
+               batch=(2, 8, 32), branch_steps=(4, 150, 400), reader_steps=(2, 120, 300),
+               adapter_steps=(3, 120, 400), prior_clips=(4, 40, 100), exact_steps=(30, 700, 1500),
+               eval_samples=(8, 64, 256)),
 }
 PROFILES = "smoke", "cpu", "gpu"
 
