@@ -16,8 +16,8 @@ from minidiff import course
 from minidiff.course import answers, exercises
 from minidiff.course.exercises.ch09 import labelled_clips
 from minidiff.data.digits import built_in
-from minidiff.denoiser import Denoiser
 from minidiff.data.moving_mnist import moving_mnist
+from minidiff.denoiser import Denoiser
 from minidiff.guidance import clipped
 from minidiff.samplers import ddpm, last
 from minidiff.schedules import Cosine, Flow, timesteps
