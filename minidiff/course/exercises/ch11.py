@@ -412,10 +412,10 @@ QUESTIONS = (
               "The ways out, and nothing else",
               "All of them: the loss depends on every weight")),
     Question("c11-other", "predict",
-             "Ten clips from fixed noises and labels. Each gets the hint of *another* clip, whose "
+             "Clips from fixed noises and labels. Each gets the hint of *another* clip, whose "
              "digit flew elsewhere. Where will the digits be?",
              ("On their own paths, where this noise put them without a hint",
-              "On the other clip's path, as near as with their own hint",
+              "On the other clip's path, about as near to it as to their own with its own hint",
               "In between, as noise and hint disagree")),
     Question("c11-rank", "predict",
              "Gaussian clips of eight frames. New ones vary in one more way: each clip has a "
