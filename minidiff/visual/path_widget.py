@@ -1,5 +1,8 @@
 """A frame to draw a path in, with mouse or finger, and a digit that follows it.
 
+    frame = path_widget(make, paths)
+    display(frame, frame.live())
+
 With a kernel the drawn path goes to a function, a trained model say, and the clip that it makes is
 shown. Without one, in a stored notebook or a saved page, the nearest of a few stored paths is shown
 with its clip. The page is plain HTML and a short script (path_widget.js). The way to the kernel is
@@ -83,17 +86,17 @@ class PathWidget:
         names = ", ".join(self.paths)
         return f"A frame to draw a path in. Stored paths: {names}."
 
-    def _ipython_display_(self) -> None:
-        """The page, and the way to the kernel: two outputs, of which a file keeps the first."""
-        from IPython.display import display
-        display({"text/html": self.html(), "image/png": b64encode(self.fallback_png).decode(),
-                 "text/plain": repr(self)}, raw=True)
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/html": self.html(), "image/png": b64encode(self.fallback_png).decode(),
+                "text/plain": repr(self)}
+
+    def live(self) -> "LiveControls":
+        """What a notebook displays below the frame so that drawn paths reach the kernel."""
         try:
             import ipywidgets
         except ImportError:
-            return
-        display({"application/vnd.jupyter.widget-view+json": self.build_bridge(ipywidgets)[
-            "application/vnd.jupyter.widget-view+json"]}, raw=True)
+            return LiveControls({})
+        return LiveControls(self.build_bridge(ipywidgets))
 
     def build_bridge(self, ipywidgets) -> dict:
         """The menu of labels and, hidden, the path's text and the clip: MIME types and contents."""
@@ -129,6 +132,20 @@ class PathWidget:
         if path.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"{path}: a path widget is saved as .html.")
         files.write_text(path, html_page(html.escape(CAPTION), PAGE_CSS, self.html()))
+
+
+class LiveControls:
+    """A menu of digits and the way to the kernel, from `PathWidget.live`; a line where dead."""
+
+    def __init__(self, bundle: dict):
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        return ("With a kernel, a menu of digits is here, and the frame answers the paths you draw."
+                if self.bundle else "Drawn paths reach the kernel if ipywidgets is installed.")
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        return self.bundle | {"text/plain": repr(self)}
 
 
 def check_paths(paths: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -226,7 +226,8 @@ def test_a_drawn_path_without_a_kernel_shows_the_nearest_stored_one(chromium, tm
 def test_a_drawn_path_in_jupyterlab_is_answered_by_the_kernel(chromium, tmp_path):
     if why := browser.why_not("jupyterlab", "ipykernel", "ipywidgets"):
         pytest.skip(why)
-    cells = [nbformat.v4.new_code_cell(s) for s in (FOLLOW, "path_widget(follow, paths)")]
+    cells = [nbformat.v4.new_code_cell(source) for source in (
+        FOLLOW, "frame = path_widget(follow, paths)\ndisplay(frame, frame.live())")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "x.ipynb")
     SHOTS.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from minidiff.extensions.control import dots
-from minidiff.visual.path_widget import GREYS, PathWidget, parse_path, path_widget
+from minidiff.visual.path_widget import GREYS, parse_path, path_widget
 
 SIZE, FRAMES = (12, 16), 4
 LINE = torch.stack([torch.linspace(2, 9, FRAMES), torch.linspace(3, 13, FRAMES)], -1)
@@ -95,16 +95,17 @@ def test_the_bridge_carries_a_path_there_and_a_clip_back():
 
 
 def test_a_notebook_gets_the_page_and_then_the_bridge(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    pytest.importorskip("ipywidgets")
     widget = path_widget(follow, PATHS)
-    widget._ipython_display_()
-    assert shown[0].keys() == {"text/html", "image/png", "text/plain"}
-    assert "line, back, stand" in shown[0]["text/plain"]
+    shown = widget._repr_mimebundle_()
+    assert shown.keys() == {"text/html", "image/png", "text/plain"}
+    assert "line, back, stand" in shown["text/plain"]
+    live = widget.live()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert live["text/plain"].startswith("With a kernel")
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    del shown[:]
-    widget._ipython_display_()
-    assert len(shown) == 1 and isinstance(widget, PathWidget)
+    assert widget.live()._repr_mimebundle_().keys() == {"text/plain"}
+    assert "ipywidgets is installed" in repr(widget.live())
 
 
 def test_saving_writes_a_page(tmp_path):

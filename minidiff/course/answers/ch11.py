@@ -414,7 +414,7 @@ RIGHT = {
     "c11-bug": (0, (
         "A place is (y, x); the colleague reads it as (x, y), so the digits follow the path "
         "mirrored at the diagonal. With the axes in order, and all else as it is, they are within "
-        "a pixel of it. (Had the branch been trained with the same exchange, nobody would notice.)",
+        "a pixel of it. Had the branch been trained with the same exchange, nobody would notice.",
         "At 0.8 the branch is a little weaker: with the right path its digits are still within a "
         "pixel.",
         "With the right path five steps follow it as well as ten: the place is decided early.",

@@ -34,6 +34,7 @@ class YourControl(ControlUNet):
     """The package's branch, whose features are added by the student's function."""
 
     def add(self, h: Tensor, found: Tensor, zero: nn.Conv2d, strength: Tensor | None) -> Tensor:
+        """What the branch adds, by the student's function `yours`."""
         strength = torch.ones(1, device=h.device) if strength is None else strength
         return self.yours(h, found, zero.weight, zero.bias, strength)
 
@@ -61,6 +62,7 @@ class YourAdapters(AdaptedUNet):
     """The package's adapters on a frozen U-Net, merged by the student's function."""
 
     def adapted_weights(self) -> dict[str, Tensor]:
+        """The base's weights with all adapters, by the student's function `yours`."""
         weights = dict(self.base.named_parameters())
         for name in next(iter(self.adapters.values())).shapes:
             key = name.replace(".", "-")
