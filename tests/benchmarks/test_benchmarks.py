@@ -510,13 +510,14 @@ def test_a_file_with_old_names_can_be_released(name, monkeypatch, tmp_path, caps
         GeneratedVideo(torch.zeros(10, 2, 1, 32, 32), ["a 0"] * 10)]))
     monkeypatch.setattr(sys, "argv", ["release_checkpoint.py", str(tmp_path), "--command", "made",
                                       "--digits", "drawn"])
+    monkeypatch.setattr(release_checkpoint, "PICTURES", tmp_path)
     release_checkpoint.main()
     card = json.loads((shipped / f"{name}.json").read_text())
     assert card["sha256"] == files.digest(files.load_tensors(original)[0])
     assert card["command"] == "made" and card["streams"] == release_checkpoint.STREAMS
     assert "size 32, frames 8, num digits 1" in card["limits"]
     load(shipped / f"{name}.safetensors")
-    assert (shipped / f"{name}.gif").stat().st_size > 0
+    assert (tmp_path / f"{name}.gif").stat().st_size > 0
 
 
 STUDIES = [path.stem for path in (ROOT / "benchmarks" / "studies").glob("[a-z]*.py")]
