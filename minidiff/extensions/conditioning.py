@@ -7,8 +7,9 @@ channels does (Palette, Saharia 2022; for a first frame Stable Video Diffusion, 
     D(x_t, t, where * given, where),     where = 1 at a known pixel, 0 elsewhere
 
 The weights of the new channels begin at 0, so the network grows from a trained one without a jump.
-In training the given pixels are a little noisy, because a model that may copy them exactly learns
-to copy them for ever, and a tenth of the clips gives nothing, so that guidance still works.
+In training the given pixels are a little noisy, as a picture from elsewhere is never quite like the
+training's (Blattmann 2023 section 4), and a tenth of the clips gives nothing, so that guidance and
+plain sampling still work.
 """
 from collections.abc import Callable
 
