@@ -47,9 +47,10 @@ def evaluation_conditions(model: Pipeline, n: int, seed: int = 0,
     pairs: the (digit, direction) pairs that prompts name, as in `moving_mnist`. Raises ValueError
     for a model that takes neither digits nor prompts of digits.
     """
-    if (model.recipe.classes or 0) > 10 and model.recipe.class_names[:10] != [*"0123456789"]:
-        raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, the "
-                         "first ten of them no digits, and the scoreboard knows ten digits.")
+    names = model.recipe.clips.get("class_names") or ()
+    if (model.recipe.classes or 0) > 10 and [*names][:10] != [*"0123456789"]:
+        raise ValueError(f"This model is not judged: it has {model.recipe.classes} classes, and "
+                         "the first ten are not named as the ten digits that are judged.")
     if model.recipe.classes:
         labels = torch.arange(check_count(n), device="cpu") % min(model.recipe.classes, 10)
         return SampleConditions(None, labels, None)
