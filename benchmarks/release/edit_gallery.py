@@ -7,6 +7,7 @@ a style. Given pictures are drawn digits, which none of the models saw in traini
 picked: each is the first that its model makes.
 """
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.release.prompt_gallery import save_gallery
 from minidiff import load
+from minidiff.course.exercises.ch11 import shapes
 from minidiff.data import digits
 from minidiff.data.moving_mnist import moving_mnist
 from minidiff.extensions.conditioning import kept
@@ -35,20 +37,9 @@ def given_rows(seed: int) -> tuple[list[Tensor], list[str]]:
     return clips, words
 
 
-def five_paths() -> dict[str, Tensor]:
-    """Paths (8, 2), (y, x) in pixels, by name."""
-    k = torch.arange(8.0)
-    angle = 2 * torch.pi * k / 8
-    return {"a circle": torch.stack([16 - 4 * angle.cos(), 16 + 4 * angle.sin()], -1),
-            "a zigzag": torch.stack([12 + 2.0 * (k % 4 - 2).abs(), 8 + 2.3 * k], -1),
-            "a turn": torch.stack([8 + 2.6 * k.clamp(max=4), 9 + 2.6 * (k - 4).clamp(min=0)], -1),
-            "a line": torch.stack([8 + 2.2 * k, 22 - 1.5 * k], -1),
-            "standing still": torch.tensor([[20.0, 10.0]]).expand(8, 2)}
-
-
 def path_row(seed: int) -> tuple[Tensor, list[str]]:
     """Clips whose digits follow paths."""
-    paths = five_paths()
+    paths = dict(islice(shapes().items(), len(FIVE)))
     made = load("mmnist32-path")(labels=FIVE, hint=path_hint(torch.stack([*paths.values()])),
                                  seed=seed).tensor
     return made, [f"a {d} told a path:\n{name}" for d, name in zip(

@@ -45,9 +45,9 @@ def main() -> None:
     paths = judge(to_unit(real.x), new).path
     kept, changed = [], []
     for t0 in args.times:
-        batches = zip(real.x.split(BATCH), new.split(BATCH), strict=True)
-        clips = torch.cat([redraw(model, x, t0, labels=labels, seed=args.seed).tensor
-                           for x, labels in batches])
+        clips = torch.cat([
+            redraw(model, real.x[i:i + BATCH], t0, labels=new[i:i + BATCH], seed=args.seed,
+                   first_index=i).tensor for i in range(0, args.n, BATCH)])
         found = judge(clips, new)
         path, read = near(found.path, paths), found.kept.mean(1)
         kept.append(path)

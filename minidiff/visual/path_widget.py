@@ -24,7 +24,7 @@ from minidiff.data.media import data_uri
 from minidiff.runtime import files
 from minidiff.visual import figures
 from minidiff.visual.page import html_page
-from minidiff.visual.viewer import PAGE_CSS, encode_png, figure_png
+from minidiff.visual.viewer import PAGE_CSS, encode_png, figure_png, live_html
 from minidiff.visual.widgets import RENDER_LOCK
 
 CSS, SCRIPT = (Path(__file__).with_name(f"path_widget.{end}") for end in ("css", "js"))
@@ -119,12 +119,8 @@ class PathWidget:
 
     def html(self) -> str:
         """The page as one piece of HTML, which may stand anywhere."""
-        css, script = (f.read_text(encoding="utf-8") for f in (CSS, SCRIPT))
-        script = script.replace('"@ID"', json.dumps(self.id)).replace('"@SPEC"', self.spec)
-        return (f'<style>{css}</style>\n<div class="minidiff-path" data-minidiff="{self.id}">'
-                f'<img class="still" src="{data_uri("png", self.fallback_png)}" '
-                f'alt="{html.escape(repr(self))}" style="max-width: 100%"></div>\n'
-                f'<script>{script}</script>')
+        return live_html("minidiff-path", (CSS, SCRIPT), self.id, self.spec, self.fallback_png,
+                         repr(self))
 
     def save(self, path: str | Path) -> None:
         """Write a page of its own, with the stored paths. Raises ValueError unless it is .html."""

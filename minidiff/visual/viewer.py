@@ -88,13 +88,8 @@ class Viewer:
 
     def html(self) -> str:
         """The viewer as one piece of HTML, which may stand anywhere in a page."""
-        css, script = (f.read_text(encoding="utf-8") for f in (CSS, SCRIPT))
-        script = script.replace('"@ID"', json.dumps(self.id)).replace('"@SPEC"', self.spec)
-        return (f'<style>{css}</style>\n'
-                f'<div class="minidiff-viewer" data-minidiff="{self.id}">'
-                f'<img class="still" src="{data_uri("png", self.fallback_png)}" '
-                f'alt="{html.escape(self.text)}" style="max-width: 100%">{self.footer_html}</div>\n'
-                f'<script>{script}</script>')
+        return live_html("minidiff-viewer", (CSS, SCRIPT), self.id, self.spec, self.fallback_png,
+                         self.text, self.footer_html)
 
     def save(self, path: str | Path) -> None:
         """Write the viewer as a page of its own, whole or not at all.
@@ -106,6 +101,21 @@ class Viewer:
             raise ValueError(f"{path}: a viewer is saved as .html.")
         title = html.escape(self.caption or self.text.split("\n")[0])
         files.write_text(path, html_page(title, PAGE_CSS, self.html()))
+
+
+def live_html(name: str, sources: tuple[Path, Path], id: str, spec: str, still: bytes, text: str,
+              footer: str = "") -> str:
+    """A piece of HTML that shows a still picture, until a script puts a live page in its place.
+
+    name: the CSS class. sources: the files of CSS and script, in which "@ID" and "@SPEC" are
+    replaced. still: a PNG; text says what it shows.
+    """
+    css, script = (f.read_text(encoding="utf-8") for f in sources)
+    script = script.replace('"@ID"', json.dumps(id)).replace('"@SPEC"', spec)
+    return (f'<style>{css}</style>\n<div class="{name}" data-minidiff="{id}">'
+            f'<img class="still" src="{data_uri("png", still)}" '
+            f'alt="{html.escape(text)}" style="max-width: 100%">{footer}</div>\n'
+            f'<script>{script}</script>')
 
 
 def frame_slider(frames: int) -> list[Slider]:
